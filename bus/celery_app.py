@@ -1,0 +1,61 @@
+"""The Celery app: queues, routes and what delivery promises.
+
+Redis as a broker brings a crashed worker's task back late, or a long one twice
+(facts/celery-redis.md). So a task here carries only the name of a weighing; whether it may run is
+decided by the ledger, and a redelivered task meets the ledger first.
+"""
+
+from celery import Celery
+
+from schemas.settings import Settings
+
+EVENTS_QUEUE = "events"
+GPU_QUEUE = "gpu"
+DISPATCH_TASK = "weighbridge.dispatch"
+WEIGH_TASK = "weighbridge.weigh"
+SWEEP_TASK = "weighbridge.sweep"
+
+# Seconds. Longer than any weighing: redelivery by the broker is the last resort, the sweeper the
+# first, and a timeout below the longest task would run every long task twice.
+_VISIBILITY_TIMEOUT = 24 * 3600
+_PUBLISH_RETRIES = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The app that producers send with and that workers serve.
+
+    Args:
+        settings: the broker's URL is all that is read.
+
+    Returns:
+        An app whose tasks are late-acknowledged, one reserved at a time.
+    """
+    app = Celery("weighbridge", broker=settings.broker_url)
+    app.conf.update(
+        task_routes={
+            DISPATCH_TASK: {"queue": EVENTS_QUEUE},
+            SWEEP_TASK: {"queue": EVENTS_QUEUE},
+            WEIGH_TASK: {"queue": GPU_QUEUE},
+        },
+        task_default_queue=EVENTS_QUEUE,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        task_ignore_result=True,  # the ledger has the results
+        task_publish_retry_policy=_PUBLISH_RETRIES,
+        broker_transport_options={
+            "visibility_timeout": _VISIBILITY_TIMEOUT,
+            "socket_keepalive": True,
+        },
+        broker_connection_retry_on_startup=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        beat_schedule={
+            "sweep": {"task": SWEEP_TASK, "schedule": settings.lease / 4},
+        },
+    )
+    return app

@@ -1,0 +1,113 @@
+"""The ledger's transitions as Lua, each atomic on Redis.
+
+KEYS of every script: 1 the weighing's record (a hash), 2 the unfinished weighings (a sorted set
+from id to the time at which the sweeper looks again), 3 the audit stream. Times are Redis's own, in
+milliseconds, so that no worker's clock matters. `token` is the fencing token: it grows with every
+claim, and whoever comes with an older one is refused.
+"""
+
+_PRELUDE = """
+local record, unfinished, audit = KEYS[1], KEYS[2], KEYS[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function log(id, state, note)
+  redis.call('XADD', audit, 'MAXLEN', '~', 10000, '*', 'id', id, 'state', state, 'note', note)
+end
+local function holds(token)
+  return redis.call('HGET', record, 'state') == 'running'
+     and redis.call('HGET', record, 'token') == token
+end
+"""
+
+# ARGV: id, gate, event, grace (ms), force (0 or 1). KEYS 4: all weighings, by time of opening.
+OPEN = (
+    _PRELUDE
+    + """
+local state = redis.call('HGET', record, 'state')
+if state == 'queued' or state == 'running' then return 0 end
+if state and ARGV[5] == '0' then return 0 end
+redis.call('DEL', record)
+redis.call('HSET', record, 'state', 'queued', 'gate', ARGV[2], 'event', ARGV[3],
+           'attempts', 0, 'opened_at', now)
+redis.call('ZADD', unfinished, now + ARGV[4], ARGV[1])
+redis.call('ZADD', KEYS[4], now, ARGV[1])
+log(ARGV[1], 'queued', 'opened')
+return 1
+"""
+)
+
+# ARGV: id, lease (ms). KEYS 4: the counter of tokens. Answers the token, or nil if it may not run.
+CLAIM = (
+    _PRELUDE
+    + """
+local state = redis.call('HGET', record, 'state')
+local expires = tonumber(redis.call('HGET', record, 'expires') or '0')
+if state ~= 'queued' and not (state == 'running' and expires < now) then return nil end
+local token = tostring(redis.call('INCR', KEYS[4]))
+redis.call('HSET', record, 'state', 'running', 'token', token, 'expires', now + ARGV[2])
+redis.call('HDEL', record, 'progress', 'waiting')
+redis.call('HINCRBY', record, 'attempts', 1)
+redis.call('ZADD', unfinished, now + ARGV[2], ARGV[1])
+log(ARGV[1], 'running', 'claimed with token ' .. token)
+return token
+"""
+)
+
+# ARGV: id, token, lease (ms), progress (JSON, or empty for no news). Answers 1, or 0 when lost.
+BEAT = (
+    _PRELUDE
+    + """
+if not holds(ARGV[2]) then return 0 end
+redis.call('HSET', record, 'expires', now + ARGV[3])
+if ARGV[4] ~= '' then redis.call('HSET', record, 'progress', ARGV[4]) end
+redis.call('ZADD', unfinished, now + ARGV[3], ARGV[1])
+return 1
+"""
+)
+
+# ARGV: id, token, outcome, verdict (JSON), reason. Answers 1, or 0 when the lease was lost.
+END = (
+    _PRELUDE
+    + """
+if not holds(ARGV[2]) then return 0 end
+redis.call('HSET', record, 'state', ARGV[3], 'verdict', ARGV[4])
+redis.call('HDEL', record, 'token', 'expires', 'progress')
+redis.call('ZREM', unfinished, ARGV[1])
+log(ARGV[1], ARGV[3], ARGV[5])
+return 1
+"""
+)
+
+# ARGV: id, token, delay (ms), reason. Back to the queue; the sweeper sends it after the delay.
+RELEASE = (
+    _PRELUDE
+    + """
+if not holds(ARGV[2]) then return 0 end
+redis.call('HSET', record, 'state', 'queued', 'waiting', 1)
+redis.call('HDEL', record, 'token', 'expires', 'progress')
+redis.call('ZADD', unfinished, now + ARGV[3], ARGV[1])
+log(ARGV[1], 'queued', ARGV[4])
+return 1
+"""
+)
+
+# ARGV: id, grace (ms), whether the queue is empty (0 or 1). Answers 1 when its task must be sent
+# again: its lease ran out, its delay is over, or it is queued and yet nowhere in the queue.
+REVIVE = (
+    _PRELUDE
+    + """
+local due = tonumber(redis.call('ZSCORE', unfinished, ARGV[1]) or 'inf')
+if due > now then return 0 end
+local state = redis.call('HGET', record, 'state')
+if not state then redis.call('ZREM', unfinished, ARGV[1]) return 0 end
+redis.call('ZADD', unfinished, now + ARGV[2], ARGV[1])
+if state == 'running' then
+  redis.call('HSET', record, 'state', 'queued')
+  redis.call('HDEL', record, 'token', 'expires', 'progress')
+  log(ARGV[1], 'queued', 'the lease ran out')
+  return 1
+end
+if redis.call('HDEL', record, 'waiting') == 1 then return 1 end
+return tonumber(ARGV[3])
+"""
+)

@@ -1,0 +1,83 @@
+"""Enqueue by hand: from the command line, or from a script."""
+
+import time
+from collections.abc import Callable
+
+from celery import Celery
+
+from bus.ledger import Ledger
+from bus.publish import publish
+from registry.calls import wandb_api
+from registry.versions import resolve
+from schemas.errors import ConfigurationError
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate, GateFile
+from schemas.refs import ArtifactRef
+from schemas.settings import Settings
+from schemas.weighings import Weighing
+
+_LOOK = 0.5  # seconds between two looks at the ledger
+
+
+def enqueue(
+    app: Celery, settings: Settings, text: str, *, gate: str | None = None, force: bool = False
+) -> list[WeighingId]:
+    """Put a version on the bus, after checking that it exists and that a gate will weigh it.
+
+    Args:
+        text: the version, `entity/project/collection:version`, by number or alias.
+        gate: weigh under this gate only, whatever it watches.
+        force: weigh again although there is a verdict.
+
+    Returns:
+        The weighings that this will open, or that are open already.
+
+    Raises:
+        ConfigurationError: there is no such version or gate, or no gate watches it.
+        PlatformError: W&B or Redis did not answer; nothing was enqueued.
+    """
+    ref = ArtifactRef.parse(text)
+    gates = _gates(settings.gates, gate, ref)
+    version = resolve(wandb_api(settings.wandb_timeout), ref)
+    event = ModelVersionEvent(
+        ref=version.ref,
+        artifact_id=version.artifact_id,
+        source="manual",
+        gate=gate,
+        force=force,
+    )
+    publish(app, event)
+    return [WeighingId.of(one.name, version.ref) for one in gates]
+
+
+def _gates(gate_file: GateFile, name: str | None, ref: ArtifactRef) -> list[Gate]:
+    if name is not None:
+        return [gate_file.named(name)]
+    watching = gate_file.watching(ref.collection_path)
+    if not watching:
+        watched = ", ".join(pattern for gate in gate_file.gates for pattern in gate.watch)
+        raise ConfigurationError(
+            f"No gate watches {ref.collection_path}.",
+            fix=f"The gate file watches {watched}; name a gate with --gate to weigh it anyway.",
+        )
+    return watching
+
+
+def wait_for(ledger: Ledger, weighing: WeighingId, tell: Callable[[Weighing], None]) -> Weighing:
+    """Wait until a weighing has its verdict.
+
+    Args:
+        tell: called with the record whenever it has changed.
+
+    Returns:
+        The record, with the verdict.
+    """
+    told = None
+    while True:
+        record = ledger.get(weighing)
+        if record is not None and record != told:
+            tell(record)
+            told = record
+            if record.ended:
+                return record
+        time.sleep(_LOOK)

@@ -1,0 +1,47 @@
+"""Every error Weighbridge raises on purpose, split by who must act.
+
+    WeighbridgeError
+    ├── ConfigurationError   the operator: a setting, a gate, a reference that does not exist
+    ├── ArtifactError        the model author: a version that cannot be weighed as it is
+    ├── PlatformError        nobody, or the platform: W&B, Redis or the engine; worth another try
+    └── InternalError        us: a state that this code promised not to reach
+
+A message is one sentence that names the thing and the reason, then the fix.
+"""
+
+
+class WeighbridgeError(Exception):
+    """Base of all of them.
+
+    Args:
+        message: one sentence with the thing and the reason.
+        fix: what the reader can do about it; appended to the message.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        self.message = message
+        self.fix = fix
+        super().__init__(f"{message} {fix}".strip())
+
+
+class ConfigurationError(WeighbridgeError, ValueError):
+    """The operator must change a setting, a gate or a reference.
+
+    Also a ValueError, so that a pydantic validator may raise it.
+    """
+
+
+class ArtifactError(WeighbridgeError):
+    """The model author must push a different version."""
+
+
+class PlatformError(WeighbridgeError):
+    """W&B, Redis or the engine did not answer as promised; the same weighing may be tried again."""
+
+    retryable = True
+
+
+class InternalError(WeighbridgeError):
+    """A bug of ours: please report it."""

@@ -1,0 +1,73 @@
+"""What crosses the bus first: a model version appeared."""
+
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import InternalError
+from schemas.refs import ArtifactRef
+
+Source = Literal["webhook", "poller", "manual"]
+
+
+class ModelVersionEvent(BaseModel):
+    """A version appeared in a collection, and somebody noticed.
+
+    Attributes:
+        ref: the version, as it was reported; the version may still be an alias.
+        artifact_id: W&B's id of the artifact, where the reporter knew it.
+        source: the road it came by.
+        author: who linked it or who asked, where known.
+        noticed_at: when the producer saw it.
+        gate: weigh under this gate only; None means every gate that watches the collection.
+        force: weigh again although there is a verdict.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ref: ArtifactRef
+    artifact_id: str | None = None
+    source: Source
+    author: str | None = None
+    noticed_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    gate: str | None = None
+    force: bool = False
+
+
+class WeighingId(BaseModel):
+    """One version under one gate: whatever road an event takes, it is the same weighing.
+
+    The printed form is `gate/entity/project/collection:vN`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    gate: str
+    collection: str
+    number: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, gate: str, version: ArtifactRef) -> Self:
+        """The weighing of a version under a gate.
+
+        Raises:
+            InternalError: the version is given by an alias, which may move.
+        """
+        if version.number is None:
+            raise InternalError(f"{version} must be resolved to its number before it is weighed.")
+        return cls(gate=gate, collection=version.collection_path, number=version.number)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the printed form back."""
+        gate, _, path = text.partition("/")
+        return cls.of(gate, ArtifactRef.parse(path))
+
+    @property
+    def version(self) -> ArtifactRef:
+        """The version that is weighed."""
+        return ArtifactRef.parse(f"{self.collection}:v{self.number}")
+
+    def __str__(self) -> str:
+        return f"{self.gate}/{self.collection}:v{self.number}"

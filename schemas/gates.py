@@ -1,0 +1,224 @@
+"""Gates: which versions are weighed, with which evaluation, and what they must reach."""
+
+import hashlib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    Tag,
+    ValidationError,
+)
+
+from schemas.errors import ConfigurationError
+from schemas.refs import REGISTRY_PREFIX, ArtifactRef, WeaveRef
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AtLeast(_Strict):
+    """The metric must not be below the bound."""
+
+    metric: str
+    at_least: FiniteFloat
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is within the bound."""
+        return value >= self.at_least
+
+    def __str__(self) -> str:
+        return f">= {self.at_least:g}"
+
+
+class AtMost(_Strict):
+    """The metric must not be above the bound."""
+
+    metric: str
+    at_most: FiniteFloat
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is within the bound."""
+        return value <= self.at_most
+
+    def __str__(self) -> str:
+        return f"<= {self.at_most:g}"
+
+
+_KINDS = ("at_least", "at_most")
+
+
+def _kind(threshold: Any) -> str | None:
+    """Which kind of threshold this is: the one bound that it names."""
+    if isinstance(threshold, BaseModel):
+        threshold = threshold.model_dump()
+    named = [kind for kind in _KINDS if isinstance(threshold, dict) and kind in threshold]
+    return named[0] if len(named) == 1 else None
+
+
+Threshold = Annotated[
+    Annotated[AtLeast, Tag("at_least")] | Annotated[AtMost, Tag("at_most")],
+    Discriminator(
+        _kind,
+        custom_error_type="threshold_kind",
+        custom_error_message=f"a threshold names one bound: {' or '.join(_KINDS)}",
+    ),
+]
+
+
+class ChatModelParameters(_Strict):
+    """The ChatModel's parameters that a gate sets; what is left out stays as published."""
+
+    cm_temperature: float | None = Field(default=None, ge=0)
+    cm_max_new_tokens: int | None = Field(default=None, gt=0)
+    cm_quantize: bool | None = None
+    inference_batch_size: int | None = Field(default=None, gt=0)
+    dtype: str | None = None
+    device: str | None = None
+
+
+class Promotion(_Strict):
+    """Where a version that passes is linked, and which aliases it takes there."""
+
+    to: Annotated[str, AfterValidator(lambda path: _registry_collection(path))]
+    aliases: tuple[str, ...] = ()
+
+
+class Gate(_Strict):
+    """A named rule: what it watches, how it weighs, what must hold, where it promotes.
+
+    Attributes:
+        watch: patterns of Registry collections, `org/wandb-registry-NAME/COLLECTION`, in which
+            the collection may hold shell wildcards.
+        rag_model: the published RagModel whose chat model is exchanged.
+        evaluation: the published Evaluation that it is weighed with.
+        chat_model: parameters of the chat model that differ from the published ones.
+        thresholds: all of them must hold.
+        allow_stored_code: run scorers whose code comes from the Weave server. Off, only scorers
+            that this installation knows are run (facts/weave-protocol.md 7).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)
+    watch: tuple[Annotated[str, AfterValidator(lambda path: _registry_collection(path))], ...] = (
+        Field(min_length=1)
+    )
+    rag_model: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
+    evaluation: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
+    chat_model: ChatModelParameters = ChatModelParameters()
+    thresholds: tuple[Threshold, ...] = Field(min_length=1)
+    promote: Promotion
+    allow_stored_code: bool = False
+
+    def watches(self, collection_path: str) -> bool:
+        """Whether versions of this collection are weighed under this gate."""
+        return any(fnmatchcase(collection_path, pattern) for pattern in self.watch)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the gate's contents, in hexadecimal."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class GateFile(_Strict):
+    """The gate file, `gates.yaml`: YAML, because W&B's own files are."""
+
+    gates: tuple[Gate, ...] = Field(min_length=1)
+
+    @classmethod
+    def parse(cls, text: str, origin: str) -> Self:
+        """Read and check a gate file.
+
+        Args:
+            text: the file's contents.
+            origin: what to call the file in messages.
+
+        Raises:
+            ConfigurationError: naming each fault with its line.
+        """
+        try:
+            document = yaml.compose(text, Loader=yaml.SafeLoader)
+            gate_file = cls.model_validate(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"{origin} is not YAML: {_oneline(error)}.") from error
+        except ValidationError as error:
+            faults = "; ".join(_faults(error, document, origin))
+            raise ConfigurationError(
+                faults + ".", fix="Mend the file; nothing was changed."
+            ) from error
+        names = [gate.name for gate in gate_file.gates]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigurationError(
+                    f"{origin}: two gates are named '{name}'.", fix="Rename one."
+                )
+        return gate_file
+
+    def watching(self, collection_path: str) -> list[Gate]:
+        """The gates that watch this collection."""
+        return [gate for gate in self.gates if gate.watches(collection_path)]
+
+    def named(self, name: str) -> Gate:
+        """The gate of that name.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        for gate in self.gates:
+            if gate.name == name:
+                return gate
+        known = ", ".join(gate.name for gate in self.gates)
+        raise ConfigurationError(f"There is no gate '{name}'.", fix=f"The gate file has: {known}.")
+
+
+def _registry_collection(path: str) -> str:
+    ref = ArtifactRef.parse(path)
+    if ref.version != "latest" or path.endswith(":latest"):
+        raise ValueError(f"'{path}' names a version; a collection is meant")
+    if not ref.project.startswith(REGISTRY_PREFIX):
+        raise ValueError(
+            f"'{path}' is not in a registry: write org/{REGISTRY_PREFIX}NAME/COLLECTION"
+        )
+    return ref.collection_path
+
+
+def _faults(error: ValidationError, document: yaml.Node | None, origin: str) -> Iterable[str]:
+    for fault in error.errors():
+        line = _line(document, fault["loc"])
+        what = ".".join(str(part) for part in fault["loc"] if part not in _KINDS)
+        why = _MESSAGES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        yield f"{origin}, line {line}: {what}: {why}"
+
+
+_MESSAGES: dict[str, str] = {
+    "extra_forbidden": "this key is not known",
+    "missing": "this key is missing",
+}
+
+
+def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
+    """The line of the deepest node on the path that the document has, counted from 1."""
+    if node is None:
+        return 1
+    line = node.start_mark.line + 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == part), None)
+            if pair is None:
+                continue  # a union's tag, or a key that is missing
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _oneline(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,85 @@
+"""Settings: everything Weighbridge takes from the environment, in one place.
+
+W&B's, Weave's, Celery's and vLLM's own variables keep their names; ours are `WEIGHBRIDGE_*`.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+from schemas.gates import GateFile
+
+
+class Settings(BaseSettings):
+    """One field per variable; docs/configuration.md says the same in a table.
+
+    Attributes:
+        broker_url: Redis, as Celery's broker and for the ledger.
+        gates_path: the gate file.
+        run_dir: sockets, pid files and logs of the processes a worker owns; private to its user.
+        cache_dir: downloaded and merged model versions.
+        models_dir: base models, as `<org>/<name>` folders, looked up before any hub.
+        webhook_token: bearer token that W&B's automation sends.
+        webhook_secret: secret with which W&B's automation signs.
+        webhook_host: address the receiver listens on.
+        webhook_port: its port.
+        poll_interval: seconds between two looks at the Registry.
+        lease: seconds that a worker's claim lasts without a heartbeat.
+        wandb_timeout: seconds that one call to W&B may take (facts/wandb-protocol.md 8).
+        engine_start_budget: seconds the model server may take to start.
+        max_model_len: longest prompt and answer together, in tokens.
+        kv_cache_gib: GiB of key-value cache on a CPU.
+        gpu_memory_utilization: share of the GPU's memory that the model server takes.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WEIGHBRIDGE_", extra="ignore", frozen=True)
+
+    broker_url: str = Field(
+        default="redis://127.0.0.1:6379/0", validation_alias="CELERY_BROKER_URL"
+    )
+    gates_path: Path = Field(default=Path("gates.yaml"), validation_alias="WEIGHBRIDGE_GATES")
+    run_dir: Path = Path("~/.local/state/weighbridge")
+    cache_dir: Path = Path("~/.cache/weighbridge")
+    models_dir: Path | None = None
+
+    webhook_token: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    webhook_host: str = "127.0.0.1"
+    webhook_port: int = 8080
+
+    poll_interval: float = Field(default=30.0, gt=0)
+    lease: float = Field(default=60.0, gt=0)
+    wandb_timeout: float = Field(default=19.0, gt=0)
+
+    engine_start_budget: float = Field(default=900.0, gt=0)
+    max_model_len: int = Field(default=2048, gt=0)
+    kv_cache_gib: int = Field(default=1, gt=0)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+
+    @cached_property
+    def gates(self) -> GateFile:
+        """The gate file, read once.
+
+        Raises:
+            ConfigurationError: it cannot be read, or it has a fault.
+        """
+        return read_gates(self.gates_path)
+
+
+def read_gates(path: Path) -> GateFile:
+    """Read and check a gate file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or it has a fault.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The gate file {path} cannot be read: {error.strerror}.",
+            fix="Set WEIGHBRIDGE_GATES to its path; gates.example.yaml is a start.",
+        ) from error
+    return GateFile.parse(text, str(path))

@@ -1,0 +1,100 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from schemas.gates import Gate, GateFile
+from schemas.settings import read_gates
+
+_TEXT = """\
+gates:
+  - name: climate-rag
+    watch: ["org/wandb-registry-RAG Chat Models/*"]
+    rag_model: "weave:///team/project/object/RagModel:latest"
+    evaluation: "weave:///team/project/object/climate_rag_eval:latest"
+    chat_model: {cm_temperature: 0.0, cm_max_new_tokens: 64}
+    thresholds:
+      - {metric: answer_correctness.mean, at_least: 0.70}
+      - {metric: model_latency.mean, at_most: 2.0}
+    promote:
+      to: "org/wandb-registry-RAG Models/RAG Model"
+      aliases: [production]
+"""
+
+
+def _refusal(text: str) -> str:
+    with pytest.raises(ConfigurationError) as refusal:
+        GateFile.parse(text, "gates.yaml")
+    return str(refusal.value)
+
+
+def test_the_gate_file_of_the_design_is_read() -> None:
+    (gate,) = GateFile.parse(_TEXT, "gates.yaml").gates
+    assert gate.chat_model.cm_max_new_tokens == 64
+    assert [str(threshold) for threshold in gate.thresholds] == [">= 0.7", "<= 2"]
+    assert gate.promote.aliases == ("production",)
+
+
+def test_the_example_in_the_repository_is_valid() -> None:
+    read_gates(Path(__file__).parents[2] / "gates.example.yaml")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("aliases:", "alias:", r"line 12: gates.0.promote.alias: this key is not known"),
+        ("at_least: 0.70", "at_leest: 0.70", r"line 8: .*names one bound: at_least or at_most"),
+        ("at_least: 0.70", "at_least: .nan", r"line 8: .*finite number"),
+        ("rag_model:", "rag_modle:", r"line 4: gates.0.rag_modle: this key is not known"),
+        ("object/RagModel:latest", "RagModel", r"line 4: .*is not a reference to a Weave object"),
+        ("wandb-registry-RAG Models", "models", r"line 11: .*is not in a registry"),
+        ("Chat Models/*", "Chat Models/A:v3", r"line 3: .*names a version; a collection is meant"),
+        ("cm_temperature: 0.0", "cm_temperature: -1", r"line 6: .*greater than or equal to 0"),
+        ("name: climate-rag", "name: a/b", r"line 2: gates.0.name"),
+    ],
+)
+def test_a_fault_is_named_with_its_line(right: str, wrong: str, message: str) -> None:
+    assert re.search(message, _refusal(_TEXT.replace(right, wrong)))
+
+
+def test_every_fault_is_named_at_once() -> None:
+    refusal = _refusal(_TEXT.replace("aliases:", "alias:").replace("watch:", "wacth:"))
+    assert "alias:" in refusal
+    assert "wacth:" in refusal
+    assert "gates.0.watch: this key is missing" in refusal
+
+
+def test_what_is_not_yaml_is_refused() -> None:
+    assert "gates.yaml is not YAML" in _refusal("gates: [")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "gates: []", "gates: {}"])
+def test_a_file_without_gates_is_refused(text: str) -> None:
+    assert "gates.yaml, line 1" in _refusal(text)
+
+
+def test_two_gates_of_one_name_are_refused() -> None:
+    assert "two gates are named 'climate-rag'" in _refusal(_TEXT + _TEXT.split("gates:\n")[1])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
+        read_gates(tmp_path / "nowhere.yaml")
+
+
+def test_a_gate_watches_the_collections_that_its_pattern_names(gate: Gate) -> None:
+    assert gate.watches("wandb32/wandb-registry-RAG Chat Models/Finetuned Llama-3.2")
+    assert not gate.watches("wandb32/wandb-registry-RAG Models/RAG Model")
+    assert not gate.watches("other/wandb-registry-RAG Chat Models/Finetuned Llama-3.2")
+
+
+def test_an_unknown_gate_is_refused_with_those_that_exist(gate: Gate) -> None:
+    with pytest.raises(ConfigurationError, match=r"no gate 'other'.*has: climate-rag"):
+        GateFile(gates=(gate,)).named("other")
+
+
+def test_the_digest_changes_with_the_rule(gate: Gate) -> None:
+    other = gate.model_copy(update={"allow_stored_code": True})
+    assert gate.digest != other.digest
+    assert gate.digest == gate.model_copy().digest

@@ -12,8 +12,12 @@ from schemas.errors import ConfigurationError, PlatformError
 
 # What W&B and its SDK say when trying again is pointless (facts/wandb-protocol.md 7).
 _PERMANENT = re.compile(
-    r"not found|permission denied|unable to find|does not exist|already exists|http 40[034]", re.I
+    r"not found|permission denied|unable to find|does not exist|failed to load registry|http 40[034]",
+    re.I,
 )
+
+# The SDK calls it an authentication error, too, when the server does not answer at all.
+_NO_ANSWER = re.compile(r"did not respond|timed out|connection", re.I)
 
 
 @contextmanager
@@ -30,6 +34,8 @@ def wandb_call(what: str) -> Iterator[None]:
     try:
         yield
     except (AuthenticationError, UsageError) as error:
+        if _NO_ANSWER.search(str(error)):
+            raise PlatformError(f"W&B did not {what}: {_oneline(error)}.") from error
         raise ConfigurationError(
             f"W&B refused to {what}: {_oneline(error)}.",
             fix="Check WANDB_API_KEY and WANDB_BASE_URL.",

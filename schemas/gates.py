@@ -190,11 +190,18 @@ def _registry_collection(path: str) -> str:
 
 
 def _faults(error: ValidationError, document: yaml.Node | None, origin: str) -> Iterable[str]:
-    for fault in error.errors():
+    faults = error.errors()
+    for fault in faults:
+        if fault["type"] == "too_short" and any(_below(fault["loc"], f["loc"]) for f in faults):
+            continue  # an item with a fault of its own does not count as missing
         line = _line(document, fault["loc"])
         what = ".".join(str(part) for part in fault["loc"] if part not in _KINDS)
         why = _MESSAGES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         yield f"{origin}, line {line}: {what}: {why}"
+
+
+def _below(path: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(other) > len(path) and other[: len(path)] == path
 
 
 _MESSAGES: dict[str, str] = {

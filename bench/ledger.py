@@ -1,0 +1,85 @@
+"""What the ledger's guarantees cost: its transitions beside bare Redis commands.
+
+`python -m bench.ledger [--weighings N] [--json PATH]` starts a Redis and measures both in turns, so
+that a busy machine slows both.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import redis
+
+from bus.connection import connect
+from bus.ledger import Ledger
+from rehearsal.redis_server import redis_server
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import AtLeast, Gate, Promotion
+from schemas.verdicts import Verdict
+
+_TRANSITIONS = 4  # open, claim, beat, end
+_TURNS = 5
+
+
+def _life(ledger: Ledger, gate: Gate, number: int) -> None:
+    weighing = WeighingId(gate=gate.name, collection="org/wandb-registry-R/c", number=number)
+    event = ModelVersionEvent(ref=weighing.version, source="manual")
+    ledger.open(weighing, gate, event)
+    token = ledger.claim(weighing) or ""
+    ledger.beat(weighing, token)
+    verdict = Verdict(weighing=weighing, source="manual", outcome="rejected", reason="measured")
+    ledger.end(verdict, token)
+
+
+def _bare(client: redis.Redis, number: int) -> None:
+    for field in range(_TRANSITIONS):
+        client.hset(f"bare:{number}", str(field), "x" * 500)
+
+
+def _rate(step: Callable[[int], None], numbers: range) -> float:
+    start = time.perf_counter()
+    for number in numbers:
+        step(number)
+    return len(numbers) * _TRANSITIONS / (time.perf_counter() - start)
+
+
+@click.command()
+@click.option("--weighings", default=500, show_default=True, help="Per turn.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
+def main(weighings: int, path: Path | None) -> None:
+    """Print transitions per second beside bare HSETs per second, and the best turns' ratio."""
+    gate = Gate(
+        name="bench",
+        watch=("org/wandb-registry-R/*",),
+        rag_model="weave:///e/p/object/RagModel:v0",
+        evaluation="weave:///e/p/object/evaluation:v0",
+        thresholds=(AtLeast(metric="m", at_least=0),),
+        promote=Promotion(to="org/wandb-registry-S/c"),
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        redis_server(Path(folder)) as url,
+        connect(url) as client,
+    ):
+        ledger = Ledger(client, lease=60)
+        turns = [range(turn * weighings, (turn + 1) * weighings) for turn in range(_TURNS)]
+        pairs = [
+            (
+                _rate(lambda number: _life(ledger, gate, number), turn),
+                _rate(lambda number: _bare(client, number), turn),
+            )
+            for turn in turns
+        ]
+    ours, bare = (max(rates) for rates in zip(*pairs, strict=True))
+    figures = {"transitions_per_s": ours, "hset_per_s": bare, "of_bare_redis": ours / bare}
+    for name, value in figures.items():
+        print(f"{name:20} {value:10.2f}")
+    if path:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

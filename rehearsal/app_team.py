@@ -1,0 +1,81 @@
+"""What the app team did long ago: publish the RAG application and its evaluation, once.
+
+`python -m rehearsal.app_team` runs it against the W&B that the environment names; the registries
+that the two teams share are made too.
+"""
+
+import os
+
+import wandb
+import weave
+
+from rehearsal import climate
+from rehearsal.base_model import BASE_MODEL
+from worker.rag import (
+    ChatModel,
+    RagModel,
+    VectorStore,
+    answer_correctness,
+    context_recall,
+    exact_match,
+)
+
+CHAT_MODELS = "RAG Chat Models"
+RAG_MODELS = "RAG Models"
+EVALUATION = "climate_rag_eval"
+_EMBEDDINGS = "sentence-transformers/all-MiniLM-L6-v2"
+_DOCUMENTS = 2  # passages per question
+
+
+def main() -> None:
+    """Make the registries, publish the application and the evaluation."""
+    entity, project = os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]
+    _make_registries(os.environ["WEIGHBRIDGE_REHEARSAL_ORG"])
+    client = weave.init(f"{entity}/{project}")
+    weave.publish(rag_model(), "RagModel")
+    weave.publish(evaluation(), EVALUATION)
+    client.flush()
+
+
+def rag_model() -> RagModel:
+    """The application around the base model, before anybody fine-tuned it."""
+    prompts = climate.prompts()
+    return RagModel(
+        chat_model=ChatModel(
+            chat_model=BASE_MODEL,
+            cm_temperature=0.0,
+            cm_max_new_tokens=64,
+            cm_quantize=False,
+            inference_batch_size=20,
+            dtype="bfloat16",
+            device="auto",
+        ),
+        vector_store=VectorStore.build(
+            [passage.model_dump() for passage in climate.passages()], _EMBEDDINGS
+        ),
+        system_prompt=weave.StringPrompt(prompts.system),
+        user_prompt=weave.StringPrompt(prompts.user),
+        n_documents=_DOCUMENTS,
+    )
+
+
+def evaluation() -> weave.Evaluation:
+    """The evaluation: every climate question, and three scorers."""
+    rows = [question.model_dump() for question in climate.questions()]
+    return weave.Evaluation(
+        name=EVALUATION,
+        dataset=weave.Dataset(name="climate_questions", rows=rows),
+        scorers=[answer_correctness, exact_match, context_recall],
+    )
+
+
+def _make_registries(organization: str) -> None:
+    api = wandb.Api()
+    existing = {registry.name for registry in api.registries(organization=organization)}
+    for name in (CHAT_MODELS, RAG_MODELS):
+        if name not in existing:
+            api.create_registry(name=name, visibility="organization", organization=organization)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What a rehearsal shows and keeps: one table, the links, and `verdicts.json`."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from schemas.gates import Threshold
+from schemas.verdicts import Check, Outcome, Step, Verdict
+
+_COLOURS: dict[Outcome, str] = {"promoted": "green", "rejected": "yellow", "failed": "red"}
+
+
+def record(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as `verdicts.json` holds it."""
+    evidence = verdict.evidence
+    return {
+        "version": str(verdict.weighing.version),
+        "verdict": verdict.outcome,
+        "reason": verdict.reason,
+        "source": verdict.source,
+        "checks": [_check(check) for check in verdict.checks],
+        "weave_call": evidence.weave_call if evidence else None,
+        "weave_url": evidence.weave_url if evidence else None,
+        "run_url": evidence.run_url if evidence else None,
+        "rag_model": evidence.rag_model if evidence else None,
+        "promoted_ref": verdict.promoted_ref,
+        "seconds": verdict.seconds.model_dump(),
+    }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    bound = check.threshold.model_dump(exclude={"metric"})
+    return {
+        "metric": check.metric,
+        "value": check.value,
+        "threshold": bound,
+        "passed": check.passed,
+    }
+
+
+def write(verdicts: list[Verdict], path: Path) -> None:
+    """Keep the verdicts as JSON, in the order given."""
+    path.write_text(json.dumps([record(verdict) for verdict in verdicts], indent=2) + "\n")
+
+
+def show(verdicts: list[Verdict], console: Console) -> None:
+    """Print the table, then why and where to look for each version."""
+    console.print(_table(verdicts))
+    for verdict in verdicts:
+        name = f"{verdict.weighing.version.collection}:v{verdict.weighing.number}"
+        console.print(f"[bold]{name}[/]  {escape(verdict.reason)}")
+        if verdict.evidence:
+            console.print(f"  run         {verdict.evidence.run_url}")
+            console.print(f"  evaluation  {verdict.evidence.weave_url}")
+        if verdict.promoted_ref:
+            console.print(f"  promoted    {verdict.promoted_ref}")
+
+
+def _table(verdicts: list[Verdict]) -> Table:
+    """A column for each version, so that one can be read against the other."""
+    table = Table()
+    table.add_column()
+    for verdict in verdicts:
+        table.add_column(f"v{verdict.weighing.number}", justify="right")
+    table.add_row("found by", *(verdict.source for verdict in verdicts))
+    table.add_row("verdict", *(_coloured(verdict.outcome) for verdict in verdicts))
+    table.add_section()
+    for check in next((verdict.checks for verdict in verdicts if verdict.checks), ()):
+        values = (_value(verdict, check.threshold) for verdict in verdicts)
+        table.add_row(f"{check.metric} {check.threshold}", *values)
+    table.add_section()
+    for step in get_args(Step):
+        seconds = (f"{getattr(verdict.seconds, step):.1f} s" for verdict in verdicts)
+        table.add_row(step, *seconds)
+    return table
+
+
+def _coloured(outcome: Outcome) -> str:
+    return f"[{_COLOURS[outcome]}]{outcome}[/]"
+
+
+def _value(verdict: Verdict, threshold: Threshold) -> str:
+    for check in verdict.checks:
+        if check.threshold == threshold and check.value is not None:
+            return f"{check.value:.3f}" if check.passed else f"[red]✗ {check.value:.3f}[/]"
+    return "-"

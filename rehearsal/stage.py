@@ -1,0 +1,121 @@
+"""Sets the stage of a rehearsal: its folder, its servers and its workers."""
+
+import os
+import shutil
+import string
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import NamedTuple
+
+import httpx
+from pydantic import HttpUrl, SecretStr
+
+from bus.connection import connect
+from bus.ledger import Ledger
+from rehearsal.base_model import models_dir
+from rehearsal.local_wandb.config import LocalWandbConfig, Webhook
+from rehearsal.local_wandb.process import LocalWandb
+from rehearsal.processes import Processes
+from rehearsal.redis_server import free_port, redis_server
+from schemas.errors import ConfigurationError
+
+_MARK = ".weighbridge-rehearsal"  # a folder with this file in it is ours to empty
+_DROPPED_DELIVERY = 2  # so that the poller has something to find
+_PROCESS_START = 60.0  # seconds
+_LEASE = 60.0  # seconds; the rehearsal itself only reads the ledger
+
+
+def empty(folder: Path) -> None:
+    """Make the folder, or remove what an earlier rehearsal left in it.
+
+    Raises:
+        ConfigurationError: it holds something that no rehearsal left.
+    """
+    mark = folder / _MARK
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        raise ConfigurationError(
+            f"{folder} holds files that no rehearsal left there.",
+            fix="Name an empty or a new folder with --dir.",
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.touch()
+
+
+class Stage(NamedTuple):
+    """A set stage.
+
+    Attributes:
+        environment: what a process needs to play a part.
+        processes: those that play one; more may be added.
+        ledger: the ledger that they share.
+    """
+
+    environment: dict[str, str]
+    processes: Processes
+    ledger: Ledger
+
+
+def set_up(
+    folder: Path, stack: ExitStack, *, broker_url: str | None = None, run_dir: Path | None = None
+) -> Stage:
+    """Start Redis, the local W&B, the webhook receiver and the workers.
+
+    Args:
+        folder: holds everything that they leave.
+        stack: ends all of them, in reverse order.
+        broker_url: a Redis to use; None starts one.
+        run_dir: of the GPU worker; an engine that runs there is used. None takes a new folder.
+
+    Raises:
+        PlatformError: one of them did not start.
+    """
+    broker = broker_url or stack.enter_context(redis_server(folder / "redis"))
+    receiver = f"http://127.0.0.1:{free_port()}"
+    token, secret = token_urlsafe(16), token_urlsafe(32)
+    webhook = Webhook(
+        url=HttpUrl(f"{receiver}/webhook"),
+        token=SecretStr(token),
+        secret=SecretStr(secret),
+        drop_deliveries=frozenset([_DROPPED_DELIVERY]),
+    )
+    config = LocalWandbConfig(data_dir=folder / "wandb", webhook=webhook)
+    local_wandb = stack.enter_context(LocalWandb(config))
+    environment = {
+        **os.environ,
+        **local_wandb.environment(folder / "clients"),
+        "CELERY_BROKER_URL": broker,
+        "WEIGHBRIDGE_GATES": str(_write_gates(folder, config)),
+        "WEIGHBRIDGE_RUN_DIR": str(run_dir or folder / "run"),
+        "WEIGHBRIDGE_CACHE_DIR": str(folder / "cache"),
+        "WEIGHBRIDGE_MODELS_DIR": str(models_dir()),
+        "WEIGHBRIDGE_POLL_INTERVAL": "2",
+        "WEIGHBRIDGE_WEBHOOK_PORT": str(webhook.url.port),
+        "WEIGHBRIDGE_WEBHOOK_TOKEN": token,
+        "WEIGHBRIDGE_WEBHOOK_SECRET": secret,
+        "WEIGHBRIDGE_REHEARSAL_ORG": config.org,
+        "HF_HUB_OFFLINE": "1",
+    }
+    processes = stack.enter_context(Processes(folder / "logs", environment))
+    processes.start("webhook receiver", ["-m", "weighbridge", "webhook"])
+    processes.start("events worker", ["-m", "weighbridge", "worker", "--queues=events"])
+    processes.start("gpu worker", ["-m", "weighbridge", "worker", "--queues=gpu"])
+    processes.wait_for("webhook receiver", lambda: _answers(f"{receiver}/healthz"), _PROCESS_START)
+    return Stage(environment, processes, Ledger(stack.enter_context(connect(broker)), _LEASE))
+
+
+def _write_gates(folder: Path, config: LocalWandbConfig) -> Path:
+    template = string.Template((files("rehearsal") / "gates.yaml").read_text())
+    names = {"ENTITY": config.entity, "PROJECT": config.project, "ORG": config.org}
+    path = folder / "gates.yaml"
+    path.write_text(template.substitute(names))
+    return path
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,253 @@
+"""The front door: the command line, and the few names that a script imports."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+import structlog
+
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
+from bus.connection import connect
+from bus.ledger import Ledger
+from schemas.errors import ConfigurationError, WeighbridgeError
+from schemas.events import WeighingId
+from schemas.refs import ArtifactRef
+from schemas.settings import Settings, read_gates
+from schemas.weighings import Weighing
+
+__all__ = ["ArtifactRef", "Settings", "WeighbridgeError", "WeighingId", "main"]
+
+
+class _Group(click.Group):
+    """Prints what Weighbridge raises on purpose as one sentence, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WeighbridgeError as error:
+            raise click.ClickException(str(error)) from error
+        except redis.ConnectionError as error:
+            raise click.ClickException(
+                f"Redis does not answer: {error} Start it or set CELERY_BROKER_URL."
+            ) from error
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"'{ctx.invoked_subcommand}' needs the package {error.name}, which the base install"
+                " leaves out. Install weighbridge[worker,cpu] or [worker,gpu]; a rehearsal needs"
+                " [rehearsal] too."
+            ) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="weighbridge")
+def main() -> None:
+    """Weigh every new model version before it may pass."""
+    _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
+    """One line of logfmt per event, on standard error; standard output is for results."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
+
+
+def _ledger(settings: Settings) -> Ledger:
+    return Ledger(connect(settings.broker_url), settings.lease)
+
+
+@main.command()
+@click.argument("ref")
+@click.option("--gate", help="Weigh under this gate only, whatever it watches.")
+@click.option("--force", is_flag=True, help="Weigh again although there is a verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless promoted.")
+@_json_option
+def enqueue(ref: str, gate: str | None, force: bool, wait: bool, as_json: bool) -> None:
+    """Put the version REF (entity/project/collection:version) on the bus by hand."""
+    from producers.enqueue import enqueue as put
+    from producers.enqueue import wait_for
+
+    settings = Settings()
+    weighings = put(celery_app(settings), settings, ref, gate=gate, force=force)
+    if not wait:
+        _print_ids(weighings, as_json)
+        return
+    ledger = _ledger(settings)
+    ended = [wait_for(ledger, weighing, _tell) for weighing in weighings]
+    _print_weighings(ended, as_json)
+    if any(weighing.state != "promoted" for weighing in ended):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Look once and exit.")
+def poll(once: bool) -> None:
+    """Compare the Registry with the ledger, and publish what is missing."""
+    from producers.poller import poll as poll_forever
+    from producers.poller import poll_once
+    from registry.calls import wandb_api
+
+    settings = Settings()
+    app = celery_app(settings)
+    if once:
+        api = wandb_api(settings.wandb_timeout)
+        for weighing in poll_once(app, _ledger(settings), api, settings.gates):
+            click.echo(str(weighing))
+        return
+    with _until_signalled() as stop:
+        poll_forever(app, _ledger(settings), settings, stop)
+
+
+@main.command()
+def webhook() -> None:
+    """Receive W&B's automation webhooks."""
+    import uvicorn
+
+    from producers.webhook import Credentials, webhook_app
+
+    settings = Settings()
+    app = webhook_app(celery_app(settings), Credentials.of(settings))
+    uvicorn.run(app, host=settings.webhook_host, port=settings.webhook_port, log_level="warning")
+
+
+@main.command()
+@click.option(
+    "--queues",
+    default=f"{EVENTS_QUEUE},{GPU_QUEUE}",
+    show_default=True,
+    help="Which queues to serve: a machine without a GPU serves events only.",
+)
+def worker(queues: str) -> None:
+    """Serve the bus: dispatch events, weigh versions, sweep up after dead workers."""
+    from worker.main import run_worker
+
+    run_worker([queue.strip() for queue in queues.split(",")])
+
+
+@main.command()
+@click.argument("ref", required=False)
+@_json_option
+def status(ref: str | None, as_json: bool) -> None:
+    """Show every weighing, or those of the version REF."""
+    ledger = _ledger(Settings())
+    records = list(ledger.all())
+    if ref is not None:
+        wanted = ArtifactRef.parse(ref)
+        records = [record for record in records if record.id.version == wanted]
+        if not records:
+            raise ConfigurationError(
+                f"{wanted} was never weighed.", fix="Give its number, or enqueue it."
+            )
+    _print_weighings(records, as_json)
+
+
+@main.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".rehearsal"),
+    show_default=True,
+    help="Holds everything that the rehearsal leaves; what an earlier one left is removed.",
+)
+@click.option("--finetune", is_flag=True, help="Train the three adapters now.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Of the GPU worker: an engine that runs there already is used. Default: a new one.",
+)
+def rehearse(folder: Path, finetune: bool, run_dir: Path | None) -> None:
+    """Run the whole story on this machine, with a local W&B and small real models."""
+    from rehearsal.run import rehearse as run
+
+    broker_url = os.environ.get("CELERY_BROKER_URL")
+    if not run(folder, finetune=finetune, broker_url=broker_url, run_dir=run_dir):
+        sys.exit(1)
+
+
+@main.command(
+    "local-wandb", context_settings={"ignore_unknown_options": True}, add_help_option=False
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def local_wandb(arguments: tuple[str, ...]) -> None:
+    """Serve a W&B for the real wandb and weave SDKs on this machine."""
+    from rehearsal.local_wandb.command import local_wandb as serve
+
+    serve.main(list(arguments), prog_name="weighbridge local-wandb")
+
+
+@main.group()
+def gates() -> None:
+    """Work with gate files."""
+
+
+@gates.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check the gate file FILE; every fault is named with its line."""
+    for gate in read_gates(file).gates:
+        click.echo(f"{gate.name}: watches {', '.join(gate.watch)}; promotes to {gate.promote.to}")
+
+
+def _tell(record: Weighing) -> None:
+    click.echo(_line(record), err=True)
+
+
+def _print_ids(weighings: list[WeighingId], as_json: bool) -> None:
+    texts = [str(weighing) for weighing in weighings]
+    click.echo(json.dumps(texts) if as_json else "\n".join(texts))
+
+
+def _print_weighings(records: list[Weighing], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([record.model_dump(mode="json") for record in records]))
+        return
+    for record in records:
+        click.echo(_line(record))
+
+
+def _line(record: Weighing) -> str:
+    return f"{record.state:9} {record.id}  {_note(record)}"
+
+
+def _note(record: Weighing) -> str:
+    if record.verdict is not None:
+        return record.verdict.reason
+    if record.progress is not None:
+        done = f" {record.progress.done}/{record.progress.total}" if record.progress.total else ""
+        return f"{record.progress.step}{done} {record.progress.detail}"
+    return ""
+
+
+@contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """An event that SIGTERM or ctrl-C sets."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    yield stop
+
+
+if __name__ == "__main__":
+    main()

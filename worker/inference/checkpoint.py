@@ -1,0 +1,189 @@
+"""Reads checkpoint folders without loading them.
+
+The weights' headers tell every tensor's name, shape and place, so a version can be checked,
+compared and rewritten without a copy of the model in memory.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from schemas.errors import ArtifactError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+SPECIAL_TOKENS = ("bos_token", "eos_token", "add_bos_token", "add_eos_token")
+
+# A header is JSON of about 100 bytes per tensor; safetensors itself refuses more than this.
+_LONGEST_HEADER = 100_000_000
+
+
+class TensorPlace(BaseModel):
+    """Where one tensor lies.
+
+    Attributes:
+        file: The safetensors file.
+        dtype: Element type in safetensors' spelling, e.g. "BF16".
+        shape: Sizes of the dimensions.
+        start: First byte, counted from the beginning of the file.
+    """
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+
+class _HeaderEntry(BaseModel):
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+# Tensors by name, and "__metadata__", a table of strings.
+_HEADER = TypeAdapter(dict[str, _HeaderEntry | dict[str, str]])
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object that came with a model version.
+
+    Raises:
+        ArtifactError: The file is missing or is not a JSON object.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{file} holds a JSON {type(content).__name__}, not an object.")
+    return content
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a checkpoint's weights, in the order of their names.
+
+    Returns:
+        The files the index names where there is an index, else every ``*.safetensors``.
+
+    Raises:
+        ArtifactError: The index names a file that is not in the folder.
+    """
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return sorted(folder.glob("*.safetensors"))
+    names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ArtifactError(
+                f"{index} names the weight file {name}, which is not in the folder.",
+                fix="Log every shard of the checkpoint.",
+            )
+    return [folder / name for name in names]
+
+
+def tensors(files: list[Path]) -> dict[str, TensorPlace]:
+    """Find every tensor of some safetensors files.
+
+    Raises:
+        ArtifactError: A file is cut short or is not in the safetensors format.
+    """
+    return {name: place for file in files for name, place in _header(file)}
+
+
+def _header(file: Path) -> Iterator[tuple[str, TensorPlace]]:
+    """Parse the header: 8 bytes of length, JSON, then the tensors' bytes.
+
+    Source: https://huggingface.co/docs/safetensors/index#format
+    """
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _LONGEST_HEADER:
+                raise ValueError(f"a header of {length} bytes")
+            parsed = _HEADER.validate_json(stream.read(length))
+    except (OSError, ValueError, struct.error) as error:
+        raise ArtifactError(
+            f"{file} is not a safetensors file.", fix="Save and log the version again."
+        ) from error
+    entries = {name: entry for name, entry in parsed.items() if isinstance(entry, _HeaderEntry)}
+    data = 8 + length
+    size = data + max((entry.data_offsets[1] for entry in entries.values()), default=0)
+    if file.stat().st_size != size:
+        raise ArtifactError(
+            f"{file} has {file.stat().st_size} bytes but its header promises {size}.",
+            fix="Log the version again; the upload or the download was cut short.",
+        )
+    for name, entry in entries.items():
+        start = data + entry.data_offsets[0]
+        yield name, TensorPlace(file=file, dtype=entry.dtype, shape=entry.shape, start=start)
+
+
+def chat_template(folder: Path) -> str | None:
+    """The Jinja chat template that lies beside a tokenizer, or None."""
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        return template.read_text("utf-8")
+    stored = _optional_json(folder / "tokenizer_config.json").get("chat_template")
+    return stored if isinstance(stored, str) else None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder brings its own tokenizer."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def identity(weights: Path, tokenizer: Path) -> str:
+    """Name everything about an engine's model that cannot be exchanged while it runs.
+
+    Two checkpoints with the same identity have the same configuration, the same tensors in the
+    same shapes and the same vocabulary, so that loading one over the other replaces every weight.
+
+    Args:
+        weights: Checkpoint folder.
+        tokenizer: Folder of the tokenizer that is used with it.
+
+    Returns:
+        A SHA-256 in hexadecimal.
+    """
+    shapes = {name: place.shape for name, place in tensors(weight_files(weights)).items()}
+    parts = {
+        "config": _architecture(read_json(weights / "config.json")),
+        "stop": _optional_json(weights / "generation_config.json").get("eos_token_id"),
+        "tensors": shapes,
+        "tokenizer": _vocabulary(tokenizer),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """Drop what says who wrote the configuration and not what the model is."""
+    notes = {"transformers_version", "use_cache", "torch_dtype"}
+    kept = {k: v for k, v in config.items() if k not in notes and not k.startswith("_")}
+    kept.setdefault("dtype", config.get("torch_dtype"))  # its name before transformers 5
+    return kept
+
+
+def _vocabulary(folder: Path) -> dict[str, Any]:
+    """What turns text into token ids; the chat template travels with each request instead."""
+    config = _optional_json(folder / "tokenizer_config.json")
+    vocabulary: dict[str, Any] = {key: _token_text(config.get(key)) for key in SPECIAL_TOKENS}
+    tokenizer = _optional_json(folder / "tokenizer.json")
+    if tokenizer:
+        batching = {"version", "truncation", "padding"}  # set by whoever trained, unused here
+        return vocabulary | {k: v for k, v in tokenizer.items() if k not in batching}
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            vocabulary[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return vocabulary
+
+
+def _token_text(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _optional_json(file: Path) -> dict[str, Any]:
+    return read_json(file) if file.is_file() else {}

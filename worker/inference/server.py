@@ -1,0 +1,211 @@
+"""One vLLM server process: started, found again, given other weights, ended.
+
+The server listens on a Unix socket in a folder that only this user can enter, because the
+endpoints that exchange its weights ask for no key (facts/models-and-engines.md). It runs below
+``guard.py``, which ends it with its owner. ``engine.json`` in the run folder lets another process
+find it.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import PlatformError
+from worker.inference import guard
+from worker.inference.control import ControlError, ask
+from worker.inference.log import LogTail, last_errors
+
+# Seconds between two questions whether the engine is up.
+_ASK_EVERY = 0.25
+# Seconds a healthy engine needs at most to say so; it answers from its own event loop.
+_HEALTH_TIMEOUT = 10.0
+# Seconds a reload may take: it reads the whole checkpoint from the disk.
+_SWAP_TIMEOUT = 600.0
+
+# Guards outlive the call that starts them, and Python warns about a dropped Popen.
+_guards: list[subprocess.Popen[bytes]] = []
+
+
+class EngineRecord(BaseModel):
+    """What another process must know to use a running engine.
+
+    Attributes:
+        identity: What the engine was started with and cannot exchange.
+        guard_pid: The guard process.
+        guard_started: The guard's start time, in seconds since the epoch, as psutil reports it.
+        owner_pid: The process that the engine ends with.
+        socket: The Unix socket.
+        loaded: Digest of the version whose weights are loaded; None while they are exchanged.
+    """
+
+    identity: str
+    guard_pid: int
+    guard_started: float
+    owner_pid: int
+    socket: Path
+    loaded: str | None
+
+
+class EngineServer:
+    """A running engine.
+
+    Args:
+        run_dir: Folder of the record and the log.
+        record: How to reach it.
+    """
+
+    def __init__(self, run_dir: Path, record: EngineRecord) -> None:
+        self._run_dir = run_dir
+        self.record = record
+
+    @classmethod
+    def find(cls, run_dir: Path) -> "EngineServer | None":
+        """The engine that some process started in this run folder, if its guard still runs."""
+        try:
+            record = EngineRecord.model_validate_json((run_dir / "engine.json").read_text("utf-8"))
+        except (FileNotFoundError, ValidationError):
+            return None
+        server = cls(run_dir, record)
+        return server if server._is_guarded() else None
+
+    @classmethod
+    def start(
+        cls,
+        run_dir: Path,
+        *,
+        command: list[str],
+        environment: dict[str, str],
+        identity: str,
+        loaded: str | None,
+        owner_pid: int,
+    ) -> "EngineServer":
+        """Start a server and return at once; ``wait_until_healthy`` says when it is up.
+
+        Args:
+            run_dir: Folder of the record and the log.
+            command: The server's command line, without the socket.
+            environment: Every environment variable of the server.
+            identity: What cannot be exchanged later.
+            loaded: Digest of the version that the command loads.
+            owner_pid: The process that the engine ends with.
+        """
+        scratch = Path(tempfile.mkdtemp(prefix="weighbridge-engine-"))  # 0700, and a short path
+        socket = scratch / "engine.sock"
+        owner = psutil.Process(owner_pid)
+        guarded = [sys.executable, "-P", guard.__file__, str(owner.pid), str(owner.create_time())]
+        with log_file(run_dir).open("wb") as log:
+            process = subprocess.Popen(
+                [*guarded, str(scratch), "--", *command, "--uds", str(socket)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=run_dir,
+                env=environment | {"TMPDIR": str(scratch)},
+                start_new_session=True,  # ctrl-C is for the owner; the guard follows it
+            )
+        _guards.append(process)
+        record = EngineRecord(
+            identity=identity,
+            guard_pid=process.pid,
+            guard_started=psutil.Process(process.pid).create_time(),
+            owner_pid=owner_pid,
+            socket=socket,
+            loaded=loaded,
+        )
+        server = cls(run_dir, record)
+        server._remember(loaded)
+        return server
+
+    def wait_until_healthy(self, budget_s: float, on_progress: Callable[[str], None]) -> None:
+        """Wait until the engine answers.
+
+        Args:
+            budget_s: Seconds it may take.
+            on_progress: Gets what the engine logs about its progress.
+
+        Raises:
+            PlatformError: The engine ended or the budget is used up; with its last errors.
+        """
+        tail = LogTail(log_file(self._run_dir))
+        deadline = time.monotonic() + budget_s
+        while not self.is_healthy():
+            for line in tail.progress():
+                on_progress(line)
+            if not self._is_guarded():
+                raise self.failure("ended while it started")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise self.failure(f"did not start within {budget_s:.0f} s")
+            time.sleep(_ASK_EVERY)
+
+    def is_healthy(self) -> bool:
+        """Whether the engine runs and answers."""
+        if not self._is_guarded():
+            return False
+        try:
+            ask(self.record.socket, "GET", "/health", timeout=_HEALTH_TIMEOUT)
+        except (OSError, HTTPException, ControlError):
+            return False
+        return True
+
+    def swap(self, weights: Path, digest: str) -> None:
+        """Replace every weight by those of another checkpoint of the same identity.
+
+        Args:
+            weights: The checkpoint's folder.
+            digest: What the version is remembered by.
+
+        Raises:
+            PlatformError: The engine could not load them; it is ended, as it may hold half of
+                each version.
+        """
+        self._remember(None)
+        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(weights)}}
+        try:
+            ask(self.record.socket, "POST", "/collective_rpc", body=reload, timeout=_SWAP_TIMEOUT)
+            # Cached prefixes were computed by the version before.
+            reset = ask(self.record.socket, "POST", "/reset_prefix_cache", timeout=_HEALTH_TIMEOUT)
+        except (OSError, HTTPException, ControlError) as error:
+            self.stop()
+            raise self.failure(f"could not load {weights}") from error
+        if not reset["success"]:
+            self.stop()
+            raise self.failure("would not forget the prefixes of the version before")
+        self._remember(digest)
+
+    def stop(self) -> None:
+        """End the engine and its guard, and wait until both are gone."""
+        (self._run_dir / "engine.json").unlink(missing_ok=True)
+        if self._is_guarded():
+            process = psutil.Process(self.record.guard_pid)
+            process.send_signal(signal.SIGTERM)
+            psutil.wait_procs([process], timeout=2 * guard.GRACE)
+        shutil.rmtree(self.record.socket.parent, ignore_errors=True)  # a guard removes it, too
+
+    def failure(self, what: str) -> PlatformError:
+        """An error that says what the engine did and why, in the engine's own words."""
+        log = log_file(self._run_dir)
+        return PlatformError(f"The engine {what}: {last_errors(log)}.", fix=f"Its log is {log}.")
+
+    def _is_guarded(self) -> bool:
+        return guard.is_running(self.record.guard_pid, self.record.guard_started)
+
+    def _remember(self, loaded: str | None) -> None:
+        self.record.loaded = loaded
+        new = self._run_dir / "engine.json.new"
+        new.write_text(self.record.model_dump_json(), "utf-8")
+        new.replace(self._run_dir / "engine.json")
+
+
+def log_file(run_dir: Path) -> Path:
+    """Where the engine's output goes; each start begins it anew."""
+    return run_dir / "engine.log"

@@ -1,0 +1,25 @@
+"""The RAG application: the objects that an app team publishes in Weave and the gate rebuilds.
+
+    RagModel
+    ├── chat_model     ChatModel: which model version answers, and how it is asked
+    ├── vector_store   VectorStore: the passages and their FAISS index, saved together
+    ├── system_prompt, user_prompt: Weave prompts
+    └── n_documents    passages per question
+
+``serving`` says which engine answers for a ChatModel in this process, ``embedding`` finds the
+embedding model, and ``scorers`` holds the ops that score an answer.
+"""
+
+from worker.rag.chat_model import ChatModel
+from worker.rag.rag_model import RagModel
+from worker.rag.scorers import answer_correctness, context_recall, exact_match
+from worker.rag.vector_store import VectorStore
+
+__all__ = [
+    "ChatModel",
+    "RagModel",
+    "VectorStore",
+    "answer_correctness",
+    "context_recall",
+    "exact_match",
+]

@@ -1,0 +1,52 @@
+"""The clock of a weighing: says which step runs, and keeps how long each one took."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from bus.lease import Lease
+from schemas.verdicts import Step, Timings
+from schemas.weighings import Progress
+
+log = structlog.get_logger()
+
+
+class StepClock:
+    """Reports each step to the ledger and times it.
+
+    Attributes:
+        seconds: of each step so far.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._step: Step = "download"
+        self.seconds = Timings()
+
+    @contextmanager
+    def step(self, name: Step) -> Iterator[None]:
+        """Run a step: the lease is checked before it, its time is kept after it, also if it fails.
+
+        Raises:
+            LeaseLostError: another worker has the weighing; the step does not begin.
+        """
+        self._step = name
+        self.report()
+        log.info("step begins", step=name)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            elapsed = round(time.monotonic() - start, 3)
+            self.seconds = self.seconds.model_copy(update={name: elapsed})
+            log.info("step ended", step=name, seconds=elapsed)
+
+    def report(self, detail: str = "", done: int = 0, total: int = 0) -> None:
+        """Tell how far the running step is.
+
+        Raises:
+            LeaseLostError: another worker has the weighing.
+        """
+        self._lease.report(Progress(step=self._step, detail=detail, done=done, total=total))

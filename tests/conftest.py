@@ -1,15 +1,18 @@
 """What every test may ask for: a real Redis, emptied for each test that uses it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis
+import wandb
 from celery import Celery
 
 from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.ledger import Ledger
+from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import redis_server
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
@@ -39,7 +42,7 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[redis.Redis]:
-    connection = connect(settings)
+    connection = connect(settings.broker_url)
     connection.flushall()
     yield connection
     connection.close()
@@ -87,3 +90,58 @@ def gate() -> Gate:
             "promote": {"to": "wandb32/wandb-registry-RAG Models/RAG Model"},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def local_wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWandb]:
+    with LocalWandb(LocalWandbConfig(data_dir=tmp_path_factory.mktemp("wandb"))) as running:
+        yield running
+
+
+@pytest.fixture
+def project(
+    local_wandb: LocalWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The path of a project that only this test uses; both SDKs talk to the local W&B."""
+    wandb.teardown()
+    name = f"test-{uuid4().hex[:8]}"
+    environment = local_wandb.environment(tmp_path / "client") | {"WANDB_PROJECT": name}
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    yield f"{local_wandb.config.entity}/{name}"
+    wandb.teardown()
+
+
+@pytest.fixture
+def run(project: str) -> Iterator[wandb.Run]:
+    with wandb.init(job_type="model_evaluation", settings=wandb.Settings(console="off")) as run:
+        yield run
+
+
+@pytest.fixture
+def registry(project: str) -> Callable[[str], str]:
+    """Makes sure of a registry, whose tests tell each other apart by collections of their own."""
+
+    def make(name: str) -> str:
+        api = wandb.Api()
+        if name not in {one.name for one in api.registries(organization="wandb32")}:
+            api.create_registry(name, visibility="organization", organization="wandb32")
+        return f"wandb32/wandb-registry-{name}"
+
+    return make
+
+
+@pytest.fixture
+def link(run: wandb.Run, registry: Callable[[str], str], tmp_path: Path) -> Callable[..., str]:
+    """Logs a version of some text, as the model team would, and links it to a collection."""
+
+    def log_and_link(text: str, collection: str) -> str:
+        file = tmp_path / "weights.txt"
+        file.write_text(text)
+        artifact = wandb.Artifact("adapter", type="model")
+        artifact.add_file(str(file))
+        run.log_artifact(artifact).wait()
+        path = f"{registry('RAG Chat Models')}/{collection}"
+        return str(run.link_artifact(artifact, path).qualified_name)
+
+    return log_and_link

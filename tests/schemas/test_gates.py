@@ -63,6 +63,7 @@ def test_every_fault_is_named_at_once() -> None:
     assert "alias:" in refusal
     assert "wacth:" in refusal
     assert "gates.0.watch: this key is missing" in refusal
+    assert refusal.count("line") == 3
 
 
 def test_what_is_not_yaml_is_refused() -> None:

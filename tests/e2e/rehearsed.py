@@ -1,0 +1,44 @@
+"""What the end-to-end tests share: a finished rehearsal, and programs of plain wandb and weave."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rehearsal.local_wandb.process import LocalWandb
+
+_PROGRAMS = Path(__file__).parent / "programs"
+
+Program = Callable[..., Any]
+"""Called with a program's name and arguments; returns what it printed last, which is JSON."""
+
+
+class Rehearsed(NamedTuple):
+    """What a rehearsal left."""
+
+    folder: Path
+    output: str
+    exit_code: int
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """What it wrote, by version."""
+        found: list[dict[str, Any]] = json.loads((self.folder / "verdicts.json").read_text())
+        return found
+
+
+def run_program(server: LocalWandb, folder: Path, program: str, *arguments: str) -> Any:
+    """Run one of the plain programs against a local W&B; its last line is JSON."""
+    done = subprocess.run(
+        [sys.executable, str(_PROGRAMS / program), *arguments],
+        env=os.environ | server.environment(folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,76 @@
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from registry.calls import wandb_api
+from registry.versions import resolve, versions
+from rehearsal.redis_server import free_port
+from schemas.errors import ConfigurationError, PlatformError
+from schemas.refs import ArtifactRef
+
+_TIMEOUT = 19.0
+
+
+@pytest.fixture
+def collection() -> str:
+    return f"collection {uuid4().hex[:8]}"
+
+
+def test_an_alias_is_resolved_to_the_number_that_it_stands_for(
+    link: Callable[..., str], collection: str
+) -> None:
+    for text in ("one", "two"):
+        linked = link(text, collection)
+    version = resolve(wandb_api(_TIMEOUT), ArtifactRef.parse(linked.replace(":v1", ":latest")))
+    assert str(version.ref) == linked
+    assert version.ref.number == 1
+
+
+def test_a_pattern_lists_every_version_of_its_collections(
+    link: Callable[..., str], collection: str
+) -> None:
+    linked = [link(text, f"{collection} {text}") for text in ("one", "two")]
+    linked.append(link("three", f"{collection} two"))
+    link("other", "elsewhere")
+    pattern = f"wandb32/wandb-registry-RAG Chat Models/{collection} *"
+    found = [str(version.ref) for version in versions(wandb_api(_TIMEOUT), pattern)]
+    assert sorted(found) == sorted(linked)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "wandb32/wandb-registry-RAG Chat Models/nothing:v0",
+        "wandb32/wandb-registry-Nowhere/nothing:v0",
+        "nobody/wandb-registry-RAG Chat Models/nothing:v0",
+    ],
+)
+def test_what_does_not_exist_is_the_operators_to_mend(
+    registry: Callable[[str], str], missing: str
+) -> None:
+    registry("RAG Chat Models")
+    with pytest.raises(ConfigurationError, match=f"could not read version {missing}"):
+        resolve(wandb_api(_TIMEOUT), ArtifactRef.parse(missing))
+
+
+def test_a_missing_registry_is_named(project: str) -> None:
+    pattern = "wandb32/wandb-registry-Nowhere/*"
+    with pytest.raises(ConfigurationError, match="list the versions in wandb32/wandb-registry-No"):
+        list(versions(wandb_api(_TIMEOUT), pattern))
+
+
+def test_a_refused_key_is_the_operators_to_mend(
+    project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with pytest.raises(ConfigurationError, match=r"refused to .*Check WANDB_API_KEY"):
+        resolve(wandb_api(_TIMEOUT), ArtifactRef.parse("e/p/c:v0"))
+
+
+def test_a_server_that_is_away_is_worth_another_try(
+    project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(PlatformError, match="did not"):
+        resolve(wandb_api(1), ArtifactRef.parse("e/p/c:v0"))

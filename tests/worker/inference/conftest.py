@@ -1,0 +1,96 @@
+"""One real engine for all tests that need one, and small adapters made on the spot."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from rehearsal.base_model import BASE_MODEL, base_model, models_dir
+from worker.inference import Engine, EngineSettings
+
+TINY_LLAMA = LlamaConfig(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
+
+
+@pytest.fixture(scope="session")
+def base_folder() -> Path:
+    """The rehearsal's base model, SmolLM2-135M-Instruct."""
+    return base_model()
+
+
+@pytest.fixture
+def tiny_models(tmp_path: Path) -> Path:
+    """A folder of base models with one tiny random Llama, ``team/tiny``, in two shards."""
+    torch.manual_seed(0)
+    folder = tmp_path / "models" / "team" / "tiny"
+    model = AutoModelForCausalLM.from_config(TINY_LLAMA)  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder, max_shard_size="20KB")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def tiny_adapter(tmp_path: Path, tiny_models: Path) -> Callable[..., Path]:
+    """Makes an adapter of ``team/tiny`` with random weights and the given peft settings."""
+
+    def make(**settings: Any) -> Path:
+        lora = LoraConfig(**({"target_modules": ["q_proj", "v_proj"]} | settings))
+        tiny = tiny_models / "team" / "tiny"
+        return random_adapter(tiny, tmp_path / "adapter", name="team/tiny", seed=1, lora=lora)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def loud_adapters(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two random adapters of the base model, strong enough to change every answer."""
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
+    folders = [tmp_path_factory.mktemp("adapter") / str(seed) for seed in (1, 2)]
+    for seed, folder in enumerate(folders):
+        random_adapter(base_folder, folder, name=BASE_MODEL, seed=seed, lora=lora)
+    return folders
+
+
+def random_adapter(base: Path, folder: Path, *, name: str, seed: int, lora: LoraConfig) -> Path:
+    """Save an adapter whose A and B are both random (peft itself starts with B = 0)."""
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+    torch.manual_seed(seed)
+    for parameter_name, parameter in adapted.named_parameters():
+        if "lora_" in parameter_name:
+            torch.nn.init.normal_(parameter, std=0.15)
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text().replace(str(base), name))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine_settings(tmp_path_factory: pytest.TempPathFactory) -> EngineSettings:
+    return EngineSettings(
+        run_dir=tmp_path_factory.mktemp("engine"),
+        models_dir=models_dir(),
+        max_model_len=2048,
+        kv_cache_gib=1,
+        gpu_memory_utilization=0.9,
+        start_budget_s=900,
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(engine_settings: EngineSettings) -> Iterator[Engine]:
+    """The one engine: it starts with the first test that serves a version."""
+    engine = Engine(engine_settings)
+    yield engine
+    engine.stop()
+    shutil.rmtree(engine_settings.run_dir)

@@ -1,0 +1,223 @@
+"""A RagModel around another chat model, and a published Evaluation, without running stored code."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import weave
+from weave.trace.op_protocol import Op
+from weave.trace.weave_client import WeaveClient
+
+from rehearsal import app_team
+from schemas.errors import ConfigurationError
+from schemas.gates import ChatModelParameters
+from worker.rag import RagModel
+from worker.rag.stored import Stored, read
+from worker.rebuild import load_evaluation, rebuild
+
+NEW = "wandb-artifact:///wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
+ROWS = [{"question": "When?", "answer": "1856", "accepted": [], "passages": []}]
+
+# Weave leaves a temporary folder to the garbage collector when it reads an object's file.
+pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
+
+
+@pytest.fixture
+def weave_project(project: str) -> Iterator[WeaveClient]:
+    """A client as the worker has it: code from the server raises instead of running."""
+    client = weave.init(
+        project,
+        settings={"implicitly_patch_integrations": False, "allow_unsafe_custom_obj_decode": False},
+    )
+    yield client
+    weave.finish()
+
+
+@pytest.fixture(scope="module")
+def never_published() -> RagModel:
+    return app_team.rag_model()
+
+
+@pytest.fixture
+def application(never_published: RagModel) -> RagModel:
+    """The application of the app team, which embeds its passages once for all tests."""
+    return never_published.model_copy(deep=True)
+
+
+@pytest.fixture
+def rag_model(weave_project: WeaveClient, application: RagModel) -> str:
+    """The same, published."""
+    uri: str = weave.publish(application, "RagModel").uri()
+    weave_project.flush()
+    return uri
+
+
+@pytest.fixture
+def evaluation(weave_project: WeaveClient) -> str:
+    """The published evaluation of the app team."""
+    uri: str = weave.publish(app_team.evaluation(), "climate_rag_eval").uri()
+    weave_project.flush()
+    return uri
+
+
+def fields(uri: str) -> dict[str, object]:
+    return read(uri).fields
+
+
+def chat_model(uri: str) -> Stored:
+    return read(read(uri).fields["chat_model"].uri)
+
+
+def test_only_the_chat_model_is_exchanged(rag_model: str) -> None:
+    rebuilt = rebuild(rag_model, NEW)
+    before, after = fields(rag_model), fields(rebuilt.ref.uri)
+    assert {name for name in before if before[name] != after[name]} == {"chat_model"}
+    assert before.keys() == after.keys()
+    assert chat_model(rebuilt.ref.uri).fields["chat_model"] == NEW
+
+
+def test_rebuilding_twice_gives_the_same_version(rag_model: str) -> None:
+    assert rebuild(rag_model, NEW).ref == rebuild(rag_model, NEW).ref
+
+
+def test_rebuilding_what_was_rebuilt_gives_the_same_version(rag_model: str) -> None:
+    rebuilt = rebuild(rag_model, NEW)
+    assert rebuild(rebuilt.ref.uri, NEW).ref == rebuilt.ref
+
+
+def test_a_gate_sets_parameters_of_the_chat_model(rag_model: str) -> None:
+    rebuilt = rebuild(rag_model, NEW, ChatModelParameters(cm_max_new_tokens=7))
+    before, after = chat_model(rag_model).fields, chat_model(rebuilt.ref.uri).fields
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"chat_model", "cm_max_new_tokens"}
+    assert after["cm_max_new_tokens"] == 7
+
+
+def test_an_alias_is_resolved_to_the_version_it_names_now(rag_model: str) -> None:
+    latest = rag_model.rpartition(":")[0] + ":latest"
+    assert rebuild(latest, NEW).ref == rebuild(rag_model, NEW).ref
+
+
+def test_a_version_that_was_changed_by_hand_is_rebuilt_whole(
+    project: str, rag_model: str, never_published: RagModel
+) -> None:
+    """The tutorial's way to exchange a chat model stores a damaged version in weave 0.54."""
+    weave.init(project, settings={"allow_unsafe_custom_obj_decode": True})
+    by_hand = weave.ref(rag_model).get()
+    by_hand.chat_model = never_published.chat_model.model_copy()
+    assert by_hand.n_documents == never_published.n_documents  # a field that was read
+    damaged = weave.publish(by_hand, "RagModel")
+    assert rebuild(damaged.uri(), NEW).ref == rebuild(rag_model, NEW).ref
+
+
+def test_the_rebuilt_model_retrieves(rag_model: str) -> None:
+    model = rebuild(rag_model, NEW).model
+    found = model.retrieve("Who laid cylinders of gas in the sun?")
+    assert found[0]["id"] == "eunice-foote"
+
+
+def test_a_missing_rag_model_is_named_and_nothing_is_published(weave_project: WeaveClient) -> None:
+    missing = f"weave:///{weave_project.entity}/{weave_project.project}/object/RagModel:latest"
+    with pytest.raises(ConfigurationError, match=r"object/RagModel:latest does not exist"):
+        rebuild(missing, NEW)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        read(missing)
+
+
+def test_an_object_that_is_no_rag_model_is_named(evaluation: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"climate_rag_eval:\w+ is a Evaluation, not a RagModel"
+    ):
+        rebuild(evaluation, NEW)
+
+
+def test_a_rag_model_of_another_make_is_named(
+    weave_project: WeaveClient, application: RagModel
+) -> None:
+    class Other(weave.Model):
+        chat_model: weave.Model
+        temperature: float
+
+    Other.__name__ = "RagModel"
+    made = Other(chat_model=application.chat_model, temperature=1.0)
+    other = weave.publish(made, "RagModel")
+    with pytest.raises(ConfigurationError, match="does not fit RagModel: vector_store: Field req"):
+        rebuild(other.uri(), NEW)
+
+
+def test_quantisation_is_refused_rather_than_ignored(rag_model: str) -> None:
+    with pytest.raises(ConfigurationError, match="asks for cm_quantize"):
+        rebuild(rag_model, NEW, ChatModelParameters(cm_quantize=True))
+
+
+def test_the_published_evaluation_runs_under_its_own_version(
+    weave_project: WeaveClient, evaluation: str
+) -> None:
+    loaded = load_evaluation(evaluation)
+
+    @weave.op
+    def says_1856(question: str) -> dict[str, object]:
+        return {"answer": "1856", "context": []}
+
+    summary, call = asyncio.run(loaded.evaluate.call(loaded, says_1856))
+    weave_project.flush()
+    assert summary["exact_match"]["true_count"] == 1
+    stored = weave_project.get_call(call.id)
+    assert stored.inputs["self"].ref.uri == evaluation
+    scored = {
+        call.op_name
+        for call in weave_project.get_calls(filter={"trace_ids": [call.trace_id]})
+        if call.func_name == "exact_match"
+    }
+    assert scored == {ref.uri for ref in read(evaluation).fields["scorers"][1:2]}
+
+
+def test_a_scorer_of_another_source_is_named(weave_project: WeaveClient) -> None:
+    @weave.op
+    def exact_match(answer: str, output: dict[str, str]) -> bool:
+        return True
+
+    published = publish_evaluation(weave_project, exact_match)
+    with pytest.raises(ConfigurationError, match=r"The scorer exact_match of .* is code that"):
+        load_evaluation(published)
+
+
+def test_an_unknown_scorer_is_named(weave_project: WeaveClient) -> None:
+    @weave.op
+    def politeness(output: dict[str, str]) -> float:
+        return 1.0
+
+    published = publish_evaluation(weave_project, politeness)
+    with pytest.raises(ConfigurationError, match=r"The scorer politeness of .* is code that"):
+        load_evaluation(published)
+
+
+def test_a_gate_may_allow_stored_scorers(project: str, weave_project: WeaveClient) -> None:
+    @weave.op
+    def politeness(output: dict[str, str]) -> float:
+        return 1.0
+
+    published = publish_evaluation(weave_project, politeness)
+    weave.init(project, settings={"allow_unsafe_custom_obj_decode": True})
+    loaded = load_evaluation(published, allow_stored_code=True)
+    assert loaded.scorers is not None
+    assert [scorer.name for scorer in loaded.scorers] == ["politeness"]
+
+
+def test_a_missing_evaluation_is_named(weave_project: WeaveClient) -> None:
+    missing = f"weave:///{weave_project.entity}/{weave_project.project}/object/eval:v3"
+    with pytest.raises(ConfigurationError, match=r"object/eval:v3 does not exist"):
+        load_evaluation(missing)
+
+
+def test_an_object_that_is_no_evaluation_is_named(rag_model: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is a RagModel, not an Evaluation"):
+        load_evaluation(rag_model)
+
+
+def publish_evaluation(client: WeaveClient, scorer: Op[Any, Any]) -> str:
+    evaluation = weave.Evaluation(dataset=weave.Dataset(name="rows", rows=ROWS), scorers=[scorer])
+    uri: str = weave.publish(evaluation, "evaluation").uri()
+    client.flush()
+    return uri

@@ -1,0 +1,147 @@
+"""Linking versions into collections, and the aliases of versions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rehearsal.local_wandb.automations import LinkedVersion
+from rehearsal.local_wandb.errors import ConflictError, NotFoundError, RequestError
+from rehearsal.local_wandb.graphql.accounts import USERNAME
+from rehearsal.local_wandb.graphql.artifacts import need_artifact
+from rehearsal.local_wandb.graphql.collections import SuccessPayload, need_collection
+from rehearsal.local_wandb.graphql.context import Context
+from rehearsal.local_wandb.graphql.ids import global_id, row_id
+from rehearsal.local_wandb.graphql.projects import need_project
+from rehearsal.local_wandb.graphql.resolvers import Resolvers
+from rehearsal.local_wandb.store.lineage import artifact_of_client
+from rehearsal.local_wandb.store.projects import ensure_type
+from rehearsal.local_wandb.store.rows import (
+    Artifact,
+    ArtifactType,
+    Collection,
+    Membership,
+    Project,
+)
+from rehearsal.local_wandb.store.versions import (
+    add_version,
+    ensure_collection,
+    remove_aliases,
+    remove_versions,
+    set_aliases,
+)
+
+
+@dataclass(frozen=True)
+class LinkPayload:
+    """The answer to a link."""
+
+    artifact_membership: Membership
+
+    @property
+    def version_index(self) -> int:
+        """The number of the version in the collection."""
+        return self.artifact_membership.version
+
+
+RESOLVERS = Resolvers()
+RESOLVERS.row(LinkPayload, "LinkArtifactPayload")
+
+
+@RESOLVERS.field("Mutation.linkArtifact")
+def _link(
+    context: Context,
+    artifact_id: str | None = None,
+    client_id: str | None = None,
+    artifact_portfolio_name: str | None = None,
+    entity_name: str | None = None,
+    project_name: str | None = None,
+    aliases: list[Mapping[str, Any]] | None = None,
+) -> LinkPayload:
+    if not artifact_portfolio_name:
+        raise RequestError("linkArtifact needs the name of a collection")
+    artifact = _linkable(context, artifact_id, client_id)
+    project = need_project(context, entity_name, project_name)
+    type_ = _type_in(context, project, artifact)
+    collection = ensure_collection(
+        context.store, project, type_, artifact_portfolio_name, "PORTFOLIO"
+    )
+    version, new = add_version(context.store, collection, artifact)
+    set_aliases(context.store, version, {"latest", *(alias["alias"] for alias in aliases or ())})
+    if new and project.is_registry:
+        context.linked.append(_linked_version(project, collection, artifact, version))
+    return LinkPayload(version)
+
+
+@RESOLVERS.field("Mutation.unlinkArtifact")
+def _unlink(context: Context, artifact_id: str, artifact_portfolio_id: str) -> SuccessPayload:
+    artifact = need_artifact(context, artifact_id)
+    collection = context.store.collections.get(row_id(Collection, artifact_portfolio_id))
+    if collection.kind != "PORTFOLIO":
+        raise ConflictError(f"'{collection.name}' is where the artifact was logged, not a link")
+    remove_versions(context.store, collection_id=collection.id, artifact_id=artifact.id)
+    return SuccessPayload()
+
+
+@RESOLVERS.field("Mutation.addAliases")
+def _add_aliases(
+    context: Context, artifact_id: str, aliases: list[Mapping[str, Any]]
+) -> SuccessPayload:
+    for alias in aliases:
+        set_aliases(context.store, _version_for(context, artifact_id, alias), [alias["alias"]])
+    return SuccessPayload()
+
+
+@RESOLVERS.field("Mutation.deleteAliases")
+def _delete_aliases(
+    context: Context, artifact_id: str, aliases: list[Mapping[str, Any]]
+) -> SuccessPayload:
+    for alias in aliases:
+        remove_aliases(context.store, _version_for(context, artifact_id, alias), [alias["alias"]])
+    return SuccessPayload()
+
+
+def _linkable(context: Context, artifact_id: str | None, client_id: str | None) -> Artifact:
+    if artifact_id:
+        artifact = need_artifact(context, artifact_id)
+    elif client_id and (found := artifact_of_client(context.store, client_id)):
+        artifact = found
+    else:
+        raise NotFoundError("linkArtifact names no artifact that is known")
+    if artifact.state != "COMMITTED":
+        raise ConflictError("an artifact can be linked only after it was committed")
+    return artifact
+
+
+def _type_in(context: Context, project: Project, artifact: Artifact) -> ArtifactType:
+    """The type of the artifact as the target project knows it; a registry may refuse it."""
+    source = context.store.types.get(context.store.collections.get(artifact.sequence_id).type_id)
+    known = context.store.types.find(project_id=project.id, name=source.name)
+    if known:
+        return known
+    if not project.all_types:
+        raise RequestError(f"{project.path} does not take artifacts of type '{source.name}'")
+    return ensure_type(context.store, project, source.name)
+
+
+def _version_for(context: Context, artifact_id: str, alias: Mapping[str, Any]) -> Membership:
+    collection = need_collection(
+        context, alias["entityName"], alias["projectName"], alias["artifactCollectionName"]
+    )
+    artifact = need_artifact(context, artifact_id)
+    found = context.store.memberships.find(collection_id=collection.id, artifact_id=artifact.id)
+    if found is None:
+        raise NotFoundError(f"the artifact is not in collection '{collection.name}'")
+    return found
+
+
+def _linked_version(
+    project: Project, collection: Collection, artifact: Artifact, version: Membership
+) -> LinkedVersion:
+    return LinkedVersion(
+        artifact_id=global_id(artifact),
+        author=USERNAME,
+        entity=project.entity,
+        project=project.name,
+        collection=collection.name,
+        version=version.version,
+    )

@@ -1,0 +1,117 @@
+"""Bytes on disk, each stored once under the MD5 of its contents."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+#: 32 hexadecimal digits: nothing that could leave the folder.
+KEY = re.compile(r"[0-9a-f]{32}")
+
+#: Bytes copied from a stream at a time.
+CHUNK = 1 << 20
+
+
+class Blobs:
+    """A folder `blobs/<aa>/<md5 hex>`; a blob is there completely or not at all.
+
+    Args:
+        folder: where the blobs lie; made when missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """The file of a blob, which exists only after `put`.
+
+        Args:
+            key: MD5 of the contents, 32 hexadecimal digits.
+
+        Returns:
+            Its path.
+        """
+        return self._folder / key[:2] / key
+
+    def has(self, key: str) -> bool:
+        """Whether a blob is stored.
+
+        Args:
+            key: MD5 of the contents; what is no MD5 names no blob.
+        """
+        return KEY.fullmatch(key) is not None and self.path(key).is_file()
+
+    def put(self, contents: bytes | BinaryIO) -> str:
+        """Store bytes.
+
+        Args:
+            contents: the bytes, or a binary stream that is read to its end.
+
+        Returns:
+            The key of the blob.
+        """
+        with self.incoming() as incoming:
+            if isinstance(contents, bytes):
+                incoming.write(contents)
+            else:
+                while chunk := contents.read(CHUNK):
+                    incoming.write(chunk)
+            return incoming.keep()
+
+    @contextmanager
+    def incoming(self) -> Iterator["Incoming"]:
+        """Receive a blob chunk by chunk; what is not kept by `Incoming.keep` is thrown away.
+
+        Yields:
+            Where to write the chunks.
+        """
+        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix="incoming-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                yield Incoming(self, stream, temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class Incoming:
+    """A blob on its way in; made by `Blobs.incoming`."""
+
+    def __init__(self, blobs: Blobs, stream: BinaryIO, temporary: Path) -> None:
+        self._blobs = blobs
+        self._stream = stream
+        self._temporary = temporary
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.size = 0
+
+    @property
+    def md5(self) -> str:
+        """MD5 of the bytes so far, 32 hexadecimal digits."""
+        return self._md5.hexdigest()
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes.
+
+        Args:
+            chunk: the next bytes.
+        """
+        self._stream.write(chunk)
+        self._md5.update(chunk)
+        self.size += len(chunk)
+
+    def keep(self) -> str:
+        """Move the bytes to their place, whole.
+
+        Returns:
+            The key of the blob.
+        """
+        self._stream.flush()
+        target = self._blobs.path(self.md5)
+        target.parent.mkdir(exist_ok=True)
+        self._temporary.replace(target)
+        return self.md5

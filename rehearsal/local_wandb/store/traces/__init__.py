@@ -1,0 +1,1 @@
+"""Weave's objects, tables, files, calls, feedback and costs."""

@@ -11,6 +11,7 @@ import click
 from pydantic import HttpUrl, SecretStr, ValidationError
 
 from rehearsal.local_wandb.config import ENTITY, ORGANISATION, PROJECT, LocalWandbConfig, Webhook
+from rehearsal.local_wandb.running import last_port
 from rehearsal.local_wandb.server import serve
 
 
@@ -23,7 +24,12 @@ from rehearsal.local_wandb.server import serve
     help="Folder for all that it keeps.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    show_default="the one that the data folder had last, so that its links stay true",
+    help="Port to listen on; 0 takes any free one.",
+)
 @click.option("--allow-remote", is_flag=True, help="Let --host be reachable from other machines.")
 @click.option("--entity", default=ENTITY, show_default=True, help="Name of the team.")
 @click.option("--org", default=ORGANISATION, show_default=True, help="Name of the organisation.")
@@ -46,6 +52,8 @@ def local_wandb(
     webhook_secret: str | None,
     drop_delivery: tuple[int, ...],
     end_with_parent: bool,
+    data_dir: Path,
+    port: int | None,
     **settings: Any,
 ) -> None:
     """Serve a W&B for the real wandb and weave SDKs on this machine.
@@ -61,6 +69,8 @@ def local_wandb(
             drop_deliveries=frozenset(drop_delivery),
         )
         config = LocalWandbConfig(
+            data_dir=data_dir,
+            port=last_port(data_dir) if port is None else port,
             **settings,
             api_key=SecretStr(api_key) if api_key else None,
             webhook=webhook or None,

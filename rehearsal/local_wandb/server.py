@@ -11,7 +11,7 @@ import uvicorn
 from rehearsal.local_wandb.app import create_app
 from rehearsal.local_wandb.config import LocalWandbConfig, is_loopback
 from rehearsal.local_wandb.environment import client_environment
-from rehearsal.local_wandb.running import Running, running_file
+from rehearsal.local_wandb.running import Running, keep_port, running_file
 
 #: Open requests may finish in this time after a signal, in seconds.
 GRACE_S = 5
@@ -59,6 +59,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
+            keep_port(self._local.data_dir, port)
             _announce(self._local, _url(self._local.host, port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -107,6 +107,13 @@ def test_it_prints_what_a_shell_needs(tmp_path: Path) -> None:
     assert answer.json() == {"data": {"__typename": "Query"}}
 
 
+def test_a_folder_is_served_on_the_port_that_it_had_before(tmp_path: Path) -> None:
+    with LocalWandb(LocalWandbConfig(data_dir=tmp_path)) as server:
+        before = server.url
+    with started("-m", "rehearsal.local_wandb", "--data-dir", str(tmp_path)) as it:
+        assert printed(it, "listening").startswith(f"listening on {before},")
+
+
 def test_it_takes_the_key_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ COPY worker worker
 # Triton and vLLM compile small kernels at start.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/* \
- && pip install --no-cache-dir ".[worker,gpu]" && useradd --create-home weighbridge
+ && pip install --no-cache-dir ".[worker,gpu]" && useradd --create-home weighbridge \
+ && install --directory --owner weighbridge /home/weighbridge/.cache
 USER weighbridge
 ENTRYPOINT ["weighbridge"]

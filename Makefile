@@ -33,6 +33,9 @@ format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: setup
+	@$(BIN)/python -m bench.ledger
+
 setup: $(VENV)/installed
 
 $(VENV)/installed: requirements.txt pyproject.toml Makefile

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import redis
 import structlog
+from pydantic import ValidationError
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
 from bus.connection import connect
@@ -35,10 +36,13 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except WeighbridgeError as error:
             raise click.ClickException(str(error)) from error
-        except redis.ConnectionError as error:
+        except redis.RedisError as error:
             raise click.ClickException(
                 f"Redis does not answer: {error} Start it or set CELERY_BROKER_URL."
             ) from error
+        except ValidationError as error:
+            faults = "; ".join(f"{f['loc'][0]}: {f['msg']}" for f in error.errors())
+            raise click.ClickException(f"A setting is wrong: {faults}.") from error
         except ModuleNotFoundError as error:
             raise click.ClickException(
                 f"'{ctx.invoked_subcommand}' needs the package {error.name}, which the base install"
@@ -89,12 +93,11 @@ def enqueue(ref: str, gate: str | None, force: bool, wait: bool, as_json: bool) 
     from producers.enqueue import wait_for
 
     settings = Settings()
-    weighings = put(celery_app(settings), settings, ref, gate=gate, force=force)
+    enqueued = put(celery_app(settings), settings, ref, gate=gate, force=force)
     if not wait:
-        _print_ids(weighings, as_json)
+        _print_ids(enqueued.weighings, as_json)
         return
-    ledger = _ledger(settings)
-    ended = [wait_for(ledger, weighing, _tell) for weighing in weighings]
+    ended = wait_for(_ledger(settings), enqueued, _tell)
     _print_weighings(ended, as_json)
     if any(weighing.state != "promoted" for weighing in ended):
         sys.exit(1)
@@ -116,7 +119,7 @@ def poll(once: bool) -> None:
             click.echo(str(weighing))
         return
     with _until_signalled() as stop:
-        poll_forever(app, _ledger(settings), settings, stop)
+        poll_forever(app, connect(settings.broker_url), _ledger(settings), settings, stop)
 
 
 @main.command()
@@ -142,7 +145,13 @@ def worker(queues: str) -> None:
     """Serve the bus: dispatch events, weigh versions, sweep up after dead workers."""
     from worker.main import run_worker
 
-    run_worker([queue.strip() for queue in queues.split(",")])
+    served = [queue.strip() for queue in queues.split(",")]
+    if unknown := set(served) - {EVENTS_QUEUE, GPU_QUEUE}:
+        raise ConfigurationError(
+            f"There is no queue {', '.join(sorted(unknown))}.",
+            fix=f"The queues are {EVENTS_QUEUE} and {GPU_QUEUE}.",
+        )
+    run_worker(served)
 
 
 @main.command()

@@ -7,6 +7,7 @@ decided by the ledger, and a redelivered task meets the ledger first.
 
 from celery import Celery
 
+from bus.connection import CONNECT_TIMEOUT
 from schemas.settings import Settings
 
 EVENTS_QUEUE = "events"
@@ -47,6 +48,7 @@ def celery_app(settings: Settings) -> Celery:
         broker_transport_options={
             "visibility_timeout": _VISIBILITY_TIMEOUT,
             "socket_keepalive": True,
+            "socket_connect_timeout": CONNECT_TIMEOUT,
         },
         broker_connection_retry_on_startup=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -55,7 +57,11 @@ def celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         beat_schedule={
-            "sweep": {"task": SWEEP_TASK, "schedule": settings.lease / 4},
+            "sweep": {
+                "task": SWEEP_TASK,
+                "schedule": settings.lease / 4,
+                "options": {"expires": settings.lease / 4},  # so that they do not pile up
+            },
         },
     )
     return app

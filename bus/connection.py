@@ -2,7 +2,7 @@
 
 import redis
 
-_CONNECT_TIMEOUT = 5.0  # seconds; a Redis that is away must be noticed, not waited for
+CONNECT_TIMEOUT = 5.0  # seconds; a Redis that is away must be noticed, not waited for
 
 
 def connect(broker_url: str) -> redis.Redis:
@@ -10,7 +10,7 @@ def connect(broker_url: str) -> redis.Redis:
     return redis.Redis.from_url(
         broker_url,
         decode_responses=True,
-        socket_connect_timeout=_CONNECT_TIMEOUT,
-        socket_timeout=2 * _CONNECT_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=2 * CONNECT_TIMEOUT,
         health_check_interval=15,
     )

@@ -1,6 +1,7 @@
 """A worker's lease of one weighing, kept alive by a thread while a step runs."""
 
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +34,9 @@ class Lease:
         self._ledger = ledger
         self._weighing = weighing
         self.token = token
+        self._seconds = seconds
         self._interval = seconds / _BEATS_PER_LEASE
+        self._last_beat = time.monotonic()
         self._left = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -57,8 +60,10 @@ class Lease:
         Raises:
             LeaseLostError: the lease is no longer ours.
         """
+        if time.monotonic() - self._last_beat > self._seconds:
+            self._lost.set()  # Redis did not hear from us in time: somebody else may have it
         if self._lost.is_set():
-            raise LeaseLostError(f"The lease of {self._weighing} was lost to another worker.")
+            raise LeaseLostError(f"The lease of {self._weighing} was lost.")
 
     def report(self, progress: Progress) -> None:
         """Tell how far the work is; renews the lease as well.
@@ -74,9 +79,12 @@ class Lease:
             self._beat(None)
 
     def _beat(self, progress: Progress | None) -> None:
+        before = time.monotonic()
         try:
-            if not self._ledger.beat(self._weighing, self.token, progress):
+            if self._ledger.beat(self._weighing, self.token, progress):
+                self._last_beat = before
+            else:
                 self._lost.set()
         except redis.RedisError as error:
-            # The lease outlasts a short absence of Redis; if not, the next beat finds it lost.
+            # The lease outlasts a short absence of Redis; check() knows when it does no longer.
             log.warning("heartbeat failed", weighing=str(self._weighing), error=str(error))

@@ -117,6 +117,10 @@ class Ledger:
         fields = cast("dict[str, str]", self._redis.hgetall(_record(weighing)))
         return _weighing(weighing, fields) if fields else None
 
+    def knows(self, weighing: WeighingId) -> bool:
+        """Whether this version was ever opened under this gate."""
+        return bool(self._redis.exists(_record(weighing)))
+
     def unfinished(self) -> list[WeighingId]:
         """Weighings without a verdict, those first that are due first."""
         return self._ids(_UNFINISHED)

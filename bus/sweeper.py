@@ -22,8 +22,10 @@ def sweep(app: Celery, client: redis.Redis, ledger: Ledger) -> list[WeighingId]:
         The weighings whose tasks were sent.
     """
     queue_empty = client.llen(GPU_QUEUE) == 0
-    revived = [one for one in ledger.unfinished() if ledger.revive(one, queue_empty=queue_empty)]
-    for weighing in revived:
-        log.warning("weighing put back into the queue", weighing=str(weighing))
-        publish_weighing(app, weighing)
-    return revived
+    sent = []
+    for weighing in ledger.unfinished():
+        if ledger.revive(weighing, queue_empty=queue_empty):
+            log.warning("weighing put back into the queue", weighing=str(weighing))
+            publish_weighing(app, weighing)
+            sent.append(weighing)
+    return sent

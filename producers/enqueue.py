@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from celery import Celery
 
@@ -9,28 +10,38 @@ from bus.ledger import Ledger
 from bus.publish import publish
 from registry.calls import wandb_api
 from registry.versions import resolve
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.weighings import Weighing
 
+_DISPATCHED_WITHIN = 60.0  # seconds
 _LOOK = 0.5  # seconds between two looks at the ledger
+
+
+class Enqueued(NamedTuple):
+    """What was put on the bus.
+
+    Attributes:
+        event: as it was published.
+        weighings: those that it opens, or that are open or ended already.
+    """
+
+    event: ModelVersionEvent
+    weighings: list[WeighingId]
 
 
 def enqueue(
     app: Celery, settings: Settings, text: str, *, gate: str | None = None, force: bool = False
-) -> list[WeighingId]:
+) -> Enqueued:
     """Put a version on the bus, after checking that it exists and that a gate will weigh it.
 
     Args:
         text: the version, `entity/project/collection:version`, by number or alias.
         gate: weigh under this gate only, whatever it watches.
         force: weigh again although there is a verdict.
-
-    Returns:
-        The weighings that this will open, or that are open already.
 
     Raises:
         ConfigurationError: there is no such version or gate, or no gate watches it.
@@ -47,7 +58,7 @@ def enqueue(
         force=force,
     )
     publish(app, event)
-    return [WeighingId.of(one.name, version.ref) for one in gates]
+    return Enqueued(event, [WeighingId.of(one.name, version.ref) for one in gates])
 
 
 def _gates(gate_file: GateFile, name: str | None, ref: ArtifactRef) -> list[Gate]:
@@ -63,19 +74,39 @@ def _gates(gate_file: GateFile, name: str | None, ref: ArtifactRef) -> list[Gate
     return watching
 
 
-def wait_for(ledger: Ledger, weighing: WeighingId, tell: Callable[[Weighing], None]) -> Weighing:
-    """Wait until a weighing has its verdict.
+def wait_for(
+    ledger: Ledger, enqueued: Enqueued, tell: Callable[[Weighing], None]
+) -> list[Weighing]:
+    """Wait until every weighing of what was enqueued has its verdict.
 
     Args:
-        tell: called with the record whenever it has changed.
+        tell: called with a record whenever it has changed.
 
     Returns:
-        The record, with the verdict.
+        The records, each with its verdict.
+
+    Raises:
+        PlatformError: no worker dispatched the event.
     """
-    told = None
+    return [_wait(ledger, enqueued.event, one, tell) for one in enqueued.weighings]
+
+
+def _wait(
+    ledger: Ledger,
+    event: ModelVersionEvent,
+    weighing: WeighingId,
+    tell: Callable[[Weighing], None],
+) -> Weighing:
+    told, deadline = None, time.monotonic() + _DISPATCHED_WITHIN
     while True:
         record = ledger.get(weighing)
-        if record is not None and record != told:
+        if record is None or (event.force and record.ended and record.event != event):
+            if time.monotonic() > deadline:
+                raise PlatformError(
+                    f"No worker opened {weighing} within {_DISPATCHED_WITHIN:g} s.",
+                    fix="Start a worker that serves the events queue, with the same gate file.",
+                )
+        elif record != told:
             tell(record)
             told = record
             if record.ended:

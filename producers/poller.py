@@ -2,15 +2,17 @@
 
 import threading
 
+import redis
 import structlog
 import wandb
 from celery import Celery
 
+from bus.celery_app import EVENTS_QUEUE
 from bus.ledger import Ledger
 from bus.publish import publish
 from registry.calls import wandb_api
 from registry.versions import versions
-from schemas.errors import PlatformError
+from schemas.errors import ConfigurationError, PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
 from schemas.settings import Settings
@@ -36,7 +38,7 @@ def _poll_gate(app: Celery, ledger: Ledger, api: wandb.Api, gate: Gate) -> list[
     for pattern in gate.watch:
         for version in versions(api, pattern):
             weighing = WeighingId.of(gate.name, version.ref)
-            if ledger.get(weighing) is not None:
+            if ledger.knows(weighing):
                 continue
             event = ModelVersionEvent(
                 ref=version.ref, artifact_id=version.artifact_id, source="poller", gate=gate.name
@@ -47,18 +49,38 @@ def _poll_gate(app: Celery, ledger: Ledger, api: wandb.Api, gate: Gate) -> list[
     return published
 
 
-def poll(app: Celery, ledger: Ledger, settings: Settings, stop: threading.Event) -> None:
+def poll(
+    app: Celery,
+    client: redis.Redis,
+    ledger: Ledger,
+    settings: Settings,
+    stop: threading.Event,
+) -> None:
     """Look at the Registry every `poll_interval` seconds until told to stop.
 
-    W&B or Redis being away is logged and waited out.
+    What one gate cannot do is logged and tried again; the other gates are looked at all the same.
 
     Raises:
-        ConfigurationError: only the operator can mend it.
+        ConfigurationError: the gate file has a fault, or there is no API key.
     """
-    api = wandb_api(settings.wandb_timeout)
+    gates, api = settings.gates, None
     while not stop.is_set():
         try:
-            poll_once(app, ledger, api, settings.gates)
-        except PlatformError as error:
+            api = api or wandb_api(settings.wandb_timeout)
+            _look(app, client, ledger, api, gates)
+        except (PlatformError, redis.RedisError) as error:
             log.warning("the poller could not look", reason=str(error))
         stop.wait(settings.poll_interval)
+
+
+def _look(
+    app: Celery, client: redis.Redis, ledger: Ledger, api: wandb.Api, gates: GateFile
+) -> None:
+    if client.llen(EVENTS_QUEUE):
+        log.warning("events wait to be dispatched; is a worker serving the events queue?")
+        return  # what was published before would be published again
+    for gate in gates.gates:
+        try:
+            _poll_gate(app, ledger, api, gate)
+        except (ConfigurationError, PlatformError) as error:
+            log.warning("the poller could not look", gate=gate.name, reason=str(error))

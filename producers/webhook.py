@@ -58,8 +58,8 @@ class Payload(BaseModel):
 class Credentials(BaseModel):
     """What a sender must know: the bearer token, and the secret that signs the body."""
 
-    token: SecretStr
-    secret: SecretStr
+    token: SecretStr = Field(min_length=1)
+    secret: SecretStr = Field(min_length=1)
 
     @classmethod
     def of(cls, settings: Settings) -> "Credentials":
@@ -68,7 +68,7 @@ class Credentials(BaseModel):
         Raises:
             ConfigurationError: one of them is not set; an open receiver is refused.
         """
-        if settings.webhook_token is None or settings.webhook_secret is None:
+        if not (settings.webhook_token and settings.webhook_secret):
             raise ConfigurationError(
                 "The webhook receiver has no token or no secret.",
                 fix="Set WEIGHBRIDGE_WEBHOOK_TOKEN and WEIGHBRIDGE_WEBHOOK_SECRET to what the"

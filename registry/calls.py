@@ -1,4 +1,4 @@
-"""Calls to W&B: each bounded in time, and each error under the name of the call that it broke."""
+"""Calls to W&B: each error says which call broke, and who must act."""
 
 import re
 from collections.abc import Iterator
@@ -8,14 +8,15 @@ import requests
 import wandb
 from wandb.errors import AuthenticationError, Error, UsageError
 
-from schemas.errors import ConfigurationError, PlatformError
+from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
-# What W&B and its SDK say when trying again is pointless (facts/wandb-protocol.md 7).
+# What W&B and its SDKs say when trying again is pointless (facts/wandb-protocol.md 7).
 _PERMANENT = re.compile(
-    r"not found|permission denied|unable to find|does not exist|failed to load registry|http 40[034]",
+    r"not found|permission denied|unable to find|does not exist|failed to load registry"
+    r"|http 40[034]",
     re.I,
 )
-
+_KEY_REFUSED = re.compile(r"api key|unauthorized|\b401\b", re.I)
 # The SDK calls it an authentication error, too, when the server does not answer at all.
 _NO_ANSWER = re.compile(r"did not respond|timed out|connection", re.I)
 
@@ -33,20 +34,27 @@ def wandb_call(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AuthenticationError, UsageError) as error:
-        if _NO_ANSWER.search(str(error)):
-            raise PlatformError(f"W&B did not {what}: {_oneline(error)}.") from error
-        raise ConfigurationError(
-            f"W&B refused to {what}: {_oneline(error)}.",
-            fix="Check WANDB_API_KEY and WANDB_BASE_URL.",
-        ) from error
+    except WeighbridgeError:
+        raise
     except (Error, ValueError, requests.RequestException) as error:
-        if _PERMANENT.search(str(error)):
-            raise ConfigurationError(
-                f"W&B could not {what}: {_oneline(error)}.",
-                fix="Check the spelling, and that this API key may see it.",
-            ) from error
-        raise PlatformError(f"W&B did not {what}: {_oneline(error)}.") from error
+        raise told(what, error) from error
+
+
+def told(what: str, error: Exception) -> WeighbridgeError:
+    """What an SDK's error means for whoever asked for `what`."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if _NO_ANSWER.search(text):
+        return PlatformError(f"W&B did not {what}: {text}.")
+    if isinstance(error, AuthenticationError | UsageError) or _KEY_REFUSED.search(text):
+        return ConfigurationError(
+            f"W&B refused to {what}: {text}.", fix="Check WANDB_API_KEY and WANDB_BASE_URL."
+        )
+    if _PERMANENT.search(text):
+        return ConfigurationError(
+            f"W&B could not {what}: {text}.",
+            fix="Check the spelling, and that this API key may see it.",
+        )
+    return PlatformError(f"W&B did not {what}: {text}.")
 
 
 def wandb_api(timeout: float) -> wandb.Api:
@@ -62,7 +70,3 @@ def wandb_api(timeout: float) -> wandb.Api:
     """
     with wandb_call("log in"):
         return wandb.Api(timeout=max(1, round(timeout)))
-
-
-def _oneline(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

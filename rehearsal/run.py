@@ -60,7 +60,8 @@ def rehearse(
         console.print("[bold]App team[/] publishes the RagModel and the evaluation")
         stage.processes.run("app team", ["-m", "rehearsal.app_team"])
         console.print(f"[bold]Model team[/] links {', '.join(ADAPTERS)} to the Registry")
-        _link_versions(stage.processes, folder, finetune=finetune)
+        program = _finetuning(folder) if finetune else _linking()
+        stage.processes.run("model team", ["-m", *program], shown=finetune)
         verdicts = _weigh(stage.processes, stage.ledger, console)
     outcome.write(verdicts, folder / "verdicts.json")
     outcome.show(verdicts, console)
@@ -72,14 +73,15 @@ def rehearse(
     return _as_expected(verdicts, console)
 
 
-def _link_versions(processes: Processes, folder: Path, *, finetune: bool) -> None:
-    if finetune:
-        trained = folder / "adapters"
-        processes.run("fine-tuning", ["-m", "rehearsal.finetune", str(trained)], shown=True)
-        folders = [trained / name for name in ADAPTERS]
-    else:
-        folders = [Path(str(files("rehearsal") / "adapters" / name)) for name in ADAPTERS]
-    processes.run("model team", ["-m", "rehearsal.model_team", *map(str, folders)])
+def _linking() -> list[str]:
+    return [
+        "rehearsal.model_team",
+        *(str(files("rehearsal") / "adapters" / name) for name in ADAPTERS),
+    ]
+
+
+def _finetuning(folder: Path) -> list[str]:
+    return ["rehearsal.finetune", str(folder / "adapters"), "--link"]
 
 
 def _weigh(processes: Processes, ledger: Ledger, console: Console) -> list[Verdict]:
@@ -101,7 +103,7 @@ def _weigh(processes: Processes, ledger: Ledger, console: Console) -> list[Verdi
         wait_until(lambda weighings: len(weighings) == len(ADAPTERS) - 1)
         console.print("One webhook was dropped on purpose: the [bold]poller[/] looks for it")
         processes.start("poller", ["-m", "weighbridge", "poll"])
-        ended = wait_until(lambda weighings: _all_ended(weighings))
+        ended = wait_until(_all_ended)
     return [weighing.verdict for weighing in ended if weighing.verdict]
 
 

@@ -70,9 +70,16 @@ def set_up(
         run_dir: of the GPU worker; an engine that runs there is used. None takes a new folder.
 
     Raises:
+        ConfigurationError: the Redis is in use.
         PlatformError: one of them did not start.
     """
     broker = broker_url or stack.enter_context(redis_server(folder / "redis"))
+    ledger = Ledger(stack.enter_context(connect(broker)), _LEASE)
+    if any(ledger.all()):
+        raise ConfigurationError(
+            "The Redis that CELERY_BROKER_URL names holds weighings already.",
+            fix="Name an empty database, or unset it: a rehearsal brings a Redis of its own.",
+        )
     receiver = f"http://127.0.0.1:{free_port()}"
     token, secret = token_urlsafe(16), token_urlsafe(32)
     webhook = Webhook(
@@ -97,13 +104,14 @@ def set_up(
         "WEIGHBRIDGE_WEBHOOK_SECRET": secret,
         "WEIGHBRIDGE_REHEARSAL_ORG": config.org,
         "HF_HUB_OFFLINE": "1",
+        "REMAP_SIGTERM": "SIGQUIT",  # Celery: end at once, not when the task is done
     }
     processes = stack.enter_context(Processes(folder / "logs", environment))
     processes.start("webhook receiver", ["-m", "weighbridge", "webhook"])
     processes.start("events worker", ["-m", "weighbridge", "worker", "--queues=events"])
     processes.start("gpu worker", ["-m", "weighbridge", "worker", "--queues=gpu"])
     processes.wait_for("webhook receiver", lambda: _answers(f"{receiver}/healthz"), _PROCESS_START)
-    return Stage(environment, processes, Ledger(stack.enter_context(connect(broker)), _LEASE))
+    return Stage(environment, processes, ledger)
 
 
 def _write_gates(folder: Path, config: LocalWandbConfig) -> Path:

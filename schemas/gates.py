@@ -12,9 +12,9 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    FiniteFloat,
     Tag,
     ValidationError,
+    model_validator,
 )
 
 from schemas.errors import ConfigurationError
@@ -25,11 +25,15 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# Strict, because YAML's `yes` would else be 1.
+_Bound = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class AtLeast(_Strict):
     """The metric must not be below the bound."""
 
     metric: str
-    at_least: FiniteFloat
+    at_least: _Bound
 
     def holds(self, value: float) -> bool:
         """Whether the value is within the bound."""
@@ -43,7 +47,7 @@ class AtMost(_Strict):
     """The metric must not be above the bound."""
 
     metric: str
-    at_most: FiniteFloat
+    at_most: _Bound
 
     def holds(self, value: float) -> bool:
         """Whether the value is within the bound."""
@@ -88,7 +92,7 @@ class ChatModelParameters(_Strict):
 class Promotion(_Strict):
     """Where a version that passes is linked, and which aliases it takes there."""
 
-    to: Annotated[str, AfterValidator(lambda path: _registry_collection(path))]
+    to: Annotated[str, AfterValidator(lambda path: _one_collection(path))]
     aliases: tuple[str, ...] = ()
 
 
@@ -116,6 +120,12 @@ class Gate(_Strict):
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
     promote: Promotion
     allow_stored_code: bool = False
+
+    @model_validator(mode="after")
+    def _does_not_feed_itself(self) -> Self:
+        if self.watches(self.promote.to):
+            raise ValueError(f"it watches {self.promote.to}, where it promotes to")
+        return self
 
     def watches(self, collection_path: str) -> bool:
         """Whether versions of this collection are weighed under this gate."""
@@ -145,6 +155,7 @@ class GateFile(_Strict):
         """
         try:
             document = yaml.compose(text, Loader=yaml.SafeLoader)
+            _refuse_duplicates(document, origin)
             gate_file = cls.model_validate(yaml.safe_load(text))
         except yaml.YAMLError as error:
             raise ConfigurationError(f"{origin} is not YAML: {_oneline(error)}.") from error
@@ -187,6 +198,30 @@ def _registry_collection(path: str) -> str:
             f"'{path}' is not in a registry: write org/{REGISTRY_PREFIX}NAME/COLLECTION"
         )
     return ref.collection_path
+
+
+def _one_collection(path: str) -> str:
+    if set("*?[") & set(path):
+        raise ValueError(f"'{path}' is a pattern; one collection is meant")
+    return _registry_collection(path)
+
+
+def _refuse_duplicates(node: yaml.Node | None, origin: str) -> None:
+    """YAML would silently take the last of two equal keys."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigurationError(
+                    f"{origin}, line {key.start_mark.line + 1}: {key.value}: this key is there"
+                    " twice.",
+                    fix="Remove one.",
+                )
+            seen.add(key.value)
+            _refuse_duplicates(value, origin)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, origin)
 
 
 def _faults(error: ValidationError, document: yaml.Node | None, origin: str) -> Iterable[str]:

@@ -19,8 +19,9 @@ class Settings(BaseSettings):
     Attributes:
         broker_url: Redis, as Celery's broker and for the ledger.
         gates_path: the gate file.
-        run_dir: sockets, pid files and logs of the processes a worker owns; private to its user.
-        cache_dir: downloaded and merged model versions.
+        run_dir: the engine's record, log and merged versions, and the files of W&B runs; one for
+            each GPU worker.
+        cache_dir: downloaded model versions.
         models_dir: base models, as `<org>/<name>` folders, looked up before any hub.
         webhook_token: bearer token that W&B's automation sends.
         webhook_secret: secret with which W&B's automation signs.
@@ -40,7 +41,10 @@ class Settings(BaseSettings):
     )
 
     broker_url: str = Field(
-        default="redis://127.0.0.1:6379/0", validation_alias="CELERY_BROKER_URL"
+        default="redis://127.0.0.1:6379/0",
+        validation_alias="CELERY_BROKER_URL",
+        pattern=r"^(redis|rediss|unix)://",
+        repr=False,  # it may hold a password
     )
     gates_path: Path = Field(default=Path("gates.yaml"), validation_alias="WEIGHBRIDGE_GATES")
     run_dir: Path = Path("~/.local/state/weighbridge")

@@ -12,12 +12,14 @@ from celery import Celery
 from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.ledger import Ledger
+from rehearsal.base_model import base_model, models_dir
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import redis_server
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
+from worker.inference import Engine
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +107,10 @@ def project(
     """The path of a project that only this test uses; both SDKs talk to the local W&B."""
     wandb.teardown()
     name = f"test-{uuid4().hex[:8]}"
-    environment = local_wandb.environment(tmp_path / "client") | {"WANDB_PROJECT": name}
+    environment = local_wandb.environment(tmp_path / "client") | {
+        "WANDB_PROJECT": name,
+        "WANDB_DISABLE_WEAVE": "true",  # wandb.init would start a client that nobody ends
+    }
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     yield f"{local_wandb.config.entity}/{name}"
@@ -145,3 +150,23 @@ def link(run: wandb.Run, registry: Callable[[str], str], tmp_path: Path) -> Call
         return str(run.link_artifact(artifact, path).qualified_name)
 
     return log_and_link
+
+
+@pytest.fixture(scope="session")
+def engine_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(run_dir=tmp_path_factory.mktemp("run"), models_dir=models_dir())
+
+
+@pytest.fixture(scope="session")
+def engine(engine_settings: Settings) -> Iterator[Engine]:
+    """The one engine of all tests: it starts with the first that serves a version."""
+    engine = Engine(engine_settings)
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def warm_run_dir(engine: Engine, engine_settings: Settings) -> Path:
+    """Where a worker finds the engine running."""
+    engine.ensure(base_model())
+    return engine_settings.run_dir

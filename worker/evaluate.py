@@ -5,7 +5,8 @@ Weave returns a normal summary even when rows raised or traces were lost
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import wandb
@@ -13,11 +14,13 @@ import weave
 from pydantic import BaseModel, ConfigDict
 from weave.flow.scorer import get_scorer_attributes
 from weave.trace.call import Call
+from weave.trace.ref_util import get_ref
 from weave.trace.weave_client import WeaveClient
 
-from schemas.errors import PlatformError
+from schemas.errors import ArtifactError, InternalError, PlatformError
 
 _PREDICTION_OP = "Evaluation.predict_and_score"
+_LOOKS, _LOOK = 15, 2.0  # how often the server is asked for what is missing, and every how many s
 _RUN_ATTRIBUTE = "wandb-run-id"  # the tutorial's name for it
 
 
@@ -28,6 +31,7 @@ class Evaluated(BaseModel):
         summary: Weave's summary, by scorer.
         call: id of the root call.
         url: its page.
+        evaluation: ref of the evaluation, by digest.
         rows: number of rows, each read back with every score.
     """
 
@@ -36,6 +40,7 @@ class Evaluated(BaseModel):
     summary: dict[str, Any]
     call: str
     url: str
+    evaluation: str
     rows: int
 
 
@@ -49,43 +54,80 @@ def evaluate(
         run: gets the summary as metrics, and the call and its page in its config.
 
     Raises:
-        PlatformError: a row, a score or the end of the evaluation is missing on the server.
+        PlatformError: a row or the end of the evaluation did not arrive at the server.
+        ArtifactError: a row has no answer, or not every score.
     """
     with weave.attributes({_RUN_ATTRIBUTE: run.id}):
-        summary, call = asyncio.run(evaluation.evaluate.call(evaluation, model))
+        _, call = asyncio.run(evaluation.evaluate.call(evaluation, model))
     run.config.update(  # type: ignore[no-untyped-call]
         {"weave_eval_call": call.id, "weave_eval_url": call.ui_url}
     )
     client.flush()
-    rows = _read_back(client, evaluation, call.id)
+    root, rows = _read_back(client, call.id, row_count(evaluation))
+    _require_scores(rows, evaluation)
+    summary = dict(root.output)
     run.log(summary)
-    return Evaluated(summary=summary, call=call.id, url=call.ui_url, rows=rows)
+    return Evaluated(
+        summary=summary,
+        call=call.id,
+        url=call.ui_url,
+        evaluation=_ref(evaluation),
+        rows=len(rows),
+    )
 
 
-def _read_back(client: WeaveClient, evaluation: weave.Evaluation, root_id: str) -> int:
-    """Require the root's end, one call per row and trial, and a score from every scorer."""
-    root = client.get_call(root_id)
-    if root.ended_at is None or root.exception:
-        raise PlatformError(f"Evaluation call {root_id} has not ended on the trace server.")
-    children = client.get_calls(filter={"parent_ids": [root_id]})
-    rows = [call for call in children if call.func_name == _PREDICTION_OP]
-    expected = len(evaluation.dataset.rows) * evaluation.trials
-    if len(rows) != expected:
-        raise PlatformError(
-            f"Evaluation call {root_id} has {len(rows)} rows on the trace server, not {expected}."
-        )
+def _ref(evaluation: weave.Evaluation) -> str:
+    ref = get_ref(evaluation)
+    if ref is None:
+        raise InternalError("An evaluation ran without being published.")
+    return str(ref.uri())
+
+
+def row_count(evaluation: weave.Evaluation) -> int:
+    """How many predictions the evaluation asks for: its rows, each as often as it has trials."""
+    return len(evaluation.dataset.rows) * evaluation.trials
+
+
+def _read_back(client: WeaveClient, root_id: str, expected: int) -> tuple[Call, list[Call]]:
+    """The root call and its rows, when the root has ended and every row has arrived.
+
+    W&B may show a call a little later than it took it, so the server is asked more than once.
+    """
+    for _ in range(_LOOKS):
+        root = client.get_call(root_id)
+        children = client.get_calls(filter={"parent_ids": [root_id]})
+        rows = [call for call in children if call.func_name == _PREDICTION_OP]
+        if root.ended_at is not None and len(rows) == expected:
+            return root, rows
+        time.sleep(_LOOK)
+    raise PlatformError(
+        f"Evaluation call {root_id} has {len(rows)} of {expected} rows on the trace server, and has"
+        f" {'ended' if root.ended_at else 'not ended'} there."
+    )
+
+
+def _require_scores(rows: Sequence[Call], evaluation: weave.Evaluation) -> None:
+    """Require an answer, and every part of every score, in every row."""
     scorers = [get_scorer_attributes(scorer).scorer_name for scorer in evaluation.scorers or []]
-    incomplete = [call.id for call in rows if not _complete(call, scorers)]
+    incomplete = [call for call in rows if not _complete(call, scorers)]
     if incomplete:
-        raise PlatformError(
-            f"{len(incomplete)} of {expected} rows of evaluation call {root_id} have no answer or"
-            f" no score; the first is call {incomplete[0]}."
+        raise ArtifactError(
+            f"{len(incomplete)} of {len(rows)} rows have no answer or no score; the first is Weave"
+            f" call {incomplete[0].id}.",
+            fix="Its children in Weave hold what was raised.",
         )
-    return expected
 
 
 def _complete(call: Call, scorers: Sequence[str]) -> bool:
-    if call.exception or not call.output:
+    if call.exception or not isinstance(call.output, Mapping):
         return False
-    scores = call.output["scores"]
-    return all(scorer in scores and scores[scorer] not in (None, {}) for scorer in scorers)
+    answer = call.output.get("output", call.output.get("model_output"))
+    scores = call.output.get("scores") or {}
+    return answer is not None and all(_whole(scores.get(scorer)) for scorer in scorers)
+
+
+def _whole(score: Any) -> bool:
+    """Whether a score has a value in each of its parts; NaN arrives as None."""
+    if isinstance(score, Mapping):
+        return bool(score) and all(_whole(part) for part in score.values())
+    return score is not None

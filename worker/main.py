@@ -1,8 +1,10 @@
 """Starts a Celery worker process for Weighbridge's queues."""
 
+import os
+
 from celery import signals
 
-from bus.celery_app import EVENTS_QUEUE
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from worker.tasks import app, settings
 
 
@@ -22,7 +24,7 @@ def run_worker(queues: list[str]) -> None:
     arguments = [
         "worker",
         *("--queues", ",".join(queues)),
-        *("--hostname", f"{name}@%h"),
+        *("--hostname", f"{name}-{os.getpid()}@%h"),
         *("--concurrency", "1"),
         *("--loglevel", "WARNING"),
         "--without-gossip",
@@ -31,7 +33,18 @@ def run_worker(queues: list[str]) -> None:
     if EVENTS_QUEUE in queues:
         # The plain scheduler keeps nothing on disk: the sweep is all there is, and it may be early.
         arguments += ["--beat", "--scheduler", "celery.beat:Scheduler"]
-    app.worker_main(arguments)
+    try:
+        app.worker_main(arguments)
+    finally:
+        if GPU_QUEUE in queues:
+            _end_engine()
+
+
+def _end_engine() -> None:
+    """End the engine with the worker, not a moment later, as its guard would."""
+    from worker.inference import Engine
+
+    Engine(settings).stop()
 
 
 def _keep_logging(**_: object) -> None:

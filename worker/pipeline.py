@@ -6,14 +6,14 @@ from schemas.settings import Settings
 from schemas.verdicts import Evidence, Verdict
 from schemas.weighings import Weighing
 from worker.download import download
-from worker.evaluate import evaluate
+from worker.evaluate import evaluate, row_count
 from worker.inference import Engine
 from worker.promote import promote
-from worker.rag.serving import serving
+from worker.rag.serving import counted, serving
 from worker.rebuild import load_evaluation, rebuild
 from worker.recording import evaluation_run, weave_client
 from worker.steps import StepClock
-from worker.weigh import metrics, sentence, weigh
+from worker.weigh import metrics, outcome, sentence, weigh
 
 
 def weigh_version(
@@ -29,7 +29,7 @@ def weigh_version(
         clock: times the steps and tells the ledger.
 
     Returns:
-        A verdict, `promoted` or `rejected`.
+        A verdict; `failed` only when a metric has no value.
 
     Raises:
         ConfigurationError: the gate names something that does not exist.
@@ -39,25 +39,31 @@ def weigh_version(
     """
     gate, version = record.gate, record.id.version
     client = weave_client(gate)
-    with evaluation_run(record, settings) as run, ExitStack() as stack:
+    with evaluation_run(record, settings) as run:
         with clock.step("download"):
             files = download(run, version, settings.cache_dir)
-        with clock.step("rebuild"):
-            served = stack.enter_context(engine.serve(files.folder, str(version)))
-            rebuilt = rebuild(gate.rag_model, version.uri, gate.chat_model)
-            evaluation = load_evaluation(gate.evaluation, allow_stored_code=gate.allow_stored_code)
-        with clock.step("evaluate"), serving(version.uri, served):
-            evaluated = evaluate(client, run, evaluation, rebuilt.model)
+        with ExitStack() as engine_held:
+            with clock.step("rebuild"):
+                served = engine_held.enter_context(
+                    engine.serve(files.folder, str(version), clock.report)
+                )
+                evaluation = load_evaluation(
+                    gate.evaluation, allow_stored_code=gate.allow_stored_code
+                )
+                rebuilt = rebuild(gate.rag_model, version.uri, gate.chat_model)
+            answers = counted(served, clock.counter(row_count(evaluation)))
+            with clock.step("evaluate"), serving(version.uri, answers):
+                evaluated = evaluate(client, run, evaluation, rebuilt.model)
         with clock.step("weigh"):
             checks = weigh(gate, metrics(evaluated.summary))
-        promoted = None
-        if all(check.passed for check in checks):
+        promoted, decided = None, outcome(checks)
+        if decided == "promoted":
             with clock.step("promote"):
-                promoted = promote(run, gate, rebuilt.ref, rebuilt.url)
+                promoted = promote(run, gate, rebuilt.ref, rebuilt.url, clock.check)
         return Verdict(
             weighing=record.id,
             source=record.event.source,
-            outcome="promoted" if promoted else "rejected",
+            outcome=decided,
             reason=sentence(checks),
             checks=checks,
             evidence=Evidence(
@@ -65,7 +71,7 @@ def weigh_version(
                 weave_url=evaluated.url,
                 run_url=run.url,
                 rag_model=rebuilt.ref.uri,
-                evaluation=evaluation.ref.uri(),
+                evaluation=evaluated.evaluation,
                 rows=evaluated.rows,
             ),
             promoted_ref=str(promoted) if promoted else None,

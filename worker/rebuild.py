@@ -58,7 +58,7 @@ def rebuild(
     stored = read(rag_model)
     if stored.class_name != RagModel.__name__:
         raise ConfigurationError(
-            f"{rag_model} is a {stored.class_name}, not a RagModel.",
+            f"{rag_model} is of class {stored.class_name}, not RagModel.",
             fix="Name a published RagModel in the gate's rag_model.",
         )
     model = make(RagModel, stored, chat_model=_chat_model(stored, chat_model, parameters))
@@ -104,13 +104,13 @@ def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weav
     stored = read(evaluation)
     if stored.class_name != weave.Evaluation.__name__:
         raise ConfigurationError(
-            f"{evaluation} is a {stored.class_name}, not an Evaluation.",
+            f"{evaluation} is of class {stored.class_name}, not Evaluation.",
             fix="Name a published Evaluation in the gate's evaluation.",
         )
     if allow_stored_code:
         as_stored: weave.Evaluation = weave.ref(stored.ref.uri).get()
         return as_stored
-    scorers = [_local_scorer(ref, evaluation) for ref in stored.fields["scorers"] or []]
+    scorers = [_local_scorer(ref, evaluation) for ref in stored.fields.get("scorers") or []]
     if stored.fields.get("preprocess_model_input") is not None:
         raise _needs_stored_code(evaluation, "preprocess_model_input")
     loaded = make(weave.Evaluation, stored, scorers=scorers)

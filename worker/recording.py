@@ -1,20 +1,22 @@
 """Where a weighing is recorded: a run in W&B, and a client of the project's traces in Weave."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
 import wandb
 import weave
+from gql.transport.exceptions import TransportError
 from weave.trace.weave_client import WeaveClient
 
-from registry.calls import wandb_call
-from schemas.errors import PlatformError
+from registry.calls import told, wandb_call
 from schemas.gates import Gate
 from schemas.refs import WeaveRef
 from schemas.settings import Settings
 from schemas.weighings import Weighing
 
+_RETRIES, _RETRY_WAIT = 5, 10  # of one call; seconds between two tries at most
 _JOB_TYPE = "model_evaluation"
 
 
@@ -25,6 +27,7 @@ def weave_client(gate: Gate) -> WeaveClient:
     two calls would count them twice.
 
     Raises:
+        ConfigurationError: the key is refused, or there is no such entity.
         PlatformError: the trace server does not answer.
     """
     project = WeaveRef.parse(gate.rag_model).project_path
@@ -37,8 +40,27 @@ def weave_client(gate: Gate) -> WeaveClient:
                 "allow_unsafe_custom_obj_decode": gate.allow_stored_code,
             },
         )
-    except (RuntimeError, requests.RequestException) as error:
-        raise PlatformError(f"Weave did not open project {project}: {error}.") from error
+    except (RuntimeError, TransportError, requests.RequestException) as error:
+        raise told(f"open project {project} in Weave", error) from error
+
+
+def _run_settings(settings: Settings) -> wandb.Settings:
+    """Settings under which no call hangs: the SDK itself would retry for days.
+
+    Source: facts/wandb-protocol.md 8. With these, a W&B that is away fails a call in a minute or
+    two, and the weighing is tried again later.
+    """
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        init_timeout=settings.wandb_timeout,
+        x_graphql_retry_max=_RETRIES,
+        x_graphql_retry_wait_max_seconds=_RETRY_WAIT,
+        x_file_transfer_retry_max=_RETRIES,
+        x_file_transfer_retry_wait_max_seconds=_RETRY_WAIT,
+        x_file_stream_retry_max=_RETRIES,
+        x_file_stream_retry_wait_max_seconds=_RETRY_WAIT,
+    )
 
 
 @contextmanager
@@ -53,6 +75,9 @@ def evaluation_run(weighing: Weighing, settings: Settings) -> Iterator[wandb.Run
         PlatformError: W&B does not answer.
     """
     gate, application = weighing.gate, WeaveRef.parse(weighing.gate.rag_model)
+    # Else the SDK would replace our client of Weave by one with other settings, whose calls
+    # nobody flushes.
+    os.environ["WANDB_DISABLE_WEAVE"] = "true"
     folder = settings.run_dir / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
     with wandb_call("start a run"):
@@ -70,9 +95,7 @@ def evaluation_run(weighing: Weighing, settings: Settings) -> Iterator[wandb.Run
                 "rag_model": gate.rag_model,
                 "evaluation": gate.evaluation,
             },
-            settings=wandb.Settings(
-                console="off", silent=True, init_timeout=settings.wandb_timeout
-            ),
+            settings=_run_settings(settings),
         )
     with run:
         yield run

@@ -1,7 +1,8 @@
 """The clock of a weighing: says which step runs, and keeps how long each one took."""
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -42,6 +43,19 @@ class StepClock:
             elapsed = round(time.monotonic() - start, 3)
             self.seconds = self.seconds.model_copy(update={name: elapsed})
             log.info("step ended", step=name, seconds=elapsed)
+
+    def check(self) -> None:
+        """Call before every side effect.
+
+        Raises:
+            LeaseLostError: another worker may have the weighing.
+        """
+        self._lease.check()
+
+    def counter(self, total: int) -> Callable[[], None]:
+        """A function that reports one more of `total` units done each time it is called."""
+        numbers = itertools.count(1)
+        return lambda: self.report(done=next(numbers), total=total)
 
     def report(self, detail: str = "", done: int = 0, total: int = 0) -> None:
         """Tell how far the running step is.

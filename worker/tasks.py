@@ -8,6 +8,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+import redis
 import structlog
 from celery import signals
 
@@ -19,7 +20,7 @@ from bus.publish import publish_weighing
 from bus.sweeper import sweep
 from registry.calls import wandb_api
 from registry.versions import resolve
-from schemas.errors import WeighbridgeError
+from schemas.errors import ArtifactError, PlatformError, WeighbridgeError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.settings import Settings
@@ -30,8 +31,9 @@ from worker.steps import StepClock
 if TYPE_CHECKING:
     from worker.inference import Engine
 
-_ATTEMPTS = 3  # then the weighing has failed, with the last reason
-_RETRY_DELAY = 20.0  # seconds, times the number of attempts so far
+_ATTEMPTS = 5  # then the weighing has failed, with the last reason
+# Seconds before the second, third ... attempt: W&B may be away for a while.
+_DELAYS = (30.0, 120.0, 480.0, 1200.0)
 
 _OWNER = "WEIGHBRIDGE_WORKER_PID"
 
@@ -41,9 +43,14 @@ app = celery_app(settings)
 
 
 @cache
-def _ledger() -> Ledger:
+def _client() -> redis.Redis:
     # Not at import: a connection must not be shared by a parent and its forked children.
-    return Ledger(connect(settings.broker_url), settings.lease)
+    return connect(settings.broker_url)
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(_client(), settings.lease)
 
 
 @signals.worker_init.connect
@@ -55,22 +62,17 @@ def _note_main_process(**_: object) -> None:
 @cache
 def _engine() -> "Engine":
     # Imported here, as the pipeline below: only a process that weighs pays for torch and faiss.
-    from worker.inference import Engine, EngineSettings
+    from worker.inference import Engine
 
-    return Engine(
-        EngineSettings(
-            run_dir=settings.run_dir / "engine",
-            models_dir=settings.models_dir,
-            max_model_len=settings.max_model_len,
-            kv_cache_gib=settings.kv_cache_gib,
-            gpu_memory_utilization=settings.gpu_memory_utilization,
-            start_budget_s=settings.engine_start_budget,
-        ),
-        owner_pid=int(os.environ.get(_OWNER, os.getpid())),
-    )
+    return Engine(settings, owner_pid=int(os.environ.get(_OWNER, os.getpid())))
 
 
-@app.task(name=DISPATCH_TASK)
+@app.task(
+    name=DISPATCH_TASK,
+    autoretry_for=(PlatformError, redis.RedisError),
+    retry_backoff=True,
+    max_retries=10,
+)
 def dispatch(event_json: str) -> list[str]:
     """Open a weighing for every gate that the version falls under, and send its task.
 
@@ -104,7 +106,7 @@ def _gates(event: ModelVersionEvent) -> list[Gate]:
 @app.task(name=SWEEP_TASK)
 def sweep_ledger() -> list[str]:
     """Send again what a dead worker left behind."""
-    return [str(weighing) for weighing in sweep(app, connect(settings.broker_url), _ledger())]
+    return [str(weighing) for weighing in sweep(app, _client(), _ledger())]
 
 
 @app.task(name=WEIGH_TASK)
@@ -131,6 +133,11 @@ def weigh(weighing_text: str) -> str:
 def _attempt(ledger: Ledger, record: Weighing, lease: Lease) -> str:
     clock = StepClock(lease)
     try:
+        if record.attempts > _ATTEMPTS:
+            raise ArtifactError(
+                f"The worker died in each of {_ATTEMPTS} attempts to weigh this version.",
+                fix="The workers' and the engine's logs say how; most often memory ran out.",
+            )
         from worker.pipeline import weigh_version
 
         verdict = weigh_version(record, settings, _engine(), clock)
@@ -139,8 +146,9 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease) -> str:
         return "lease lost"
     except Exception as error:  # whatever broke: the weighing ends with a reason, or is tried again
         log.exception("the attempt failed", attempt=record.attempts)
+        _forget_sdk()
         if _worth_another(error) and record.attempts < _ATTEMPTS:
-            ledger.release(record.id, lease.token, _RETRY_DELAY * record.attempts, str(error))
+            ledger.release(record.id, lease.token, _DELAYS[record.attempts - 1], str(error))
             return "to be tried again"
         verdict = _failed(record, clock, error)
     if not ledger.end(verdict, lease.token):
@@ -148,6 +156,13 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease) -> str:
         return "lease lost"
     log.info("verdict", outcome=verdict.outcome, reason=verdict.reason)
     return verdict.outcome
+
+
+def _forget_sdk() -> None:
+    """Have the next attempt start wandb's helper process anew: a dead one fails every call."""
+    import wandb
+
+    wandb.teardown()
 
 
 def _worth_another(error: Exception) -> bool:

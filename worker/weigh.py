@@ -8,31 +8,34 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.errors import ConfigurationError
-from schemas.gates import Gate
-from schemas.verdicts import Check
+from schemas.gates import Gate, Threshold
+from schemas.verdicts import Check, Outcome
 
 
-def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+def metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """Flatten an evaluation's summary into dotted paths.
 
     Args:
         summary: as Weave returns it, for example `{"answer_correctness": {"mean": 0.8}}`.
 
     Returns:
-        Finite numbers only, for example `{"answer_correctness.mean": 0.8}`.
+        The numbers, for example `{"answer_correctness.mean": 0.8}`; None for a value that is
+        missing or not finite (NaN arrives as null, facts/weave-protocol.md 6.9).
     """
     return dict(_flatten("", summary))
 
 
-def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, float | None]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flatten(f"{prefix}.{key}" if prefix else str(key), inner)
-    elif isinstance(value, int | float) and math.isfinite(value):
-        yield prefix, float(value)
+    elif value is None:
+        yield prefix, None
+    elif isinstance(value, int | float):
+        yield prefix, float(value) if math.isfinite(value) else None
 
 
-def weigh(gate: Gate, measured: Mapping[str, float]) -> tuple[Check, ...]:
+def weigh(gate: Gate, measured: Mapping[str, float | None]) -> tuple[Check, ...]:
     """Check every threshold of the gate.
 
     Args:
@@ -51,10 +54,19 @@ def weigh(gate: Gate, measured: Mapping[str, float]) -> tuple[Check, ...]:
             f" measure; it has {', '.join(sorted(measured)) or 'no metric'}.",
             fix="Name one of these in the gate file.",
         )
-    return tuple(
-        Check(threshold=t, value=measured[t.metric], passed=t.holds(measured[t.metric]))
-        for t in gate.thresholds
-    )
+    return tuple(_check(threshold, measured[threshold.metric]) for threshold in gate.thresholds)
+
+
+def _check(threshold: Threshold, value: float | None) -> Check:
+    passed = value is not None and threshold.holds(value)
+    return Check(threshold=threshold, value=value, passed=passed)
+
+
+def outcome(checks: tuple[Check, ...]) -> Outcome:
+    """What becomes of the version: a value that is missing allows no verdict at all."""
+    if any(check.value is None for check in checks):
+        return "failed"
+    return "promoted" if all(check.passed for check in checks) else "rejected"
 
 
 def sentence(checks: tuple[Check, ...]) -> str:
@@ -62,5 +74,8 @@ def sentence(checks: tuple[Check, ...]) -> str:
     failed = [check for check in checks if not check.passed]
     if not failed:
         return f"All {len(checks)} thresholds hold."
-    faults = "; ".join(f"{c.metric} is {c.value:.4g}, not {c.threshold}" for c in failed)
+    faults = "; ".join(
+        f"{c.metric} is {'missing' if c.value is None else f'{c.value:.4g}'}, not {c.threshold}"
+        for c in failed
+    )
     return f"{len(failed)} of {len(checks)} thresholds failed: {faults}."

@@ -56,7 +56,6 @@ class TrainingRow(BaseModel):
 
     Args:
         question: What the user asks.
-        title: A line that names the passage.
         passage: The text that holds the answer.
         answer: The short answer, in the words of the passage.
     """
@@ -64,7 +63,6 @@ class TrainingRow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     question: str
-    title: str
     passage: str
     answer: str
 

@@ -15,11 +15,11 @@ from tests.e2e.rehearsed import Program, Rehearsed, run_program
 
 
 @pytest.fixture(scope="session")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory, engine_run_dir: Path) -> Rehearsed:
+def rehearsed(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Rehearsed:
     folder = tmp_path_factory.mktemp("rehearsal") / "new"
     command = [sys.executable, "-m", "weighbridge", "rehearse"]
     done = subprocess.run(
-        [*command, "--dir", str(folder), "--run-dir", str(engine_run_dir)],
+        [*command, "--dir", str(folder), "--run-dir", str(warm_run_dir)],
         env={name: value for name, value in os.environ.items() if name != "CELERY_BROKER_URL"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +31,20 @@ class Rehearsed(NamedTuple):
 
 
 def run_program(server: LocalWandb, folder: Path, program: str, *arguments: str) -> Any:
-    """Run one of the plain programs against a local W&B; its last line is JSON."""
+    """Run one of the plain programs against a local W&B; its last line is JSON.
+
+    Args:
+        folder: for the files of the program's SDKs.
+    """
+    return program_output(os.environ | server.environment(folder), program, *arguments)
+
+
+def program_output(environment: Mapping[str, str], program: str, *arguments: str) -> Any:
+    """Run one of the plain programs in an environment; its last line is JSON."""
     done = subprocess.run(
         [sys.executable, str(_PROGRAMS / program), *arguments],
-        env=os.environ | server.environment(folder),
-        cwd=folder,
+        env=environment,
+        cwd=environment["WANDB_DIR"],
         capture_output=True,
         text=True,
         check=False,

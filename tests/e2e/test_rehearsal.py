@@ -132,6 +132,6 @@ def test_a_rejected_version_leaves_no_trace_in_the_target_registry(
 ) -> None:
     (rejected,) = [rehearsed.verdicts[i] for i in _REJECTED]
     assert rejected["promoted_ref"] is None
-    versions = program("list_promoted.py")
-    assert rejected["rag_model"] not in versions
-    assert len(versions) == len(_PROMOTED)
+    promoted = program("list_rag_models.py")["promoted"]
+    assert rejected["rag_model"] not in promoted
+    assert len(promoted) == len(_PROMOTED)

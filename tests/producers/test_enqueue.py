@@ -34,7 +34,7 @@ def test_a_version_is_put_on_the_bus_under_every_gate_that_watches_it(
     collection: str,
 ) -> None:
     linked = link("one", collection)
-    (weighing,) = enqueue(app, settings, linked.replace(":v0", ":latest"))
+    (weighing,) = enqueue(app, settings, linked.replace(":v0", ":latest")).weighings
     assert str(weighing) == f"climate-rag/{linked}"
     assert client.llen(EVENTS_QUEUE) == 1
 

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from bus.celery_app import EVENTS_QUEUE, celery_app
 from producers.webhook import Credentials, webhook_app
@@ -147,6 +148,13 @@ def test_no_signed_body_breaks_the_receiver(receiver: TestClient, body: bytes) -
 def test_a_receiver_without_secrets_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="WEIGHBRIDGE_WEBHOOK_TOKEN"):
         Credentials.of(Settings())
+
+
+@pytest.mark.parametrize("empty", ["webhook_token", "webhook_secret"])
+def test_an_empty_secret_is_no_secret(settings: Settings, empty: str) -> None:
+    open_to_all = settings.model_copy(update={empty: SecretStr("")})
+    with pytest.raises(ConfigurationError, match="has no token or no secret"):
+        Credentials.of(open_to_all)
 
 
 def test_it_says_that_it_lives(receiver: TestClient) -> None:

@@ -52,6 +52,10 @@ def test_the_example_in_the_repository_is_valid() -> None:
         ("Chat Models/*", "Chat Models/A:v3", r"line 3: .*names a version; a collection is meant"),
         ("cm_temperature: 0.0", "cm_temperature: -1", r"line 6: .*greater than or equal to 0"),
         ("name: climate-rag", "name: a/b", r"line 2: gates.0.name"),
+        ("at_least: 0.70", "at_least: yes", r"line 8: .*valid number"),
+        ("RAG Models/RAG Model", "RAG Models/*", r"line 11: .*is a pattern; one collection is"),
+        ("RAG Models/RAG Model", "RAG Chat Models/A", r"line 2: gates.0: it watches .*promotes to"),
+        ("chat_model:", "promote:", r"line 10: promote: this key is there twice"),
     ],
 )
 def test_a_fault_is_named_with_its_line(right: str, wrong: str, message: str) -> None:

@@ -7,7 +7,7 @@ import wandb
 import weave
 from weave.trace.weave_client import WeaveClient
 
-from schemas.errors import PlatformError
+from schemas.errors import ArtifactError
 from worker.evaluate import evaluate
 
 _ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(4)]
@@ -40,6 +40,11 @@ def silent(output: dict[str, str]) -> None:
     return None
 
 
+@weave.op
+def partial(question: str, output: dict[str, str]) -> dict[str, float | None]:
+    return {"f1": None if question == "question 2" else 1.0}
+
+
 def _evaluation(*scorers: Any) -> weave.Evaluation:
     return weave.Evaluation(dataset=weave.Dataset(name="rows", rows=_ROWS), scorers=list(scorers))
 
@@ -67,11 +72,19 @@ def test_the_calls_carry_the_run(weave_project: WeaveClient, run: wandb.Run) -> 
         ([correct], Answers(breaks_on="question 2")),
         ([correct, broken], Answers()),
         ([correct, silent], Answers()),
+        ([correct, partial], Answers()),
+        ([], Answers(breaks_on="question 2")),
     ],
-    ids=["a row raises", "a scorer raises", "a score is missing"],
+    ids=[
+        "a row raises",
+        "a scorer raises",
+        "a score is missing",
+        "a part of a score is missing",
+        "a row raises and nobody scores",
+    ],
 )
 def test_an_incomplete_evaluation_is_no_evidence(
     weave_project: WeaveClient, run: wandb.Run, scorers: list[Any], model: Answers
 ) -> None:
-    with pytest.raises(PlatformError, match="have no answer or no score"):
+    with pytest.raises(ArtifactError, match="have no answer or no score"):
         evaluate(weave_project, run, _evaluation(*scorers), model)

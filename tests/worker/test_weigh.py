@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
 from schemas.gates import AtLeast, AtMost, Gate, Threshold
-from worker.weigh import metrics, sentence, weigh
+from worker.weigh import metrics, outcome, sentence, weigh
 
 _BOUNDS = st.floats(-1e6, 1e6)
 _NAMES = st.sampled_from(["a.mean", "b.mean", "c"])
@@ -30,9 +30,17 @@ def test_a_summary_is_flattened_into_dotted_paths() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "0.9", [0.9], {}])
-def test_what_is_not_a_finite_number_is_no_metric(value: Any) -> None:
+@pytest.mark.parametrize("value", ["0.9", [0.9], {}])
+def test_what_is_not_a_number_is_no_metric(value: Any) -> None:
     assert metrics({"answer_correctness": {"mean": value}}) == {}
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_metric_without_a_value_allows_no_verdict(gate: Gate, value: float | None) -> None:
+    summary = _SUMMARY | {"answer_correctness": {"mean": value}}
+    checks = weigh(gate, metrics(summary))
+    assert outcome(checks) == "failed"
+    assert "answer_correctness.mean is missing, not >= 0.6" in sentence(checks)
 
 
 def test_every_threshold_gives_a_check_in_the_gates_order(gate: Gate) -> None:
@@ -58,15 +66,18 @@ def test_an_unknown_metric_is_refused_with_those_that_exist(gate: Gate) -> None:
 
 @given(st.lists(_THRESHOLDS, min_size=1), st.dictionaries(_NAMES, _BOUNDS))
 def test_a_threshold_passes_only_on_a_value_within_its_bound(
-    thresholds: list[Threshold], measured: dict[str, float]
+    thresholds: list[Threshold], measured: dict[str, float | None]
 ) -> None:
     gate = _gate(thresholds)
     if any(threshold.metric not in measured for threshold in thresholds):
         with pytest.raises(ConfigurationError):
             weigh(gate, measured)
         return
-    for check in weigh(gate, measured):
+    checks = weigh(gate, measured)
+    assert (outcome(checks) == "promoted") == all(check.passed for check in checks)
+    for check in checks:
         bound = check.threshold
+        assert check.value is not None
         assert check.value == measured[bound.metric]
         within = (
             check.value >= bound.at_least

@@ -3,7 +3,7 @@
 Starting an engine costs a minute or more, exchanging its weights a second. So a worker owns one
 vLLM server process, starts it when the first version arrives and keeps it for all that follow:
 
-    engine = Engine(EngineSettings(...), owner_pid=celery_main_pid)
+    engine = Engine(settings, owner_pid=celery_main_pid)
     with engine.serve(folder_of_the_download, "wandb32/.../Finetuned SmolLM2:v3") as model:
         answer = await model.chat([{"role": "user", "content": "..."}], ...)
     engine.stop()
@@ -28,6 +28,5 @@ an evaluation that runs.
 
 from worker.inference.client import ServedModel
 from worker.inference.engine import Engine
-from worker.inference.settings import EngineSettings
 
-__all__ = ["Engine", "EngineSettings", "ServedModel"]
+__all__ = ["Engine", "ServedModel"]

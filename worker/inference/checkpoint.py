@@ -131,11 +131,6 @@ def chat_template(folder: Path) -> str | None:
     return stored if isinstance(stored, str) else None
 
 
-def has_tokenizer(folder: Path) -> bool:
-    """Whether the folder brings its own tokenizer."""
-    return any((folder / name).is_file() for name in TOKENIZER_FILES)
-
-
 def identity(weights: Path, tokenizer: Path) -> str:
     """Name everything about an engine's model that cannot be exchanged while it runs.
 
@@ -154,7 +149,7 @@ def identity(weights: Path, tokenizer: Path) -> str:
         "config": _architecture(read_json(weights / "config.json")),
         "stop": _optional_json(weights / "generation_config.json").get("eos_token_id"),
         "tensors": shapes,
-        "tokenizer": _vocabulary(tokenizer),
+        "tokenizer": vocabulary(tokenizer),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -167,18 +162,20 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _vocabulary(folder: Path) -> dict[str, Any]:
-    """What turns text into token ids; the chat template travels with each request instead."""
-    config = _optional_json(folder / "tokenizer_config.json")
-    vocabulary: dict[str, Any] = {key: _token_text(config.get(key)) for key in SPECIAL_TOKENS}
+def vocabulary(folder: Path) -> dict[str, Any]:
+    """What turns text into token ids; empty if the folder brings no tokenizer.
+
+    The chat template is no part of it: that travels with each request.
+    """
     tokenizer = _optional_json(folder / "tokenizer.json")
-    if tokenizer:
-        batching = {"version", "truncation", "padding"}  # set by whoever trained, unused here
-        return vocabulary | {k: v for k, v in tokenizer.items() if k not in batching}
+    batching = {"version", "truncation", "padding"}  # set by whoever trained, unused here
+    parts = {key: value for key, value in tokenizer.items() if key not in batching}
     for name in TOKENIZER_FILES:
-        if (folder / name).is_file():
-            vocabulary[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return vocabulary
+        if not tokenizer and (folder / name).is_file():
+            parts[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    config = _optional_json(folder / "tokenizer_config.json")
+    special = {key: _token_text(config.get(key)) for key in SPECIAL_TOKENS}
+    return parts | special if parts else {}
 
 
 def _token_text(token: Any) -> Any:

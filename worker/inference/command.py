@@ -4,9 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
-from worker.inference.settings import EngineSettings
+from schemas.settings import Settings
 
 # The one name vLLM serves whatever is loaded under; a version's own name is ours to keep.
 SERVED_MODEL = "weighbridge"
@@ -15,7 +13,7 @@ SERVED_MODEL = "weighbridge"
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
 
 
-def arguments(settings: EngineSettings, weights: Path, tokenizer: Path) -> list[str]:
+def arguments(settings: Settings, weights: Path, tokenizer: Path) -> list[str]:
     """The server's command line, without the socket.
 
     Args:
@@ -27,6 +25,8 @@ def arguments(settings: EngineSettings, weights: Path, tokenizer: Path) -> list[
         Program and arguments. Every version gets the same sampling defaults (vLLM's, not those
         of a generation_config.json), and may send its own chat template.
     """
+    import torch  # here: a worker that only ends its engine does not need it
+
     on_cuda = ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     return [
         *(sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"),
@@ -42,7 +42,7 @@ def arguments(settings: EngineSettings, weights: Path, tokenizer: Path) -> list[
     ]
 
 
-def environment(settings: EngineSettings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """The server's environment: ours, less the secrets, plus what vLLM needs here.
 
     Returns:

@@ -8,40 +8,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas.settings import Settings
 from worker.inference import checkpoint, command
 from worker.inference.artifact import Adapter
 from worker.inference.client import ServedModel
 from worker.inference.merge import merge
 from worker.inference.server import EngineServer
-from worker.inference.settings import EngineSettings
 from worker.inference.version import Version
 
-# Settings that say where things are or how long they may take, not what the engine is.
-_NOT_THE_ENGINE = {"run_dir", "models_dir", "start_budget_s"}
+Tell = Callable[[str], None]
+"""Gets a line whenever there is something to tell about a long step."""
+
+# What an engine cannot change while it runs. Other settings say where things are, or how long
+# they may take.
+_OF_THE_ENGINE = {"max_model_len", "kv_cache_gib", "gpu_memory_utilization"}
+
+
+def _silence(_line: str) -> None:
+    """Tell nobody."""
 
 
 class Engine:
     """Serves model versions, one at a time, from one engine process.
 
     Args:
-        settings: The operator's choices.
+        settings: The operator's choices. Processes with the same ``run_dir`` share one engine;
+            two workers on two GPUs need two.
         owner_pid: The process that the engine ends with; this one by default. A Celery child
             passes its worker's main process, which outlives it.
-        on_progress: Gets a line whenever there is something to tell about a long step.
     """
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        *,
-        owner_pid: int | None = None,
-        on_progress: Callable[[str], None] = lambda _line: None,
-    ) -> None:
+    def __init__(self, settings: Settings, *, owner_pid: int | None = None) -> None:
         self._settings = settings
+        self._run_dir = settings.run_dir / "engine"
         self._owner_pid = owner_pid or os.getpid()
-        self._on_progress = on_progress
 
-    def ensure(self, folder: Path) -> None:
+    def ensure(self, folder: Path, tell: Tell = _silence) -> None:
         """Have an engine that a version can be loaded into, and do not load it yet.
 
         Args:
@@ -51,11 +53,11 @@ class Engine:
             ArtifactError: The version is refused.
             PlatformError: The engine does not start.
         """
-        with self._alone():
-            self._server_for(Version.open(folder, self._settings.models_dir))
+        with self._alone(tell):
+            self._server_for(Version.open(folder, self._settings.models_dir), tell)
 
     @contextmanager
-    def serve(self, folder: Path, name: str) -> Iterator[ServedModel]:
+    def serve(self, folder: Path, name: str, tell: Tell = _silence) -> Iterator[ServedModel]:
         """Load a version and keep every other process from exchanging it.
 
         Nothing happens if the version is loaded already. A merge and a swap cost seconds, a start
@@ -73,78 +75,74 @@ class Engine:
             PlatformError: The engine does not start, or died before the block was left: what
                 was measured inside is then incomplete.
         """
-        with self._alone():
+        with self._alone(tell):
             version = Version.open(folder, self._settings.models_dir)
-            server = self._server_for(version)
-            self._load(version, server)
+            template = version.chat_template
+            server = self._server_for(version, tell)
+            self._load(version, server, tell)
             model = ServedModel(
-                name,
-                socket=server.record.socket,
-                chat_template=version.chat_template,
-                failure=server.failure,
+                name, socket=server.record.socket, chat_template=template, failure=server.failure
             )
             with _named_death(server, name):
                 yield model
 
     def stop(self) -> None:
         """End the engine, if it was started for this owner."""
-        server = EngineServer.find(self._settings.run_dir)
+        server = EngineServer.find(self._run_dir)
         if server and server.record.owner_pid == self._owner_pid:
             server.stop()
 
-    def _server_for(self, version: Version) -> EngineServer:
+    def _server_for(self, version: Version, tell: Tell) -> EngineServer:
         """The running engine if it fits the version, else a new one."""
-        run_dir = self._settings.run_dir
         identity = self._identity(version)
-        server = EngineServer.find(run_dir)
+        server = EngineServer.find(self._run_dir)
         if server and server.record.identity == identity and server.is_healthy():
             return server
         if server:
-            self._on_progress("ending the engine, which does not fit the next version")
+            tell("ending the engine, which does not fit the next version")
             server.stop()
-        self._on_progress(f"starting the engine on {version.base.folder}")
+        tell(f"starting the engine on {version.base.folder}")
         server = EngineServer.start(
-            run_dir,
+            self._run_dir,
             command=command.arguments(self._settings, version.base.folder, version.tokenizer),
             environment=command.environment(self._settings),
             identity=identity,
             loaded=None if version.adapter else version.digest,
             owner_pid=self._owner_pid,
         )
-        server.wait_until_healthy(self._settings.start_budget_s, self._on_progress)
+        server.wait_until_healthy(self._settings.engine_start_budget, tell)
         return server
 
     def _identity(self, version: Version) -> str:
         model = checkpoint.identity(version.base.folder, version.tokenizer)
-        settings = self._settings.model_dump_json(exclude=_NOT_THE_ENGINE)
+        settings = self._settings.model_dump_json(include=_OF_THE_ENGINE)
         return hashlib.sha256(f"{model} {settings}".encode()).hexdigest()
 
-    def _load(self, version: Version, server: EngineServer) -> None:
+    def _load(self, version: Version, server: EngineServer, tell: Tell) -> None:
         if server.record.loaded == version.digest:
             return
         if version.adapter is None:
             server.swap(version.folder, version.digest)
         else:
+            tell("merging the adapter into its base")
             self._merge_and_swap(version.adapter, version, server)
 
     def _merge_and_swap(self, adapter: Adapter, version: Version, server: EngineServer) -> None:
-        merged = self._settings.run_dir / "merged"
+        merged = self._run_dir / "merged"
         shutil.rmtree(merged, ignore_errors=True)  # of a process that was killed
         try:
-            self._on_progress("merging the adapter into its base")
             server.swap(merge(adapter, version.base, merged).folder, version.digest)
         finally:
             shutil.rmtree(merged, ignore_errors=True)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        run_dir = self._settings.run_dir
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with (run_dir / "engine.lock").open("w") as lock:
+    def _alone(self, tell: Tell) -> Iterator[None]:
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        with (self._run_dir / "engine.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._on_progress("waiting for another process to finish with the engine")
+                tell("waiting for another process to finish with the engine")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

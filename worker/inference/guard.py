@@ -4,8 +4,9 @@
 
 Starts COMMAND in a process group of its own and ends the whole group when the owner is gone
 (killed with SIGKILL, too), when the guard gets SIGTERM, or when the command itself ends. Then the
-SCRATCH folder, where the engine's socket lies, is removed. OWNER_STARTED is the owner's start
-time as psutil reports it, so that a new process with an old number is not mistaken for the owner.
+SCRATCH folder, where the engine's sockets and temporary files lie, is removed. OWNER_STARTED is
+the owner's start time as psutil reports it, so that a new process with an old number is not
+mistaken for the owner.
 
 A program, not a module: it imports nothing of the project and costs about 15 MB.
 """

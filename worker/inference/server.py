@@ -44,7 +44,8 @@ class EngineRecord(BaseModel):
         guard_started: The guard's start time, in seconds since the epoch, as psutil reports it.
         owner_pid: The process that the engine ends with.
         socket: The Unix socket.
-        loaded: Digest of the version whose weights are loaded; None while they are exchanged.
+        loaded: Digest of the version whose weights are loaded; None for a base model, and while
+            weights are exchanged.
     """
 
     identity: str

@@ -42,14 +42,30 @@ class Version:
             return cls(folder, base_of(files, models_dir), files)
         return cls(folder, files, None)
 
-    @property
+    @cached_property
     def tokenizer(self) -> Path:
-        """The folder of the version's tokenizer: its own or its base's."""
-        return self.folder if checkpoint.has_tokenizer(self.folder) else self.base.folder
+        """The folder of the version's tokenizer: its base's, unless its own one is different.
+
+        Raises:
+            ArtifactError: There is none.
+        """
+        own, inherited = (
+            checkpoint.vocabulary(folder) for folder in (self.folder, self.base.folder)
+        )
+        if not (own or inherited):
+            raise ArtifactError(
+                f"Neither {self.folder} nor its base has a tokenizer.",
+                fix="Save the tokenizer into the version: tokenizer.save_pretrained(folder).",
+            )
+        return self.folder if own and own != inherited else self.base.folder
 
     @property
     def chat_template(self) -> str:
-        """The version's Jinja chat template, its own or its base's, never a guess."""
+        """The version's Jinja chat template, its own or its base's, never a guess.
+
+        Raises:
+            ArtifactError: There is none.
+        """
         for folder in (self.folder, self.base.folder):
             if template := checkpoint.chat_template(folder):
                 return template

@@ -64,7 +64,7 @@ def read(uri: str) -> Stored:
     return Stored(
         ref=ObjectRef(entity=ref.entity, project=ref.project, name=ref.name, _digest=digest),
         class_name=_followed(record._class_name),
-        fields={name: _followed(value) for name, value in vars(record).items()},
+        fields=vars(record),
     )
 
 
@@ -111,7 +111,7 @@ def part(stored: Stored, name: str) -> Stored:
     Raises:
         ConfigurationError: The field holds no object.
     """
-    value = stored.fields.get(name)
+    value = _followed(stored.fields.get(name))
     if isinstance(value, ObjectRef):
         return read(value.uri)
     if isinstance(value, ObjectRecord):  # put there by hand and not published before
@@ -136,7 +136,7 @@ def make(cls: type[Made], stored: Stored, **replaced: Any) -> Made:
     """
     names = cls.model_fields.keys() - {"ref"}
     kept = {name: value for name, value in stored.fields.items() if name in names - replaced.keys()}
-    values = {name: _nested(value) for name, value in kept.items()} | replaced
+    values = {name: _nested(_followed(value)) for name, value in kept.items()} | replaced
     try:
         return cls(**values)
     except ValidationError as error:

@@ -1,7 +1,6 @@
 """One real engine for all tests that need one, and small adapters made on the spot."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from rehearsal.base_model import BASE_MODEL, base_model, models_dir
-from worker.inference import Engine, EngineSettings
+from rehearsal.base_model import BASE_MODEL, base_model
 
 TINY_LLAMA = LlamaConfig(
     vocab_size=64,
@@ -73,24 +71,3 @@ def random_adapter(base: Path, folder: Path, *, name: str, seed: int, lora: Lora
     config = folder / "adapter_config.json"
     config.write_text(config.read_text().replace(str(base), name))
     return folder
-
-
-@pytest.fixture(scope="session")
-def engine_settings(tmp_path_factory: pytest.TempPathFactory) -> EngineSettings:
-    return EngineSettings(
-        run_dir=tmp_path_factory.mktemp("engine"),
-        models_dir=models_dir(),
-        max_model_len=2048,
-        kv_cache_gib=1,
-        gpu_memory_utilization=0.9,
-        start_budget_s=900,
-    )
-
-
-@pytest.fixture(scope="session")
-def engine(engine_settings: EngineSettings) -> Iterator[Engine]:
-    """The one engine: it starts with the first test that serves a version."""
-    engine = Engine(engine_settings)
-    yield engine
-    engine.stop()
-    shutil.rmtree(engine_settings.run_dir)

@@ -11,13 +11,16 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
-from worker.inference import Engine, EngineSettings, ServedModel
+from schemas.settings import Settings
+from worker.inference import Engine, ServedModel
 
 QUESTIONS = ["What is the capital of Germany?", "Name a planet."]
 
 
-def record(settings: EngineSettings) -> dict[str, object]:
-    content: dict[str, object] = json.loads((settings.run_dir / "engine.json").read_text())
+def record(settings: Settings) -> dict[str, object]:
+    content: dict[str, object] = json.loads(
+        (settings.run_dir / "engine" / "engine.json").read_text()
+    )
     return content
 
 
@@ -36,7 +39,7 @@ async def chat(model: ServedModel, question: str) -> ChatCompletion:
 
 
 def test_versions_are_exchanged_in_one_server_and_answer_as_themselves(
-    engine: Engine, engine_settings: EngineSettings, base_folder: Path, loud_adapters: list[Path]
+    engine: Engine, engine_settings: Settings, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
     first, second = loud_adapters
     seen: dict[Path, list[str]] = {}
@@ -52,11 +55,11 @@ def test_versions_are_exchanged_in_one_server_and_answer_as_themselves(
 
 
 def test_a_loaded_version_is_not_loaded_again(
-    engine: Engine, engine_settings: EngineSettings, loud_adapters: list[Path]
+    engine: Engine, engine_settings: Settings, loud_adapters: list[Path]
 ) -> None:
     with engine.serve(loud_adapters[0], "first"):
         pass
-    log = engine_settings.run_dir / "engine.log"
+    log = engine_settings.run_dir / "engine" / "engine.log"
     before = log.read_text().count("Resetting prefix cache")
     with engine.serve(loud_adapters[0], "the same under another name"):
         pass
@@ -102,7 +105,7 @@ def test_a_prompt_that_is_too_long_is_the_operators_matter(
 
 
 def test_a_refused_version_leaves_the_engine_as_it_was(
-    engine: Engine, engine_settings: EngineSettings, base_folder: Path, tmp_path: Path
+    engine: Engine, engine_settings: Settings, base_folder: Path, tmp_path: Path
 ) -> None:
     with engine.serve(base_folder, "base"):
         before = record(engine_settings)
@@ -113,23 +116,24 @@ def test_a_refused_version_leaves_the_engine_as_it_was(
 
 
 def test_another_process_uses_the_running_engine(
-    engine: Engine, engine_settings: EngineSettings, base_folder: Path
+    engine: Engine, engine_settings: Settings, base_folder: Path
 ) -> None:
     engine.ensure(base_folder)
     program = (
-        "import sys; from pathlib import Path; from worker.inference import Engine, EngineSettings;"
-        "engine = Engine(EngineSettings.model_validate_json(sys.argv[1]));"
+        "import sys; from pathlib import Path; from worker.inference import Engine;"
+        "from schemas.settings import Settings;"
+        "engine = Engine(Settings(run_dir=sys.argv[1]));"
         "engine.ensure(Path(sys.argv[2])); engine.stop()"
     )
-    settings = engine_settings.model_dump_json()
+    run_dir = str(engine_settings.run_dir)
     before = record(engine_settings)["guard_pid"]
-    subprocess.run([sys.executable, "-c", program, settings, str(base_folder)], check=True)
+    subprocess.run([sys.executable, "-c", program, run_dir, str(base_folder)], check=True)
     assert record(engine_settings)["guard_pid"] == before
     assert psutil.pid_exists(int(str(before)))  # and it does not end what it did not start
 
 
 def test_an_engine_that_dies_is_named_and_the_next_version_gets_a_new_one(
-    engine: Engine, engine_settings: EngineSettings, base_folder: Path
+    engine: Engine, engine_settings: Settings, base_folder: Path
 ) -> None:
     def evaluate_while_it_dies() -> None:
         with engine.serve(base_folder, "base") as model:
@@ -143,7 +147,7 @@ def test_an_engine_that_dies_is_named_and_the_next_version_gets_a_new_one(
         assert "Berlin" in answers(model)[0]
 
 
-def kill_engine(settings: EngineSettings) -> None:
+def kill_engine(settings: Settings) -> None:
     guard = psutil.Process(int(str(record(settings)["guard_pid"])))
     for process in guard.children():
         process.kill()

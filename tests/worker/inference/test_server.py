@@ -4,6 +4,7 @@ The commands here stand in for vLLM, so that each way to fail takes a moment.
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def test_another_process_finds_a_running_engine(tmp_path: Path) -> None:
     found = EngineServer.find(tmp_path)
     assert found is not None
     assert found.record == server.record
+    server.stop()
+    assert EngineServer.find(tmp_path) is None
+
+
+def test_an_engine_outlives_the_process_that_started_it(tmp_path: Path) -> None:
+    """A Celery child starts it for the worker's main process, and is recycled."""
+    program = (
+        "import os, sys; from pathlib import Path;"
+        "from worker.inference.server import EngineServer;"
+        "EngineServer.start(Path(sys.argv[1]), command=[sys.executable, '-c', sys.argv[3]],"
+        "environment=dict(os.environ), identity='x', loaded=None, owner_pid=int(sys.argv[2]))"
+    )
+    engine = "import time; time.sleep(1000)"
+    arguments = [str(tmp_path), str(os.getpid()), engine]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True)
+    server = EngineServer.find(tmp_path)
+    assert server is not None
     server.stop()
     assert EngineServer.find(tmp_path) is None
 

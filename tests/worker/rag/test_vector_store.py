@@ -12,7 +12,6 @@ from worker.rag import VectorStore, embedding, vector_store
 from worker.rag.stored import make, read
 
 # Weave leaves a temporary folder to the garbage collector when it reads an object's file.
-pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 
 
 def test_the_nearest_passage_comes_first(

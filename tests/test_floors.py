@@ -13,8 +13,10 @@ def test_imports_go_down_only() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", ["weighbridge", "producers.webhook", "producers.poller"])
-def test_a_producer_starts_without_the_heavy_packages(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["weighbridge", "producers.webhook", "producers.poller", "worker.tasks"]
+)
+def test_what_does_not_weigh_starts_without_the_heavy_packages(module: str) -> None:
     program = (
         f"import sys, {module}; heavy = {{'torch', 'faiss', 'vllm', 'weave'}} & sys.modules.keys();"
         "sys.exit(f'imported {heavy}' if heavy else 0)"

@@ -37,8 +37,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Itera
 
 
 def _add_astray_gate(path: Path) -> None:
-    """A second gate, which watches nothing that is linked and names an object that is not there."""
+    """A second gate, for one collection, which names an object that is not there."""
     gates = yaml.safe_load(path.read_text())
+    gates["gates"][0]["watch"] = ["wandb32/wandb-registry-RAG Chat Models/_*"]
     astray = gates["gates"][0] | {"name": "astray", "rag_model": _NOWHERE}
     astray["watch"] = ["wandb32/wandb-registry-RAG Chat Models/Astray"]
     path.write_text(yaml.safe_dump({"gates": [*gates["gates"], astray]}))
@@ -86,7 +87,7 @@ def _pickled(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_without_weights, r"neither a LoRA adapter nor a checkpoint"),
+        (_without_weights, r"is neither an adapter .* nor a checkpoint"),
         (_pickled, r"adapter_model\.bin.*safetensors"),
     ],
 )
@@ -100,6 +101,7 @@ def test_a_version_that_cannot_be_weighed_fails_with_the_reason(
     verdict = _verdict(stage, WeighingId.of("climate-rag", version))
     assert verdict.outcome == "failed"
     assert re.search(reason, verdict.reason)
+    assert str(version) in verdict.reason
     assert _state(stage) == before
 
 
@@ -110,7 +112,7 @@ def test_a_gate_whose_rag_model_is_missing_fails_with_its_name(
     adapter = tmp_path / "adapter"
     shutil.copytree(str(files("rehearsal") / "adapters" / "good"), adapter)
     version = _link(stage, adapter, "Astray")
-    done = _enqueue(stage, str(version), "--gate", "astray", "--wait")
+    done = _enqueue(stage, str(version), "--wait")
     assert done.returncode == 1
     assert f"{_NOWHERE} does not exist" in done.stdout
     assert _state(stage) == before
@@ -118,7 +120,7 @@ def test_a_gate_whose_rag_model_is_missing_fails_with_its_name(
 
 def test_an_unknown_version_is_refused_at_once(stage: Stage) -> None:
     known = len(list(stage.ledger.all()))
-    done = _enqueue(stage, "wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v9")
+    done = _enqueue(stage, "wandb32/wandb-registry-RAG Chat Models/Astray:v9")
     assert done.returncode == 1
     assert "could not read version" in done.stderr
     assert "Check the spelling" in done.stderr

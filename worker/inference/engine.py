@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas.errors import ArtifactError
 from schemas.settings import Settings
 from worker.inference import checkpoint, command
 from worker.inference.artifact import Adapter
@@ -76,7 +77,8 @@ class Engine:
                 was measured inside is then incomplete.
         """
         with self._alone(tell):
-            version = Version.open(folder, self._settings.models_dir)
+            with _named_version(folder, name):
+                version = Version.open(folder, self._settings.models_dir)
             template = version.chat_template
             server = self._server_for(version, tell)
             self._load(version, server, tell)
@@ -145,6 +147,15 @@ class Engine:
                 tell("waiting for another process to finish with the engine")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+@contextmanager
+def _named_version(folder: Path, name: str) -> Iterator[None]:
+    """Say what a refused version is called, not where its files lie on this machine."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(error.message.replace(str(folder), name), fix=error.fix) from error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ found = {
     "job_type": run.job_type,
     "state": run.state,
     "config": dict(run.config),
-    "summary": {key: value for key, value in run.summary.items() if not key.startswith("_")},
+    "summary": {key: dict(value) for key, value in run.summary.items() if hasattr(value, "items")},
     "used": [artifact.id for artifact in run.used_artifacts()],
     "chat_model_id": chat_model.id,
     "used_by": [user.id for user in chat_model.used_by()],

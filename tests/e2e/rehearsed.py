@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from rehearsal.local_wandb.process import LocalWandb
 
 _PROGRAMS = Path(__file__).parent / "programs"
@@ -51,3 +53,15 @@ def program_output(environment: Mapping[str, str], program: str, *arguments: str
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def mentioning(folder: Path) -> list[psutil.Process]:
+    """Processes that name the folder on their command line or in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in f"{process.cmdline()} {process.environ()}":
+                found.append(process)
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return found

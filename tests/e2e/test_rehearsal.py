@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-import psutil
 import pytest
 
 from rehearsal import climate
-from tests.e2e.rehearsed import Program, Rehearsed
+from tests.e2e.rehearsed import Program, Rehearsed, mentioning
 
 _ROWS = len(climate.questions())
 _PROMOTED, _REJECTED = [0, 2], [1]
@@ -62,9 +61,7 @@ def test_every_link_is_printed(rehearsed: Rehearsed) -> None:
 
 
 def test_no_process_is_left(rehearsed: Rehearsed) -> None:
-    folder = str(rehearsed.folder)
-    left = [p.info for p in psutil.process_iter(["pid", "cmdline"]) if folder in str(p.info)]
-    assert left == []
+    assert mentioning(rehearsed.folder) == []
 
 
 def test_every_row_of_the_evaluation_is_on_the_trace_server(found: list[dict[str, Any]]) -> None:
@@ -122,9 +119,12 @@ def test_a_promoted_version_refers_to_the_rag_model_that_was_weighed(
         assert evidence["promoted_url"].endswith(evidence["ref"].rsplit(":", 1)[1])
 
 
-def test_the_alias_is_with_the_last_version_that_was_promoted(found: list[dict[str, Any]]) -> None:
+def test_the_alias_is_with_the_version_that_was_promoted_last(
+    rehearsed: Rehearsed, found: list[dict[str, Any]]
+) -> None:
+    last = max(_PROMOTED, key=lambda number: str(rehearsed.verdicts[number]["promoted_ref"]))
     held = [number for number in _PROMOTED if "production" in found[number]["promoted_aliases"]]
-    assert len(held) == 1
+    assert held == [last]
 
 
 def test_a_rejected_version_leaves_no_trace_in_the_target_registry(

@@ -7,22 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.e2e.rehearsed import mentioning
+
 _ENDED_WITHIN = 120  # seconds; a hang must not hold the whole suite
-
-
-def _mentioning(folder: Path) -> list[psutil.Process]:
-    """Processes that name the folder on their command line or in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(folder) in f"{process.cmdline()} {process.environ()}":
-                found.append(process)
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue
-    return found
 
 
 def _engine_folders() -> set[str]:
@@ -45,9 +34,9 @@ def test_a_signal_in_the_middle_of_a_weighing_ends_everything(
     for line in rehearsal.stdout:
         if "rebuild" in line:  # the engine is starting
             break
-    assert len(_mentioning(folder)) > 1
+    assert len(mentioning(folder)) > 1
     rehearsal.send_signal(number)
     rehearsal.communicate(timeout=_ENDED_WITHIN)
     assert rehearsal.returncode == 128 + number
-    assert _mentioning(folder) == []
+    assert mentioning(folder) == []
     assert _engine_folders() <= before

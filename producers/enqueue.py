@@ -100,7 +100,9 @@ def _wait(
     told, deadline = None, time.monotonic() + _DISPATCHED_WITHIN
     while True:
         record = ledger.get(weighing)
-        if record is None or (event.force and record.ended and record.event != event):
+        # A verdict from before is not what was forced; one that was still being reached is.
+        stale = record and record.ended and event.force and record.event != event and not told
+        if record is None or stale:
             if time.monotonic() > deadline:
                 raise PlatformError(
                     f"No worker opened {weighing} within {_DISPATCHED_WITHIN:g} s.",

@@ -1,5 +1,6 @@
 """Calls to W&B: each error says which call broke, and who must act."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ _PERMANENT = re.compile(
 _KEY_REFUSED = re.compile(r"api key|unauthorized|\b401\b", re.I)
 # The SDK calls it an authentication error, too, when the server does not answer at all.
 _NO_ANSWER = re.compile(r"did not respond|timed out|connection", re.I)
+
+# The SDK's helper process tries a call for up to 16 minutes, and whoever ends waits for it
+# (facts/wandb-protocol.md 8). Four tries are half a minute; the weighing itself is tried again.
+os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")
 
 
 @contextmanager

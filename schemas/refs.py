@@ -1,7 +1,6 @@
 """References to things that live in W&B: artifact versions and Weave objects."""
 
 import re
-from functools import cached_property
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -63,7 +62,7 @@ class ArtifactRef(BaseModel):
         """The form with the `wandb-artifact:///` scheme."""
         return f"{ARTIFACT_SCHEME}{self}"
 
-    @cached_property
+    @property
     def number(self) -> int | None:
         """The version number when the version is given as `vN`, else None."""
         match = _NUMBERED.fullmatch(self.version)

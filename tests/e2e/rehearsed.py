@@ -56,11 +56,15 @@ def program_output(environment: Mapping[str, str], program: str, *arguments: str
 
 
 def mentioning(folder: Path) -> list[psutil.Process]:
-    """Processes that name the folder on their command line or in their environment."""
+    """Processes that have to do with the folder.
+
+    A Celery worker overwrites its command line and its environment, but its log is open.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            if str(folder) in f"{process.cmdline()} {process.environ()}":
+            told = f"{process.cmdline()} {process.environ()} {process.open_files()}"
+            if str(folder) in told:
                 found.append(process)
         except (psutil.AccessDenied, psutil.NoSuchProcess):
             continue

@@ -92,7 +92,7 @@ class _LaterLedger(Ledger):
     """A ledger in which something happens between the first look and the second."""
 
     looks = 0
-    happens: Callable[[], None]
+    happens: Callable[[], object]
 
     def get(self, weighing: WeighingId) -> Weighing | None:
         self.looks += 1
@@ -134,3 +134,23 @@ def test_without_a_worker_the_wait_ends_with_the_reason(
     enqueued = Enqueued(event.model_copy(update={"source": "manual", "force": force}), [weighing])
     with pytest.raises(PlatformError, match=rf"No worker opened {weighing} within 0\.01 s"):
         wait_for(ledger, enqueued, lambda record: None)
+
+
+def test_force_that_a_running_weighing_absorbs_is_answered_by_its_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+    client: redis.Redis,
+    settings: Settings,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
+) -> None:
+    monkeypatch.setattr("producers.enqueue._DISPATCHED_WITHIN", 0.01)
+    later = _LaterLedger(client, settings.lease)
+    later.open(weighing, gate, event)
+    token = later.claim(weighing)
+    assert token is not None
+    verdict = Verdict(weighing=weighing, source="webhook", outcome="promoted", reason="because")
+    later.happens = lambda: later.end(verdict, token)
+    forced = event.model_copy(update={"source": "manual", "force": True})
+    (record,) = wait_for(later, Enqueued(forced, [weighing]), lambda record: None)
+    assert record.state == "promoted"

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from secrets import token_urlsafe
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import httpx
@@ -103,6 +104,8 @@ def set_up(
         "WEIGHBRIDGE_WEBHOOK_TOKEN": token,
         "WEIGHBRIDGE_WEBHOOK_SECRET": secret,
         "WEIGHBRIDGE_REHEARSAL_ORG": config.org,
+        # The SDKs leave temporary folders behind when they are ended at once.
+        "TMPDIR": stack.enter_context(TemporaryDirectory(prefix="wb-", ignore_cleanup_errors=True)),
         "HF_HUB_OFFLINE": "1",
         "REMAP_SIGTERM": "SIGQUIT",  # Celery: end at once, not when the task is done
     }

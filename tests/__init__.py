@@ -1,6 +1,14 @@
 """What is set before anything else is imported, because some of it is read at import."""
 
+import atexit
 import os
+import tempfile
+
+# Processes that are killed leave temporary folders behind; pytest's own stay where they are.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+_scratch = tempfile.TemporaryDirectory(prefix="wb-tests-", ignore_cleanup_errors=True)
+atexit.register(_scratch.cleanup)
+os.environ["TMPDIR"] = tempfile.tempdir = _scratch.name
 
 # Nothing may leave this machine.
 os.environ["WANDB_ERROR_REPORTING"] = "false"

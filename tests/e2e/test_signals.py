@@ -14,8 +14,8 @@ from tests.e2e.rehearsed import mentioning
 _ENDED_WITHIN = 120  # seconds; a hang must not hold the whole suite
 
 
-def _engine_folders() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("weighbridge-engine-*")}
+def _temporary() -> set[str]:
+    return {path.name for path in Path(tempfile.gettempdir()).iterdir()}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -23,7 +23,7 @@ def test_a_signal_in_the_middle_of_a_weighing_ends_everything(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     folder = tmp_path / "rehearsal"
-    before = _engine_folders()
+    before = _temporary()
     rehearsal = subprocess.Popen(
         [sys.executable, "-m", "weighbridge", "rehearse", "--dir", str(folder)],
         env={name: value for name, value in os.environ.items() if name != "CELERY_BROKER_URL"},
@@ -39,4 +39,4 @@ def test_a_signal_in_the_middle_of_a_weighing_ends_everything(
     rehearsal.communicate(timeout=_ENDED_WITHIN)
     assert rehearsal.returncode == 128 + number
     assert mentioning(folder) == []
-    assert _engine_folders() <= before
+    assert _temporary() <= before

@@ -99,7 +99,7 @@ class EngineServer:
             loaded: Digest of the version that the command loads.
             owner_pid: The process that the engine ends with.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="weighbridge-engine-"))  # 0700, and a short path
+        scratch = Path(tempfile.mkdtemp(prefix="wb-engine-"))  # 0700, and a short path
         socket = scratch / "engine.sock"
         owner = psutil.Process(owner_pid)
         guarded = [sys.executable, "-P", guard.__file__, str(owner.pid), str(owner.create_time())]

@@ -11,6 +11,7 @@ import weave
 
 from rehearsal import climate
 from rehearsal.base_model import BASE_MODEL
+from rehearsal.stage import CHAT_MODELS, RAG_MODELS
 from worker.rag import (
     ChatModel,
     RagModel,
@@ -20,8 +21,6 @@ from worker.rag import (
     exact_match,
 )
 
-CHAT_MODELS = "RAG Chat Models"
-RAG_MODELS = "RAG Models"
 EVALUATION = "climate_rag_eval"
 _EMBEDDINGS = "sentence-transformers/all-MiniLM-L6-v2"
 _DOCUMENTS = 2  # passages per question

@@ -21,6 +21,10 @@ from rehearsal.local_wandb.process import LocalWandb
 from rehearsal.processes import Processes
 from rehearsal.redis_server import free_port, redis_server
 from schemas.errors import ConfigurationError
+from schemas.refs import REGISTRY_PREFIX
+
+CHAT_MODELS, RAG_MODELS = "RAG Chat Models", "RAG Models"
+"""The registries that the two teams share."""
 
 _MARK = ".weighbridge-rehearsal"  # a folder with this file in it is ours to empty
 _DROPPED_DELIVERY = 2  # so that the poller has something to find
@@ -87,6 +91,7 @@ def set_up(
         url=HttpUrl(f"{receiver}/webhook"),
         token=SecretStr(token),
         secret=SecretStr(secret),
+        registry=f"{REGISTRY_PREFIX}{CHAT_MODELS}",
         drop_deliveries=frozenset([_DROPPED_DELIVERY]),
     )
     config = LocalWandbConfig(data_dir=folder / "wandb", webhook=webhook)

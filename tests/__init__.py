@@ -13,6 +13,9 @@ os.environ["TMPDIR"] = tempfile.tempdir = _scratch.name
 # Nothing may leave this machine.
 os.environ["WANDB_ERROR_REPORTING"] = "false"
 
+# wandb.init would start a Weave client that nobody ends; a later one waits minutes for it.
+os.environ["WANDB_DISABLE_WEAVE"] = "true"
+
 # Whoever runs the tests may have settings of their own.
 for name in list(os.environ):
     if name.startswith(("CELERY_", "WEIGHBRIDGE_")):

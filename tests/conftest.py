@@ -107,10 +107,7 @@ def project(
     """The path of a project that only this test uses; both SDKs talk to the local W&B."""
     wandb.teardown()
     name = f"test-{uuid4().hex[:8]}"
-    environment = local_wandb.environment(tmp_path / "client") | {
-        "WANDB_PROJECT": name,
-        "WANDB_DISABLE_WEAVE": "true",  # wandb.init would start a client that nobody ends
-    }
+    environment = local_wandb.environment(tmp_path / "client") | {"WANDB_PROJECT": name}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     yield f"{local_wandb.config.entity}/{name}"

@@ -88,7 +88,7 @@ class Automations:
     def _work(self) -> None:
         number = 0
         while (linked := self._queue.get()) is not None:
-            if self._webhook is not None:
+            if self._webhook is not None and self._webhook.registry in (None, linked.project):
                 number += 1
                 outcome = deliver(self._webhook, linked, number)
                 path = linked.payload()["artifact_version_string"]

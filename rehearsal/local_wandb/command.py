@@ -35,6 +35,7 @@ from rehearsal.local_wandb.server import serve
 @click.option("--org", default=ORGANISATION, show_default=True, help="Name of the organisation.")
 @click.option("--project", default=PROJECT, show_default=True, help="Suggested to clients.")
 @click.option("--webhook-url", help="Told about every version linked into a registry.")
+@click.option("--webhook-registry", help="Tell only of this registry, wandb-registry-NAME.")
 @click.option("--webhook-token", envvar="LOCAL_WANDB_WEBHOOK_TOKEN", help="Bearer token.")
 @click.option("--webhook-secret", envvar="LOCAL_WANDB_WEBHOOK_SECRET", help="Signs deliveries.")
 @click.option(
@@ -48,6 +49,7 @@ from rehearsal.local_wandb.server import serve
 def local_wandb(
     api_key: str | None,
     webhook_url: str | None,
+    webhook_registry: str | None,
     webhook_token: str | None,
     webhook_secret: str | None,
     drop_delivery: tuple[int, ...],
@@ -64,6 +66,7 @@ def local_wandb(
     try:
         webhook = webhook_url and Webhook(
             url=HttpUrl(webhook_url),
+            registry=webhook_registry,
             token=SecretStr(webhook_token) if webhook_token else None,
             secret=SecretStr(webhook_secret) if webhook_secret else None,
             drop_deliveries=frozenset(drop_delivery),

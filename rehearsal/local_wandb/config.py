@@ -28,6 +28,8 @@ class Webhook(BaseModel):
         url: receives the POST.
         token: sent as `Authorization: Bearer`, when given.
         secret: signs the body in `X-Wandb-Signature`, when given.
+        registry: name of the one registry that is announced, with its prefix, as an automation
+            of W&B has its scope; None announces all.
         drop_deliveries: numbers, from 1, of deliveries that are left out on purpose: W&B "can
             delay or skip repeated triggers" (facts/wandb-webhooks.md), and so can this one.
     """
@@ -37,6 +39,7 @@ class Webhook(BaseModel):
     url: HttpUrl
     token: SecretStr | None = None
     secret: SecretStr | None = None
+    registry: str | None = None
     drop_deliveries: frozenset[int] = frozenset()
 
 

@@ -144,6 +144,8 @@ def _arguments(config: LocalWandbConfig) -> list[str]:
         arguments.append("--allow-remote")
     if config.webhook:
         arguments += ["--webhook-url", str(config.webhook.url)]
+        if config.webhook.registry:
+            arguments += ["--webhook-registry", config.webhook.registry]
         for number in sorted(config.webhook.drop_deliveries):
             arguments += ["--drop-delivery", str(number)]
     return arguments

@@ -45,7 +45,7 @@ def program_output(environment: Mapping[str, str], program: str, *arguments: str
     """Run one of the plain programs in an environment; its last line is JSON."""
     done = subprocess.run(
         [sys.executable, str(_PROGRAMS / program), *arguments],
-        env=environment,
+        env={name: value for name, value in environment.items() if name != "WANDB_DISABLE_WEAVE"},
         cwd=environment["WANDB_DIR"],
         capture_output=True,
         text=True,

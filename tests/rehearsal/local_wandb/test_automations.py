@@ -127,6 +127,15 @@ def test_chosen_deliveries_are_dropped(receiver: Receiver) -> None:
     assert receiver.received.empty()
 
 
+def test_an_automation_of_one_registry_tells_of_no_other(receiver: Receiver) -> None:
+    automations = Automations(receiver.webhook(registry="wandb-registry-R"))
+    for registry in ("wandb-registry-R", "wandb-registry-S", "wandb-registry-R"):
+        automations.announce(LinkedVersion("id", "local", "wandb32", registry, "C", 0))
+    automations.close()
+    assert receiver.versions(2) == ["wandb32/wandb-registry-R/C:v0"] * 2
+    assert receiver.received.empty()
+
+
 def test_linking_into_a_registry_fires_once_per_new_version(
     receiver: Receiver, tmp_path: Path, sdk: Callable[..., None]
 ) -> None:

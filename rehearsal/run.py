@@ -100,7 +100,7 @@ def _weigh(processes: Processes, ledger: Ledger, console: Console) -> list[Verdi
                     raise PlatformError(f"There was no verdict within {_VERDICTS:g} s.")
                 time.sleep(_LOOK)
 
-        wait_until(lambda weighings: len(weighings) == len(ADAPTERS) - 1)
+        wait_until(lambda weighings: len(weighings) >= len(ADAPTERS) - 1)
         console.print("One webhook was dropped on purpose: the [bold]poller[/] looks for it")
         processes.start("poller", ["-m", "weighbridge", "poll"])
         ended = wait_until(_all_ended)

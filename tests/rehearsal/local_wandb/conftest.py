@@ -9,16 +9,15 @@ import pytest
 import wandb
 from wandb.apis.public import Api
 
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
+from rehearsal.local_wandb import LocalWandb
 
 Log = Callable[..., wandb.Artifact]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWandb]:
-    config = LocalWandbConfig(data_dir=tmp_path_factory.mktemp("local-wandb"))
-    with LocalWandb(config) as running:
-        yield running
+def server(local_wandb: LocalWandb) -> LocalWandb:
+    """The one of all tests: the SDK caches artifacts by id, and two servers have the same ids."""
+    return local_wandb
 
 
 @pytest.fixture

@@ -41,12 +41,10 @@ def weigh_version(
     client = weave_client(gate)
     with evaluation_run(record, settings) as run:
         with clock.step("download"):
-            files = download(run, version, settings.cache_dir)
+            folder = download(run, version, settings.cache_dir)
         with ExitStack() as engine_held:
             with clock.step("rebuild"):
-                served = engine_held.enter_context(
-                    engine.serve(files.folder, str(version), clock.report)
-                )
+                served = engine_held.enter_context(engine.serve(folder, str(version), clock.report))
                 evaluation = load_evaluation(
                     gate.evaluation, allow_stored_code=gate.allow_stored_code
                 )

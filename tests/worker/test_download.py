@@ -21,8 +21,8 @@ def test_the_files_arrive_and_the_run_is_recorded_as_their_user(
     run: wandb.Run, tmp_path: Path
 ) -> None:
     ref = _log(run, tmp_path, "one")
-    version = download(run, ref, tmp_path / "cache")
-    assert (version.folder / "weights.txt").read_text() == "one"
+    folder = download(run, ref, tmp_path / "cache")
+    assert (folder / "weights.txt").read_text() == "one"
     used_by = wandb.Api().artifact(str(ref)).used_by()
     assert [user.id for user in used_by] == [run.id]
 
@@ -30,10 +30,10 @@ def test_the_files_arrive_and_the_run_is_recorded_as_their_user(
 def test_versions_of_different_contents_do_not_share_a_folder(
     run: wandb.Run, tmp_path: Path
 ) -> None:
-    versions = [
+    folders = [
         download(run, _log(run, tmp_path, text), tmp_path / "cache") for text in ("one", "two")
     ]
-    assert [(v.folder / "weights.txt").read_text() for v in versions] == ["one", "two"]
+    assert [(folder / "weights.txt").read_text() for folder in folders] == ["one", "two"]
 
 
 def test_an_unknown_version_is_named(run: wandb.Run, project: str, tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ class Gate(_Strict):
         thresholds: all of them must hold.
         allow_stored_code: run scorers whose code comes from the Weave server. Off, only scorers
             that this installation knows are run (facts/weave-protocol.md 7).
+        trust_remote_code: accept versions that bring model code (`*.py`, `auto_map`), and have the
+            engine run it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)
@@ -120,6 +122,7 @@ class Gate(_Strict):
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
     promote: Promotion
     allow_stored_code: bool = False
+    trust_remote_code: bool = False
 
     @model_validator(mode="after")
     def _does_not_feed_itself(self) -> Self:

@@ -5,12 +5,16 @@ W&B's, Weave's, Celery's and vLLM's own variables keep their names; ours are `WE
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
 from schemas.gates import GateFile
+
+
+LoadFormat = Literal["auto", "safetensors", "fastsafetensors", "runai_streamer"]
 
 
 class Settings(BaseSettings):
@@ -30,10 +34,24 @@ class Settings(BaseSettings):
         poll_interval: seconds between two looks at the Registry.
         lease: seconds that a worker's claim lasts without a heartbeat.
         wandb_timeout: seconds that one call to W&B may take (facts/wandb-protocol.md 8).
+        cache_gib: GiB that downloaded versions may take together; the longest unused go first.
+        max_version_gib: GiB that one version may have; a larger one is refused.
+        engine_url: base URL of an engine that somebody else runs, as `https://host/v1`; None has
+            each worker run its own.
+        engine_key: that engine's API key.
+        engine_retries: how often a request is sent again that this engine answers with 429 or 5xx.
         engine_start_budget: seconds the model server may take to start.
-        max_model_len: longest prompt and answer together, in tokens.
+        max_model_len: longest prompt and answer together, in tokens; None is what the model and
+            the memory allow.
         kv_cache_gib: GiB of key-value cache on a CPU.
         gpu_memory_utilization: share of the GPU's memory that the model server takes.
+        tensor_parallel_size: GPUs that one model is spread over.
+        load_format: how an engine that starts reads the weights.
+        compile_cache_dir: what the engine compiled, kept for its next start.
+        side_by_side: adapters of one base that one engine serves at once when several wait; 1
+            merges each into the base instead (docs/performance.md says when more is faster).
+        max_lora_rank: highest rank that is served side by side; a higher one is merged.
+        evaluation_concurrency: rows of an evaluation that are asked at once.
     """
 
     model_config = SettingsConfigDict(
@@ -60,12 +78,25 @@ class Settings(BaseSettings):
     lease: float = Field(default=60.0, gt=0)
     wandb_timeout: float = Field(default=19.0, gt=0)
 
+    cache_gib: float = Field(default=100.0, gt=0)
+    max_version_gib: float = Field(default=200.0, gt=0)
+
+    engine_url: HttpUrl | None = None
+    engine_key: SecretStr | None = None
+    engine_retries: int = Field(default=5, ge=0)
+
     engine_start_budget: float = Field(default=900.0, gt=0)
-    max_model_len: int = Field(default=2048, gt=0)
+    max_model_len: int | None = Field(default=None, gt=0)
     kv_cache_gib: int = Field(default=1, gt=0)
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    tensor_parallel_size: int = Field(default=1, gt=0)
+    load_format: LoadFormat = "safetensors"
+    compile_cache_dir: Path = Path("~/.cache/weighbridge/compiled")
+    side_by_side: int = Field(default=1, gt=0)
+    max_lora_rank: int = Field(default=64, gt=0)
+    evaluation_concurrency: int = Field(default=32, gt=0)
 
-    @field_validator("run_dir", "cache_dir", "models_dir")
+    @field_validator("run_dir", "cache_dir", "models_dir", "compile_cache_dir")
     @classmethod
     def _at_home(cls, folder: Path) -> Path:
         return folder.expanduser()

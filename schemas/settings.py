@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import ConfigurationError
 from schemas.gates import GateFile
 
-
 LoadFormat = Literal["auto", "safetensors", "fastsafetensors", "runai_streamer"]
 
 

@@ -7,7 +7,7 @@ decided by the ledger, and a redelivered task meets the ledger first.
 
 from celery import Celery
 
-from bus.connection import CONNECT_TIMEOUT
+from bus.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT
 from schemas.settings import Settings
 
 EVENTS_QUEUE = "events"
@@ -20,6 +20,7 @@ SWEEP_TASK = "weighbridge.sweep"
 # first, and a timeout below the longest task would run every long task twice.
 _VISIBILITY_TIMEOUT = 24 * 3600
 _PUBLISH_RETRIES = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
+_STATES_KEPT = 24 * 3600  # seconds; the ledger keeps what must be known later
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -60,8 +61,32 @@ def celery_app(settings: Settings) -> Celery:
             "sweep": {
                 "task": SWEEP_TASK,
                 "schedule": settings.lease / 4,
-                "options": {"expires": settings.lease / 4},  # so that they do not pile up
+                "options": {
+                    "expires": settings.lease / 4,  # so that they do not pile up
+                    "ignore_result": True,  # else the beat would listen for each one's result
+                },
             },
         },
+    )
+    return app
+
+
+def worker_app(settings: Settings) -> Celery:
+    """The same app for a process that runs weighings, or that reads their states.
+
+    It has Redis as result backend. A producer has none: it would hold a second connection, and a
+    backend that is away could make it wait.
+
+    Args:
+        settings: the broker's URL is the backend's, too.
+    """
+    app = celery_app(settings)
+    app.conf.update(
+        result_backend=settings.broker_url,
+        result_expires=_STATES_KEPT,
+        # A Redis that is away, or does not answer, must not hold a weighing up.
+        redis_socket_connect_timeout=CONNECT_TIMEOUT,
+        redis_socket_timeout=ANSWER_TIMEOUT,
+        result_backend_transport_options={"retry_policy": {"max_retries": 0}},
     )
     return app

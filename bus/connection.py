@@ -2,7 +2,9 @@
 
 import redis
 
-CONNECT_TIMEOUT = 5.0  # seconds; a Redis that is away must be noticed, not waited for
+# Seconds; a Redis that is away must be noticed, not waited for.
+CONNECT_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 10.0
 
 
 def connect(broker_url: str) -> redis.Redis:
@@ -11,6 +13,6 @@ def connect(broker_url: str) -> redis.Redis:
         broker_url,
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=2 * CONNECT_TIMEOUT,
+        socket_timeout=ANSWER_TIMEOUT,
         health_check_interval=15,
     )

@@ -140,6 +140,10 @@ class Processes:
                 fix=_last_lines(self._log(name)),
             )
 
+    def child(self, name: str) -> subprocess.Popen[bytes]:
+        """The child of that name."""
+        return self._children[name]
+
     def wait_for(self, name: str, condition: Callable[[], bool], seconds: float) -> None:
         """Wait for a condition that the child of that name brings about.
 

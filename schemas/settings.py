@@ -54,7 +54,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="WEIGHBRIDGE_", extra="ignore", frozen=True, validate_default=True
+        env_prefix="WEIGHBRIDGE_",
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,  # it may hold a secret
     )
 
     broker_url: str = Field(
@@ -94,6 +98,13 @@ class Settings(BaseSettings):
     side_by_side: int = Field(default=1, gt=0)
     max_lora_rank: int = Field(default=64, gt=0)
     evaluation_concurrency: int = Field(default=32, gt=0)
+
+    @field_validator("engine_url")
+    @classmethod
+    def _without_password(cls, url: HttpUrl | None) -> HttpUrl | None:
+        if url and (url.username or url.password):
+            raise ValueError("a password in it would be printed; use WEIGHBRIDGE_ENGINE_KEY")
+        return url
 
     @field_validator("run_dir", "cache_dir", "models_dir", "compile_cache_dir")
     @classmethod

@@ -11,8 +11,8 @@ from worker.tasks import app, settings
 def run_worker(queues: list[str]) -> None:
     """Serve the queues until SIGTERM; returns when the worker has ended.
 
-    One task at a time: a GPU holds one engine. The events queue brings the beat along, which sends
-    the sweeper round.
+    One task at a time, or as many as the engine serves side by side. The events queue brings the
+    beat along, which sends the sweeper round.
 
     Args:
         queues: names of the queues.
@@ -25,7 +25,7 @@ def run_worker(queues: list[str]) -> None:
         "worker",
         *("--queues", ",".join(queues)),
         *("--hostname", f"{name}-{os.getpid()}@%h"),
-        *("--concurrency", "1"),
+        *("--concurrency", str(settings.side_by_side if GPU_QUEUE in queues else 1)),
         *("--loglevel", "WARNING"),
         "--without-gossip",
         "--without-mingle",
@@ -42,9 +42,9 @@ def run_worker(queues: list[str]) -> None:
 
 def _end_engine() -> None:
     """End the engine with the worker, not a moment later, as its guard would."""
-    from worker.inference import Engine
+    from worker.inference import engine_of
 
-    Engine(settings).stop()
+    engine_of(settings).stop()
 
 
 def _keep_logging(**_: object) -> None:

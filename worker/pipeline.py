@@ -1,23 +1,30 @@
 """The five steps in order: download, rebuild, evaluate, weigh, promote."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
+from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.verdicts import Evidence, Verdict
 from schemas.weighings import Weighing
-from worker.download import download
-from worker.evaluate import evaluate, row_count
-from worker.inference import Engine
+from worker.download import downloaded
+from worker.evaluate import evaluate, questions, row_count
+from worker.inference import Engine, ExternalEngine, ServeOptions
 from worker.promote import promote
 from worker.rag.serving import counted, serving
-from worker.rebuild import load_evaluation, rebuild
-from worker.recording import evaluation_run, weave_client
+from worker.rebuild import load_chat_model, load_evaluation, rebuild
+from worker.recording import evaluation_run, record_template, weave_client
 from worker.steps import StepClock
 from worker.weigh import metrics, outcome, sentence, weigh
 
 
 def weigh_version(
-    record: Weighing, settings: Settings, engine: Engine, clock: StepClock
+    record: Weighing,
+    settings: Settings,
+    engine: Engine | ExternalEngine,
+    clock: StepClock,
+    *,
+    together: bool = False,
 ) -> Verdict:
     """Weigh one version under one gate, and promote it when every threshold holds.
 
@@ -27,6 +34,7 @@ def weigh_version(
         record: the weighing, with the gate as it was when it was opened.
         engine: serves the version; it may be serving another one now.
         clock: times the steps and tells the ledger.
+        together: other versions wait; the engine may serve several at once.
 
     Returns:
         A verdict; `failed` only when a metric has no value.
@@ -40,18 +48,51 @@ def weigh_version(
     gate, version = record.gate, record.id.version
     client = weave_client(gate)
     with evaluation_run(record, settings) as run:
-        with clock.step("download"):
-            folder = download(run, version, settings.cache_dir)
         with ExitStack() as engine_held:
+
+            def fetch(ref: ArtifactRef) -> Path:
+                return engine_held.enter_context(
+                    downloaded(
+                        run, ref, settings, clock.report, trust_remote_code=gate.trust_remote_code
+                    )
+                )
+
+            with clock.step("download"):
+                folder = fetch(version)
             with clock.step("rebuild"):
-                served = engine_held.enter_context(engine.serve(folder, str(version), clock.report))
+                asked = load_chat_model(gate.rag_model, version.uri, gate.chat_model)
+                served = engine_held.enter_context(
+                    engine.serve(
+                        folder,
+                        str(version),
+                        clock.report,
+                        options=ServeOptions(
+                            quantize=asked.cm_quantize,
+                            dtype=asked.dtype,
+                            trust_remote_code=gate.trust_remote_code,
+                            together=together,
+                        ),
+                        fetch_base=lambda name: fetch(ArtifactRef.parse(name)),
+                    )
+                )
                 evaluation = load_evaluation(
                     gate.evaluation, allow_stored_code=gate.allow_stored_code
                 )
                 rebuilt = rebuild(gate.rag_model, version.uri, gate.chat_model)
+                record_template(run, served.chat_template_digest)
             answers = counted(served, clock.counter(row_count(evaluation)))
-            with clock.step("evaluate"), serving(version.uri, answers):
-                evaluated = evaluate(client, run, evaluation, rebuilt.model)
+            with (
+                clock.step("evaluate"),
+                serving(version.uri, answers),
+                rebuilt.model.prepared(questions(evaluation)),
+            ):
+                evaluated = evaluate(
+                    client,
+                    run,
+                    evaluation,
+                    rebuilt.model,
+                    concurrency=settings.evaluation_concurrency,
+                )
         with clock.step("weigh"):
             checks = weigh(gate, metrics(evaluated.summary))
         promoted, decided = None, outcome(checks)

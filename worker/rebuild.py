@@ -55,12 +55,7 @@ def rebuild(
         ConfigurationError: There is no such object, it is not a RagModel, or a parameter cannot
             be honoured.
     """
-    stored = read(rag_model)
-    if stored.class_name != RagModel.__name__:
-        raise ConfigurationError(
-            f"{rag_model} is of class {stored.class_name}, not RagModel.",
-            fix="Name a published RagModel in the gate's rag_model.",
-        )
+    stored = _stored_rag_model(rag_model)
     model = make(RagModel, stored, chat_model=_chat_model(stored, chat_model, parameters))
     published = weave.publish(model, stored.ref.name)
     ref = WeaveRef(
@@ -73,18 +68,32 @@ def rebuild(
     return RebuiltModel(model=model, ref=ref, url=url)
 
 
+def load_chat_model(
+    rag_model: str, chat_model: str, parameters: ChatModelParameters | None = None
+) -> ChatModel:
+    """What ``rebuild`` makes of the published chat model; nothing is published.
+
+    Raises:
+        ConfigurationError: As ``rebuild``.
+    """
+    return _chat_model(_stored_rag_model(rag_model), chat_model, parameters)
+
+
+def _stored_rag_model(rag_model: str) -> Stored:
+    stored = read(rag_model)
+    if stored.class_name != RagModel.__name__:
+        raise ConfigurationError(
+            f"{rag_model} is of class {stored.class_name}, not RagModel.",
+            fix="Name a published RagModel in the gate's rag_model.",
+        )
+    return stored
+
+
 def _chat_model(rag_model: Stored, uri: str, parameters: ChatModelParameters | None) -> ChatModel:
     """The stored chat model, of whatever class, with another version and other parameters."""
     stored = part(rag_model, "chat_model")
     changed = parameters.model_dump(exclude_none=True) if parameters else {}
-    chat_model = make(ChatModel, stored, chat_model=uri, **changed)
-    if chat_model.cm_quantize:
-        raise ConfigurationError(
-            f"The chat model of {rag_model.ref.uri} asks for cm_quantize, "
-            "which this engine does not do.",
-            fix="Set cm_quantize: false under chat_model in the gate.",
-        )
-    return chat_model
+    return make(ChatModel, stored, chat_model=uri, **changed)
 
 
 def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weave.Evaluation:

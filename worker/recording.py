@@ -99,3 +99,13 @@ def evaluation_run(weighing: Weighing, settings: Settings) -> Iterator[wandb.Run
         )
     with run:
         yield run
+
+
+def record_template(run: wandb.Run, digest: str | None) -> None:
+    """Keep which chat template the version was asked with: a template is a program.
+
+    Args:
+        run: the weighing's run.
+        digest: SHA-256 of the Jinja template, in hexadecimal; None for the engine's own.
+    """
+    run.config.update({"chat_template_digest": digest})  # type: ignore[no-untyped-call]

@@ -14,15 +14,24 @@ from schemas.weighings import Progress
 log = structlog.get_logger()
 
 
+def _nobody(_progress: Progress) -> None:
+    """Hears nothing."""
+
+
 class StepClock:
     """Reports each step to the ledger and times it.
+
+    Args:
+        lease: of the weighing; every report renews it.
+        announce: hears every report, too.
 
     Attributes:
         seconds: of each step so far.
     """
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, announce: Callable[[Progress], None] = _nobody) -> None:
         self._lease = lease
+        self._announce = announce
         self._step: Step = "download"
         self.seconds = Timings()
 
@@ -63,4 +72,8 @@ class StepClock:
         Raises:
             LeaseLostError: another worker has the weighing.
         """
-        self._lease.report(Progress(step=self._step, detail=detail, done=done, total=total))
+        progress = Progress(step=self._step, detail=detail, done=done, total=total)
+        if detail:
+            log.info("progress", step=self._step, detail=detail)
+        self._lease.report(progress)
+        self._announce(progress)

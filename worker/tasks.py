@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import redis
 import structlog
-from celery import signals
+from celery import Task, signals
 
-from bus.celery_app import DISPATCH_TASK, SWEEP_TASK, WEIGH_TASK, celery_app
+from bus.celery_app import DISPATCH_TASK, SWEEP_TASK, WEIGH_TASK, worker_app
 from bus.connection import connect
 from bus.lease import Lease, LeaseLostError
 from bus.ledger import Ledger
@@ -27,9 +27,10 @@ from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from schemas.weighings import Weighing
 from worker.steps import StepClock
+from worker.task_state import TaskState
 
 if TYPE_CHECKING:
-    from worker.inference import Engine
+    from worker.inference import Engine, ExternalEngine
 
 _ATTEMPTS = 5  # then the weighing has failed, with the last reason
 # Seconds before the second, third ... attempt: W&B may be away for a while.
@@ -39,7 +40,7 @@ _OWNER = "WEIGHBRIDGE_WORKER_PID"
 
 log = structlog.get_logger()
 settings = Settings()
-app = celery_app(settings)
+app = worker_app(settings)
 
 
 @cache
@@ -60,11 +61,11 @@ def _note_main_process(**_: object) -> None:
 
 
 @cache
-def _engine() -> "Engine":
+def _engine() -> "Engine | ExternalEngine":
     # Imported here, as the pipeline below: only a process that weighs pays for torch and faiss.
-    from worker.inference import Engine
+    from worker.inference import engine_of
 
-    return Engine(settings, owner_pid=int(os.environ.get(_OWNER, os.getpid())))
+    return engine_of(settings, owner_pid=int(os.environ.get(_OWNER, os.getpid())))
 
 
 @app.task(
@@ -109,9 +110,11 @@ def sweep_ledger() -> list[str]:
     return [str(weighing) for weighing in sweep(app, _client(), _ledger())]
 
 
-@app.task(name=WEIGH_TASK)
-def weigh(weighing_text: str) -> str:
+@app.task(name=WEIGH_TASK, bind=True, ignore_result=False)
+def weigh(task: Task, weighing_text: str) -> str:
     """Weigh one version, if the ledger says that it is this worker's turn.
+
+    While it runs, the task's state is PROGRESS, with the step and what it does.
 
     Returns:
         The weighing's outcome, or what became of the attempt.
@@ -127,11 +130,10 @@ def weigh(weighing_text: str) -> str:
         structlog.contextvars.bound_contextvars(weighing=weighing_text),
         Lease(ledger, weighing, token, settings.lease) as lease,
     ):
-        return _attempt(ledger, record, lease)
+        return _attempt(ledger, record, lease, StepClock(lease, TaskState(task)))
 
 
-def _attempt(ledger: Ledger, record: Weighing, lease: Lease) -> str:
-    clock = StepClock(lease)
+def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -> str:
     try:
         if record.attempts > _ATTEMPTS:
             raise ArtifactError(
@@ -140,7 +142,8 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease) -> str:
             )
         from worker.pipeline import weigh_version
 
-        verdict = weigh_version(record, settings, _engine(), clock)
+        together = settings.side_by_side > 1 and len(ledger.unfinished()) > 1
+        verdict = weigh_version(record, settings, _engine(), clock, together=together)
     except LeaseLostError as error:
         log.warning("stopped", reason=str(error))
         return "lease lost"

@@ -33,6 +33,14 @@ def test_a_weighing_goes_to_the_gpu_workers(
     assert str(weighing) in headers["argsrepr"]
 
 
+def test_a_producer_listens_for_no_result(
+    app: Celery, client: redis.Redis, weighing: WeighingId
+) -> None:
+    publish_weighing(app, weighing)
+    assert app.backend.as_uri() == "disabled://"
+    assert client.pubsub_channels("celery-task-meta-*") == []
+
+
 def test_without_redis_the_error_names_it_and_hides_its_password(event: ModelVersionEvent) -> None:
     url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
     away = celery_app(Settings.model_validate({"CELERY_BROKER_URL": url}))

@@ -14,3 +14,10 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_secret_is_never_printed(settings: Settings) -> None:
     assert "the-secret" not in repr(settings)
     assert "the-token" not in settings.model_dump_json()
+
+
+def test_an_engines_url_may_not_hold_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIGHBRIDGE_ENGINE_URL", "https://ada:secret@engine/v1")
+    with pytest.raises(ValueError, match="use WEIGHBRIDGE_ENGINE_KEY") as caught:
+        Settings()
+    assert "secret" not in str(caught.value)

@@ -1,5 +1,7 @@
 """The evaluation fails closed: Weave's own summary looks normal in every one of these cases."""
 
+import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import weave
 from weave.trace.weave_client import WeaveClient
 
 from schemas.errors import ArtifactError
-from worker.evaluate import evaluate
+from worker.evaluate import Evaluated, evaluate, questions
 
 _ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(4)]
 
@@ -23,6 +25,19 @@ class Answers(weave.Model):
         if question == self.breaks_on:
             raise RuntimeError("the model broke")
         return {"answer": "yes"}
+
+
+class Crowd:
+    """How many are inside at once, now and at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def visit(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)  # lets every row that may begin do so
+        self.now -= 1
 
 
 @weave.op
@@ -49,10 +64,17 @@ def _evaluation(*scorers: Any) -> weave.Evaluation:
     return weave.Evaluation(dataset=weave.Dataset(name="rows", rows=_ROWS), scorers=list(scorers))
 
 
+def _evaluate(
+    client: WeaveClient, run: wandb.Run, *scorers: Any, model: Any = None, concurrency: int = 4
+) -> Evaluated:
+    evaluation = _evaluation(*scorers)
+    return evaluate(client, run, evaluation, model or Answers(), concurrency=concurrency)
+
+
 def test_summary_call_and_page_are_logged_to_the_run(
     weave_project: WeaveClient, run: wandb.Run
 ) -> None:
-    evaluated = evaluate(weave_project, run, _evaluation(correct), Answers())
+    evaluated = _evaluate(weave_project, run, correct)
     assert evaluated.summary["correct"] == {"mean": 1.0}
     assert evaluated.rows == len(_ROWS)
     assert run.config["weave_eval_call"] == evaluated.call
@@ -61,9 +83,11 @@ def test_summary_call_and_page_are_logged_to_the_run(
 
 
 def test_the_calls_carry_the_run(weave_project: WeaveClient, run: wandb.Run) -> None:
-    evaluated = evaluate(weave_project, run, _evaluation(correct), Answers())
+    evaluated = _evaluate(weave_project, run, correct)
     root = weave_project.get_call(evaluated.call)
-    assert root.attributes["wandb-run-id"] == run.id
+    for call in weave_project.get_calls(filter={"trace_ids": [root.trace_id]}):
+        assert call.attributes["wandb-run-id"] == run.id
+        assert call.wb_run_id == run.path
 
 
 @pytest.mark.parametrize(
@@ -87,4 +111,34 @@ def test_an_incomplete_evaluation_is_no_evidence(
     weave_project: WeaveClient, run: wandb.Run, scorers: list[Any], model: Answers
 ) -> None:
     with pytest.raises(ArtifactError, match="have no answer or no score"):
-        evaluate(weave_project, run, _evaluation(*scorers), model)
+        _evaluate(weave_project, run, *scorers, model=model)
+
+
+@pytest.mark.parametrize(
+    ("operators", "at_once"), [(None, 3), ("2", 2)], ids=["ours", "the operator's"]
+)
+def test_rows_are_asked_side_by_side(
+    weave_project: WeaveClient,
+    run: wandb.Run,
+    monkeypatch: pytest.MonkeyPatch,
+    operators: str | None,
+    at_once: int,
+) -> None:
+    if operators:
+        monkeypatch.setenv("WEAVE_PARALLELISM", operators)
+    crowd = Crowd()
+
+    @weave.op
+    async def ask(question: str) -> dict[str, str]:
+        await crowd.visit()
+        return {"answer": "yes"}
+
+    _evaluate(weave_project, run, correct, model=ask, concurrency=3)
+    assert crowd.most == at_once
+    assert os.environ.get("WEAVE_PARALLELISM") == operators
+
+
+def test_the_questions_are_the_rows_that_a_rag_model_is_asked() -> None:
+    assert questions(_evaluation(correct)) == [row["question"] for row in _ROWS]
+    other = weave.Evaluation(dataset=weave.Dataset(name="rows", rows=[{"text": "no question"}]))
+    assert questions(other) == []

@@ -14,7 +14,7 @@ from schemas.errors import ConfigurationError
 from schemas.gates import ChatModelParameters
 from worker.rag import RagModel
 from worker.rag.stored import Stored, read
-from worker.rebuild import load_evaluation, rebuild
+from worker.rebuild import load_chat_model, load_evaluation, rebuild
 
 NEW = "wandb-artifact:///wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
 ROWS = [{"question": "When?", "answer": "1856", "accepted": [], "passages": []}]
@@ -145,9 +145,14 @@ def test_a_rag_model_of_another_make_is_named(
         rebuild(other.uri(), NEW)
 
 
-def test_quantisation_is_refused_rather_than_ignored(rag_model: str) -> None:
-    with pytest.raises(ConfigurationError, match="asks for cm_quantize"):
-        rebuild(rag_model, NEW, ChatModelParameters(cm_quantize=True))
+def test_what_the_chat_model_asks_for_is_known_before_anything_is_published(
+    weave_project: WeaveClient, rag_model: str
+) -> None:
+    before = weave.ref(rag_model).get()
+    asked = load_chat_model(rag_model, NEW, ChatModelParameters(cm_quantize=True))
+    assert asked.cm_quantize
+    assert asked.chat_model == NEW
+    assert weave.ref("RagModel:latest").get().ref == before.ref
 
 
 def test_the_published_evaluation_runs_under_its_own_version(

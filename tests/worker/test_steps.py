@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import redis
+import structlog
 
 from bus.lease import Lease, LeaseLostError
 from bus.ledger import Ledger
@@ -91,6 +92,34 @@ def test_a_counter_tells_how_many_of_all_are_done(
         assert _progress(ledger, weighing) == Progress(step="evaluate", done=1, total=60)
         count()
         assert _progress(ledger, weighing) == Progress(step="evaluate", done=2, total=60)
+
+
+def test_whoever_watches_sees_every_report(lease: Lease) -> None:
+    seen: list[Progress] = []
+    clock = StepClock(lease, seen.append)
+    with clock.step("rebuild"):
+        clock.report("merging the adapter")
+    with clock.step("evaluate"):
+        clock.counter(60)()
+    assert seen == [
+        Progress(step="rebuild"),
+        Progress(step="rebuild", detail="merging the adapter"),
+        Progress(step="evaluate"),
+        Progress(step="evaluate", done=1, total=60),
+    ]
+
+
+def test_words_are_logged_and_counts_are_not(lease: Lease) -> None:
+    clock = StepClock(lease)
+    with structlog.testing.capture_logs() as logged, clock.step("rebuild"):
+        clock.report("merging the adapter")
+        clock.counter(60)()
+    said = [(line["event"], line.get("detail")) for line in logged]
+    assert said == [
+        ("step begins", None),
+        ("progress", "merging the adapter"),
+        ("step ended", None),
+    ]
 
 
 def test_without_the_lease_a_step_does_not_begin(

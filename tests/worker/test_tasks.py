@@ -1,22 +1,27 @@
 """The tasks, in worker processes on a real Redis: what they leave in the ledger."""
 
 import base64
+import fcntl
 import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
 import pytest
 import redis
+import wandb
 import yaml
 from celery import Celery
+from celery.events.state import State
+from celery.result import AsyncResult
 
-from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, GPU_QUEUE
+from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, GPU_QUEUE, worker_app
 from bus.ledger import Ledger
 from bus.publish import publish, publish_weighing
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
@@ -248,6 +253,58 @@ def _worn_out(client: redis.Redis, record: Weighing, version: ArtifactRef) -> We
     while _record(dying, weighing).attempts < _ATTEMPTS:
         dying.claim(weighing)
     return weighing
+
+
+@contextmanager
+def _downloaded_elsewhere(settings: Settings, version: ArtifactRef) -> Iterator[None]:
+    """Hold a version's place in the cache, as a process that downloads it does."""
+    folder = settings.cache_dir / "versions"
+    folder.mkdir(parents=True)
+    digest = wandb.Api().artifact(str(version)).digest
+    with (folder / f"{digest}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _watching(app: Celery) -> Iterator[State]:
+    """What a reader of the workers' events knows, such as Flower."""
+    known = State()
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": known.event})
+        thread = threading.Thread(target=receiver.capture)
+        thread.start()
+        yield known
+        receiver.should_stop = True
+        thread.join()
+
+
+def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
+    app: Celery,
+    ledger: Ledger,
+    settings: Settings,
+    start: Callable[..., Wait],
+    gate: Gate,
+    event: ModelVersionEvent,
+    local_wandb: LocalWandb,
+    link: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    version = ArtifactRef.parse(link("weights", f"collection {uuid4().hex[:8]}"))
+    weighing = WeighingId.of(gate.name, version)
+    ledger.open(weighing, gate, event)
+    with _watching(app) as known, _downloaded_elsewhere(settings, version):
+        task = publish_weighing(app, weighing)
+        state = AsyncResult(task, app=worker_app(settings))
+        wait = start(GPU_QUEUE, **local_wandb.environment(tmp_path / "worker"))
+        waiting = "waiting for another process that downloads this version"
+        wait(lambda: state.state == "PROGRESS" and state.info["detail"] == waiting)
+        assert state.info["step"] == "download"
+        wait(lambda: getattr(known.tasks.get(task), "detail", "") == waiting)
+        assert known.tasks[task].state == "PROGRESS"
+        assert known.tasks[task].result == f"download: {waiting}"
+    wait(lambda: state.state == "SUCCESS")  # of the task; nobody published the gate's RagModel
+    assert state.result == "failed"
 
 
 def test_a_weighing_whose_workers_keep_dying_fails(

@@ -2,7 +2,7 @@
 
 | the folder holds                              | it is                                     |
 |-----------------------------------------------|-------------------------------------------|
-| adapter_config.json, adapter_model.safetensors | an `Adapter`: LoRA, merged into its base  |
+| adapter_config.json, adapter_model.safetensors | an `Adapter` of some base model            |
 | config.json, *.safetensors                    | a `Checkpoint`: complete                  |
 | pickled weights, code, links, paths that leave | refused: reading them could run code      |
 | anything else                                 | refused: there is nothing to weigh        |
@@ -10,6 +10,8 @@
 Only file names, JSON and safetensors headers are read here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import ArtifactError
 from worker.inference import checkpoint
-
-# Formats whose loaders unpickle, and with that run, what the file says.
-PICKLED = frozenset(
-    {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".keras"}
-)
-CODE = frozenset({".py", ".pyc", ".so", ".dll", ".sh"})
+from worker.inference.file_rules import ListedFile, refuse_unsafe
 
 # Fields of adapter_config.json (peft 0.21) that say how the adapter was trained or stored. Every
 # other field that is set changes the weights in a way that W + scaling * B @ A does not express.
@@ -31,18 +28,19 @@ _NO_EFFECT_ON_WEIGHTS = frozenset(
         "auto_mapping", "eva_config", "exclude_modules", "inference_mode", "layers_pattern",
         "layers_to_transform", "loftq_config", "lora_dropout", "megatron_core", "peft_version",
         "qalora_group_size", "runtime_config", "target_modules", "task_type",
-        "r", "rank_pattern",  # the shapes of A and B say the same
     }
 )  # fmt: skip
 # Ways to initialise A and B that leave the base as it was; PiSSA, OLoRA and others change it.
 _BASE_KEEPING_INITS = frozenset({True, False, None, "gaussian", "orthogonal", "eva"})
 
 
-class LoraConfig(BaseModel):
-    """The part of ``adapter_config.json`` that a merge needs.
+class AdapterConfig(BaseModel):
+    """The part of ``adapter_config.json`` that a merge needs; the rest is kept as extra fields.
 
     Attributes:
-        peft_type: Must be "LORA".
+        peft_type: Kind of the adapter, as "LORA".
+        r: Rank.
+        rank_pattern: Other ranks, by the end of a module's name (a regular expression).
         base_model_name_or_path: The model the adapter was trained on.
         revision: Revision of that model on the hub; None is its main branch.
         lora_alpha: Numerator of the scaling.
@@ -58,7 +56,9 @@ class LoraConfig(BaseModel):
     peft_type: str
     base_model_name_or_path: str = Field(min_length=1)
     revision: str | None = None
-    lora_alpha: float
+    r: int = 8
+    rank_pattern: dict[str, int] = {}
+    lora_alpha: float = 8
     alpha_pattern: dict[str, float] = {}
     use_rslora: bool = False
     fan_in_fan_out: bool = False
@@ -82,10 +82,10 @@ class LoraConfig(BaseModel):
 
 
 class Adapter(BaseModel):
-    """A LoRA adapter: the folder and its configuration."""
+    """A peft adapter: the folder and its configuration."""
 
     folder: Path
-    config: LoraConfig
+    config: AdapterConfig
 
 
 class Checkpoint(BaseModel):
@@ -94,11 +94,12 @@ class Checkpoint(BaseModel):
     folder: Path
 
 
-def open_version(folder: Path) -> Adapter | Checkpoint:
+def open_version(folder: Path, *, trust_remote_code: bool = False) -> Adapter | Checkpoint:
     """Check a downloaded version and say what it is.
 
     Args:
         folder: Where the artifact was downloaded to.
+        trust_remote_code: Accept model code: ``*.py`` files, and configurations with auto_map.
 
     Returns:
         The version, safe to be read by the engine.
@@ -106,7 +107,9 @@ def open_version(folder: Path) -> Adapter | Checkpoint:
     Raises:
         ArtifactError: The version is refused; the message names the file or the setting.
     """
-    _refuse_unsafe_files(folder)
+    refuse_unsafe(_files(folder), str(folder), trust_remote_code=trust_remote_code)
+    if not trust_remote_code:
+        _refuse_auto_map(folder)
     if (folder / "adapter_config.json").is_file():
         return _adapter(folder)
     if (folder / "config.json").is_file():
@@ -117,9 +120,47 @@ def open_version(folder: Path) -> Adapter | Checkpoint:
     )
 
 
-def _adapter(folder: Path) -> Adapter:
+@contextmanager
+def called_by_name(folder: Path, name: str) -> Iterator[None]:
+    """Have errors call a version as its author does, not by where its files lie here."""
     try:
-        config = LoraConfig.model_validate(checkpoint.read_json(folder / "adapter_config.json"))
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(error.message.replace(str(folder), name), fix=error.fix) from error
+
+
+def _adapter(folder: Path) -> Adapter:
+    config = read_adapter_config(folder)
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise ArtifactError(
+            f"The adapter {folder} has no adapter_model.safetensors.",
+            fix="Log the folder that peft's save_pretrained() wrote.",
+        )
+    _refuse_outside(config, folder)
+    checkpoint.tensors([weights])
+    return Adapter(folder=folder, config=config)
+
+
+def _refuse_outside(config: AdapterConfig, folder: Path) -> None:
+    """Refuse what would have peft (0.21) import a module or read folders that the adapter names."""
+    megatron = (config.model_extra or {}).get("megatron_config")
+    if megatron or config.peft_type == "XLORA":
+        setting = "megatron_config" if megatron else "peft_type=XLORA"
+        raise ArtifactError(
+            f"The adapter {folder} has {setting}, which reaches outside of its folder.",
+            fix="Merge it where it was trained (merge_and_unload) and log the checkpoint.",
+        )
+
+
+def read_adapter_config(folder: Path) -> AdapterConfig:
+    """Read an adapter's ``adapter_config.json``.
+
+    Raises:
+        ArtifactError: It is missing or is not peft's.
+    """
+    try:
+        return AdapterConfig.model_validate(checkpoint.read_json(folder / "adapter_config.json"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -127,28 +168,9 @@ def _adapter(folder: Path) -> Adapter:
             f"{folder / 'adapter_config.json'}: {where}: {first['msg']}.",
             fix="Log the folder that peft's save_pretrained() wrote.",
         ) from error
-    if unmergeable := config.unmergeable():
-        raise ArtifactError(
-            f"The adapter {folder} uses {', '.join(unmergeable)}, which cannot be merged.",
-            fix="Merge it where it was trained (merge_and_unload) and log the checkpoint.",
-        )
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise ArtifactError(
-            f"The adapter {folder} has no adapter_model.safetensors.",
-            fix="Log the folder that peft's save_pretrained() wrote.",
-        )
-    checkpoint.tensors([weights])
-    return Adapter(folder=folder, config=config)
 
 
 def _checkpoint(folder: Path) -> Checkpoint:
-    config = checkpoint.read_json(folder / "config.json")
-    if "auto_map" in config:
-        raise ArtifactError(
-            f"{folder / 'config.json'} has auto_map, which makes loaders run code.",
-            fix="Push a model of an architecture that transformers and vLLM already have.",
-        )
     if not checkpoint.tensors(checkpoint.weight_files(folder)):
         raise ArtifactError(
             f"The checkpoint {folder} has no *.safetensors weights.",
@@ -157,20 +179,22 @@ def _checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder=folder)
 
 
-def _refuse_unsafe_files(folder: Path) -> None:
+def _files(folder: Path) -> Iterator[ListedFile]:
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
+        name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             raise ArtifactError(
                 f"{name} in {folder} is a link.", fix="Log the file itself instead of a link."
             )
-        if path.suffix.lower() in PICKLED:
+        if path.is_file():
+            yield ListedFile(path=name, size=path.stat().st_size)
+
+
+def _refuse_auto_map(folder: Path) -> None:
+    # The configuration, but also a tokenizer's or a processor's may name code.
+    for file in sorted(folder.glob("*config.json")):
+        if "auto_map" in checkpoint.read_json(file):
             raise ArtifactError(
-                f"{name} in {folder} is in a format that can run code when it is loaded.",
-                fix="Log only safetensors, JSON and text files.",
-            )
-        if path.suffix.lower() in CODE:
-            raise ArtifactError(
-                f"{name} in {folder} is code.",
-                fix="Log only safetensors, JSON and text files.",
+                f"{file} has auto_map, which makes loaders run code.",
+                fix="Push a model of an architecture that transformers and vLLM already have.",
             )

@@ -18,6 +18,8 @@ from schemas.errors import ArtifactError
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 SPECIAL_TOKENS = ("bos_token", "eos_token", "add_bos_token", "add_eos_token")
 
+# Bytes: a larger file is not hashed.
+_LARGE = 64 * 2**20
 # A header is JSON of about 100 bytes per tensor; safetensors itself refuses more than this.
 _LONGEST_HEADER = 100_000_000
 
@@ -131,6 +133,30 @@ def chat_template(folder: Path) -> str | None:
     return stored if isinstance(stored, str) else None
 
 
+def digest(folder: Path) -> str:
+    """Names a folder's content on this machine: SHA-256 over its files' names and contents.
+
+    A large file counts by its place, size and time, as hashing a hundred gigabytes takes minutes.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{file.relative_to(folder)} {_content(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _content(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size > _LARGE:
+        return f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def dtype(folder: Path) -> str | None:
+    """The type of a checkpoint's weights as its configuration names it, e.g. "bfloat16"."""
+    config = read_json(folder / "config.json")
+    named = config.get("dtype", config.get("torch_dtype"))  # its name before transformers 5
+    return named if isinstance(named, str) else None
+
+
 def identity(weights: Path, tokenizer: Path) -> str:
     """Name everything about an engine's model that cannot be exchanged while it runs.
 
@@ -158,7 +184,7 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
     """Drop what says who wrote the configuration and not what the model is."""
     notes = {"transformers_version", "use_cache", "torch_dtype"}
     kept = {k: v for k, v in config.items() if k not in notes and not k.startswith("_")}
-    kept.setdefault("dtype", config.get("torch_dtype"))  # its name before transformers 5
+    kept.setdefault("dtype", config.get("torch_dtype"))
     return kept
 
 

@@ -1,51 +1,172 @@
 """Talks to a served model version in the OpenAI protocol."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
-import httpx2
 import openai
-from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from pydantic import SecretStr
 
-from schemas.errors import ConfigurationError, PlatformError
+from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 from worker.inference.command import SERVED_MODEL
+from worker.inference.connections import Connections
 
-# Seconds: a local engine accepts at once or is dead; an answer may wait behind a full batch.
-_TIMEOUT = httpx2.Timeout(600.0, connect=5.0)
-# A connection to a Unix socket costs nothing, and one that is not kept belongs to no event loop.
-_LIMITS = httpx2.Limits(max_keepalive_connections=0)
+Failure = Callable[[str], PlatformError]
+"""Makes the error for an engine that does not answer; gets what it did, as "stopped answering"."""
+
+_TEMPLATE_FLAG = "--trust-request-chat-template"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An engine, as its errors name it.
+
+    Attributes:
+        name: What it is called in a sentence, as "The engine".
+        failure: Makes the error for an engine that does not answer.
+        key: The API key, which is taken out of whatever the engine says; None if it asks for none.
+    """
+
+    name: str
+    failure: Failure
+    key: SecretStr | None
+
+    def explain(self, error: openai.APIError, model: str) -> WeighbridgeError:
+        """Say what went wrong and who must act.
+
+        Args:
+            error: What the openai client raised.
+            model: The name of the version that was asked for.
+
+        Returns:
+            PlatformError: The engine is gone, silent, overloaded (429) or broken (5xx).
+            ConfigurationError: It refused the key (401, 403), knows no such model (404) or refused
+                the request, with its own words.
+        """
+        said = self.words(error)
+        if isinstance(error, openai.APIConnectionError):
+            return self.failure(f"stopped answering for {model} ({said})")
+        if isinstance(error, openai.RateLimitError | openai.InternalServerError):
+            return self.failure(f"answered {model} with an error: {said}")
+        return ConfigurationError(
+            f"{self.name} refused a request to {model}: {said}", fix=_fix(error, said)
+        )
+
+    def words(self, error: openai.APIError) -> str:
+        """What the engine, or the connection to it, said: one line, without the key."""
+        cause = error.__cause__  # only an error of the connection has one
+        said = f"{type(cause).__name__}: {cause}" if cause else error.message
+        line = said.partition("\n")[0].removesuffix(": ")
+        return line.replace(self.key.get_secret_value(), "***") if self.key else line
+
+
+def _fix(error: openai.APIError, said: str) -> str:
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        return "Check WEIGHBRIDGE_ENGINE_KEY."
+    if isinstance(error, openai.NotFoundError):
+        return (
+            "Check WEIGHBRIDGE_ENGINE_URL, which usually ends in /v1; a vLLM server loads adapters "
+            "only with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."
+        )
+    if _TEMPLATE_FLAG in said:
+        return (
+            f"Start the server with {_TEMPLATE_FLAG}, or log the version without a chat template "
+            "to use the server's own."
+        )
+    return ""
 
 
 class ServedModel:
-    """A model version that an engine has loaded.
+    """A model version that an engine serves; made by `local` or `remote`.
 
-    Args:
+    Attributes:
         name: The version's name in traces.
-        socket: The engine's Unix socket.
-        chat_template: The version's Jinja chat template.
-        failure: Makes the error for an engine that stopped answering.
+        chat_template_digest: SHA-256, in hexadecimal, of the Jinja chat template that each request
+            carries; None when the engine's own is used.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        socket: Path,
-        chat_template: str,
-        failure: Callable[[str], PlatformError],
+        model: str,
+        chat_template: str | None,
+        connections: Connections,
+        endpoint: Endpoint,
     ) -> None:
         self.name = name
-        self._chat_template = chat_template
-        self._failure = failure
-        transport = httpx2.AsyncHTTPTransport(uds=str(socket), limits=_LIMITS)
-        self._client = AsyncOpenAI(
-            base_url="http://engine/v1",
-            api_key="none",  # the socket's folder is the lock
-            http_client=httpx2.AsyncClient(transport=transport, timeout=_TIMEOUT),
-            timeout=_TIMEOUT,
-            max_retries=0,  # a dead engine does not come back; a slow one must not work twice
+        self.chat_template_digest = (
+            hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None
+        )
+        self._model = model
+        self._body = {"chat_template": chat_template} if chat_template else None
+        self._connections = connections
+        self._endpoint = endpoint
+
+    @classmethod
+    def local(
+        cls,
+        name: str,
+        *,
+        socket: Path,
+        model: str = SERVED_MODEL,
+        chat_template: str,
+        failure: Failure,
+    ) -> Self:
+        """A version in an engine on this machine, which is asked once: a dead one stays dead.
+
+        Args:
+            name: The version's name in traces.
+            socket: The engine's Unix socket.
+            model: The version's name in the engine.
+            chat_template: The version's Jinja chat template.
+            failure: Makes the error for an engine that stopped answering.
+        """
+        return cls(
+            name,
+            model=model,
+            chat_template=chat_template,
+            connections=Connections.to_socket(socket),
+            endpoint=Endpoint("The engine", failure, key=None),
+        )
+
+    @classmethod
+    def remote(
+        cls,
+        name: str,
+        *,
+        base_url: str,
+        api_key: SecretStr | None,
+        model: str,
+        chat_template: str | None,
+        retries: int,
+        failure: Failure,
+    ) -> Self:
+        """A version in an engine that somebody else runs.
+
+        A request is sent again when the engine answered 429 or 5xx, and when no connection came
+        about or one broke: after the engine's Retry-After of up to 120 s, else after 0.5, 1, 2, 4
+        and then 8 s, each less up to a quarter at random (openai 3.52). It is not sent again after
+        any other 4xx, after a longer Retry-After, nor when an answer took too long.
+
+        Args:
+            name: The version's name in traces.
+            base_url: As ``https://host/v1``.
+            api_key: The engine's key; it appears in no error. None if the engine asks for none.
+            model: The version's name in the engine.
+            chat_template: The version's Jinja chat template; None for the engine's own.
+            retries: How often a request is sent again.
+            failure: Makes the error for an engine that does not answer.
+        """
+        return cls(
+            name,
+            model=model,
+            chat_template=chat_template,
+            connections=Connections.to_url(base_url, api_key, retries),
+            endpoint=Endpoint(f"The engine at {base_url}", failure, api_key),
         )
 
     async def chat(
@@ -65,17 +186,15 @@ class ServedModel:
             PlatformError: The engine died or does not answer.
             ConfigurationError: The engine refuses the request, for instance as too long.
         """
-        try:
-            return await self._client.chat.completions.create(
-                messages=cast("list[ChatCompletionMessageParam]", messages),
-                model=SERVED_MODEL,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                extra_body={"chat_template": self._chat_template},
-            )
-        except (openai.APIConnectionError, openai.InternalServerError) as error:
-            raise self._failure(f"stopped answering for {self.name}") from error
-        except openai.APIStatusError as error:
-            raise ConfigurationError(
-                f"The engine refused a request to {self.name}: {error.message}"
-            ) from error
+        async with self._connections.client() as client:
+            try:
+                return await client.chat.completions.create(
+                    messages=cast("list[ChatCompletionMessageParam]", messages),
+                    model=self._model,
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                    extra_body=self._body,
+                )
+            except openai.APIError as error:
+                # Without the cause, which repeats all that the engine said.
+                raise self._endpoint.explain(error, self.name) from None

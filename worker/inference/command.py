@@ -1,45 +1,67 @@
-"""The command line and environment of a vLLM server (facts/models-and-engines.md)."""
+"""The command lines and the environment of the model servers (facts/models-and-engines.md)."""
 
 import os
 import sys
-from pathlib import Path
 
 from schemas.settings import Settings
+from worker.inference.choice import Machine, Way
+from worker.inference.options import ServeOptions
+from worker.inference.version import Version
 
 # The one name vLLM serves whatever is loaded under; a version's own name is ours to keep.
 SERVED_MODEL = "weighbridge"
+
+_MODULE = (sys.executable, "-P", "-m")
+_VLLM = "vllm.entrypoints.openai.api_server"
 
 # W&B's and Celery's secrets are none of the engine's business, and a key would lock us out.
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
 
 
-def arguments(settings: Settings, weights: Path, tokenizer: Path) -> list[str]:
-    """The server's command line, without the socket.
+def program(way: Way, version: Version) -> list[str]:
+    """A server's program and what it starts with."""
+    if way is Way.TRANSFORMERS:
+        return [*_MODULE, "worker.inference.transformers_server"]
+    weights, tokenizer = str(version.base.folder), str(version.tokenizer)
+    return [*_MODULE, _VLLM, "--model", weights, "--tokenizer", tokenizer]
 
-    Args:
-        settings: The operator's choices.
-        weights: Checkpoint folder that is loaded at the start.
-        tokenizer: Folder of its tokenizer.
 
-    Returns:
-        Program and arguments. Every version gets the same sampling defaults (vLLM's, not those
-        of a generation_config.json), and may send its own chat template.
-    """
-    import torch  # here: a worker that only ends its engine does not need it
-
-    on_cuda = ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+def flags(way: Way, options: ServeOptions, settings: Settings, machine: Machine) -> list[str]:
+    """A server's other arguments, without the socket; equal ones make equal engines."""
+    if way is Way.TRANSFORMERS:
+        return _length(settings)
     return [
-        *(sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", str(weights), "--tokenizer", str(tokenizer)),
         *("--served-model-name", SERVED_MODEL),
-        *("--max-model-len", str(settings.max_model_len)),
-        *("--load-format", "safetensors"),
-        *("--generation-config", "vllm"),
-        "--trust-request-chat-template",
+        *(_length(settings) or ["--max-model-len", "auto"]),
+        *("--load-format", settings.load_format),
+        *("--tensor-parallel-size", str(settings.tensor_parallel_size)),
+        # Every version gets vLLM's sampling defaults, and may send its own chat template.
+        *("--generation-config", "vllm", "--trust-request-chat-template"),
+        *("--worker-extension-cls", "worker.inference.engine_extension.VersionLoader"),
         "--enable-prefix-caching",
         "--disable-uvicorn-access-log",
-        *(on_cuda if torch.cuda.is_available() else ["--enforce-eager"]),
+        *(["--trust-remote-code"] if options.trust_remote_code else []),
+        *(["--dtype", options.dtype] if options.dtype else []),
+        *(["--quantization", "bitsandbytes"] if options.quantize else []),
+        *(_lora(settings) if settings.side_by_side > 1 or way is Way.LORA else []),
+        *(_on_cuda(settings) if machine.cuda else ["--enforce-eager"]),
     ]
+
+
+def _length(settings: Settings) -> list[str]:
+    return ["--max-model-len", str(settings.max_model_len)] if settings.max_model_len else []
+
+
+def _lora(settings: Settings) -> list[str]:
+    return [
+        "--enable-lora",
+        *("--max-loras", str(settings.side_by_side)),
+        *("--max-lora-rank", str(settings.max_lora_rank)),
+    ]
+
+
+def _on_cuda(settings: Settings) -> list[str]:
+    return ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -48,13 +70,17 @@ def environment(settings: Settings) -> dict[str, str]:
     Returns:
         Every variable of the new process. The engine stays on this machine, reports nothing,
         and uses every core that this process may use (vLLM alone would leave one idle).
+        ``CUDA_VISIBLE_DEVICES`` passes through.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     return inherited | {
         "VLLM_SERVER_DEV_MODE": "1",  # /collective_rpc and /reset_prefix_cache
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",  # /v1/load_lora_adapter
         "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": str(settings.compile_cache_dir),
+        "TORCHINDUCTOR_CACHE_DIR": str(settings.compile_cache_dir / "inductor"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": cores,

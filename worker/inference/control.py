@@ -46,7 +46,7 @@ def ask(
         timeout: Seconds the engine may stay silent.
 
     Returns:
-        The JSON object that was answered; empty when the answer has no body.
+        The JSON object that was answered; empty when the answer is something else.
 
     Raises:
         OSError: Nobody listens, or nobody answered in time.
@@ -60,5 +60,6 @@ def ask(
         content = response.read()
     if response.status != http.HTTPStatus.OK:
         raise ControlError(content.decode(errors="replace"))
-    answer: dict[str, Any] = json.loads(content) if content else {}
+    is_json = response.headers.get_content_type() == "application/json"
+    answer: dict[str, Any] = json.loads(content) if content and is_json else {}
     return answer

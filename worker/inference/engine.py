@@ -1,36 +1,33 @@
 """The engine as the pipeline sees it: give it a version's folder, get a model that answers."""
 
-import fcntl
-import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from secrets import token_hex
+from typing import IO
 
-from schemas.errors import ArtifactError
 from schemas.settings import Settings
-from worker.inference import checkpoint, command
-from worker.inference.artifact import Adapter
+from worker.inference.artifact import called_by_name
+from worker.inference.choice import Way
 from worker.inference.client import ServedModel
-from worker.inference.merge import merge
+from worker.inference.command import SERVED_MODEL, environment
+from worker.inference.loading import (
+    exchange,
+    load_beside,
+    load_into_transformers,
+    take_fingerprint,
+    unload_beside,
+)
+from worker.inference.lock import locked
+from worker.inference.options import FetchBase, ServeOptions, Tell, silence
+from worker.inference.plan import Plan
 from worker.inference.server import EngineServer
 from worker.inference.version import Version
 
-Tell = Callable[[str], None]
-"""Gets a line whenever there is something to tell about a long step."""
-
-# What an engine cannot change while it runs. Other settings say where things are, or how long
-# they may take.
-_OF_THE_ENGINE = {"max_model_len", "kv_cache_gib", "gpu_memory_utilization"}
-
-
-def _silence(_line: str) -> None:
-    """Tell nobody."""
-
 
 class Engine:
-    """Serves model versions, one at a time, from one engine process.
+    """Serves model versions from one engine process.
 
     Args:
         settings: The operator's choices. Processes with the same ``run_dir`` share one engine;
@@ -44,49 +41,64 @@ class Engine:
         self._run_dir = settings.run_dir / "engine"
         self._owner_pid = owner_pid or os.getpid()
 
-    def ensure(self, folder: Path, tell: Tell = _silence) -> None:
+    def ensure(self, folder: Path, tell: Tell = silence) -> None:
         """Have an engine that a version can be loaded into, and do not load it yet.
 
         Args:
             folder: The version's folder, or its base model's.
+            tell: Hears how the start goes.
 
         Raises:
             ArtifactError: The version is refused.
             PlatformError: The engine does not start.
         """
-        with self._alone(tell):
-            self._server_for(Version.open(folder, self._settings.models_dir), tell)
+        plan = Plan.make(Version.open(folder, self._settings), ServeOptions(), self._settings)
+        with self._locked(tell):
+            self._server_for(plan, tell)
 
     @contextmanager
-    def serve(self, folder: Path, name: str, tell: Tell = _silence) -> Iterator[ServedModel]:
+    def serve(
+        self,
+        folder: Path,
+        name: str,
+        tell: Tell = silence,
+        *,
+        options: ServeOptions = ServeOptions(),  # noqa: B008 (frozen)
+        fetch_base: FetchBase | None = None,
+    ) -> Iterator[ServedModel]:
         """Load a version and keep every other process from exchanging it.
 
-        Nothing happens if the version is loaded already. A merge and a swap cost seconds, a start
-        of the engine a minute or more; it starts only if none runs that fits the version.
+        Nothing happens if the version is loaded already. An exchange costs seconds, a start of
+        the engine a minute or more; it starts only if none runs that fits the version.
 
         Args:
             folder: Where the version was downloaded to.
             name: The version's name in traces.
+            tell: Hears how it goes.
+            options: What the gate and the ChatModel ask for.
+            fetch_base: Downloads a base model that is an artifact.
 
         Yields:
             The model that answers.
 
         Raises:
             ArtifactError: The version is refused.
+            ConfigurationError: The gate asks for what this machine cannot do.
             PlatformError: The engine does not start, or died before the block was left: what
                 was measured inside is then incomplete.
         """
-        with self._alone(tell):
-            with _named_version(folder, name):
-                version = Version.open(folder, self._settings.models_dir)
-            template = version.chat_template
-            server = self._server_for(version, tell)
-            self._load(version, server, tell)
-            model = ServedModel(
-                name, socket=server.record.socket, chat_template=template, failure=server.failure
+        with called_by_name(folder, name):
+            version = Version.open(
+                folder,
+                self._settings,
+                trust_remote_code=options.trust_remote_code,
+                fetch_base=fetch_base,
+                tell=tell,
             )
-            with _named_death(server, name):
-                yield model
+            plan = Plan.make(version, options, self._settings)
+        serve = self._beside if plan.way is Way.LORA else self._alone
+        with serve(plan, name, tell) as model:
+            yield model
 
     def stop(self) -> None:
         """End the engine, if it was started for this owner."""
@@ -94,78 +106,94 @@ class Engine:
         if server and server.record.owner_pid == self._owner_pid:
             server.stop()
 
-    def _server_for(self, version: Version, tell: Tell) -> EngineServer:
-        """The running engine if it fits the version, else a new one."""
-        identity = self._identity(version)
+    @contextmanager
+    def _alone(self, plan: Plan, name: str, tell: Tell) -> Iterator[ServedModel]:
+        """Serve a version by the engine's own weights."""
+        with self._locked(tell):
+            server = self._server_for(plan, tell)
+            if server.record.loaded != plan.version.digest:
+                _load(server, plan, tell)
+            with _served(server, plan, name, SERVED_MODEL) as model:
+                yield model
+
+    @contextmanager
+    def _beside(self, plan: Plan, name: str, tell: Tell) -> Iterator[ServedModel]:
+        """Serve an adapter beside others, on their base."""
+        # A name of its own: another weighing of the same adapter must not lose it to our unloading.
+        beside = f"{SERVED_MODEL}-{plan.version.digest[:12]}-{token_hex(4)}"
+        while True:
+            with self._locked(tell, shared=True):
+                server = self._fitting(plan)
+                if server and server.record.loaded == plan.version.base_digest:
+                    load_beside(server, plan.version, beside)
+                    try:
+                        with _served(server, plan, name, beside) as model:
+                            yield model
+                    finally:
+                        unload_beside(server, beside)
+                    return
+            with self._locked(tell):  # another process may come in between, hence the loop
+                server = self._server_for(plan, tell)
+                if server.record.loaded != plan.version.base_digest:
+                    exchange(server, plan.version, plan.version.base_digest, adapter=False)
+
+    def _locked(self, tell: Tell, *, shared: bool = False) -> AbstractContextManager[IO[str]]:
+        """Have the engine alone, to exchange its weights, or together, to keep them."""
+        waiting = "waiting for another process to finish with the engine"
+        return locked(self._run_dir / "engine.lock", shared=shared, tell=tell, waiting=waiting)
+
+    def _fitting(self, plan: Plan) -> EngineServer | None:
+        """The running engine, if the plan's version can be loaded into it."""
         server = EngineServer.find(self._run_dir)
-        if server and server.record.identity == identity and server.is_healthy():
+        fits = server and server.record.identity == plan.identity and server.is_healthy()
+        return server if fits else None
+
+    def _server_for(self, plan: Plan, tell: Tell) -> EngineServer:
+        """The running engine if it fits, else a new one."""
+        if server := self._fitting(plan):
             return server
-        if server:
+        if other := EngineServer.find(self._run_dir):
             tell("ending the engine, which does not fit the next version")
-            server.stop()
-        tell(f"starting the engine on {version.base.folder}")
+            other.stop()
+        tell(f"starting the engine on {plan.version.base.folder}")
         server = EngineServer.start(
             self._run_dir,
-            command=command.arguments(self._settings, version.base.folder, version.tokenizer),
-            environment=command.environment(self._settings),
-            identity=identity,
-            loaded=None if version.adapter else version.digest,
+            command=plan.command,
+            environment=environment(self._settings),
+            identity=plan.identity,
+            started_on=plan.version.base.folder,
+            loaded=None if plan.way is Way.TRANSFORMERS else plan.version.base_digest,
             owner_pid=self._owner_pid,
         )
         server.wait_until_healthy(self._settings.engine_start_budget, tell)
+        if plan.way is not Way.TRANSFORMERS:
+            take_fingerprint(server)
         return server
 
-    def _identity(self, version: Version) -> str:
-        model = checkpoint.identity(version.base.folder, version.tokenizer)
-        settings = self._settings.model_dump_json(include=_OF_THE_ENGINE)
-        return hashlib.sha256(f"{model} {settings}".encode()).hexdigest()
 
-    def _load(self, version: Version, server: EngineServer, tell: Tell) -> None:
-        if server.record.loaded == version.digest:
-            return
-        if version.adapter is None:
-            server.swap(version.folder, version.digest)
-        else:
-            tell("merging the adapter into its base")
-            self._merge_and_swap(version.adapter, version, server)
-
-    def _merge_and_swap(self, adapter: Adapter, version: Version, server: EngineServer) -> None:
-        merged = self._run_dir / "merged"
-        shutil.rmtree(merged, ignore_errors=True)  # of a process that was killed
-        try:
-            server.swap(merge(adapter, version.base, merged).folder, version.digest)
-        finally:
-            shutil.rmtree(merged, ignore_errors=True)
-
-    @contextmanager
-    def _alone(self, tell: Tell) -> Iterator[None]:
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        with (self._run_dir / "engine.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                tell("waiting for another process to finish with the engine")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+def _load(server: EngineServer, plan: Plan, tell: Tell) -> None:
+    tell("loading the version")
+    if plan.way is Way.TRANSFORMERS:
+        load_into_transformers(server, plan.version, plan.options)
+    else:
+        exchange(server, plan.version, plan.version.digest)
 
 
 @contextmanager
-def _named_version(folder: Path, name: str) -> Iterator[None]:
-    """Say what a refused version is called, not where its files lie on this machine."""
+def _served(server: EngineServer, plan: Plan, name: str, model: str) -> Iterator[ServedModel]:
+    """The model that answers; makes the engine's death the reason of all that went wrong."""
+    died = f"died while it served {name}"
     try:
-        yield
-    except ArtifactError as error:
-        raise ArtifactError(error.message.replace(str(folder), name), fix=error.fix) from error
-
-
-@contextmanager
-def _named_death(server: EngineServer, name: str) -> Iterator[None]:
-    """Make the engine's death the reason of whatever went wrong in the block, or seemed right."""
-    try:
-        yield
+        yield ServedModel.local(
+            name,
+            socket=server.record.socket,
+            model=model,
+            chat_template=plan.version.chat_template,
+            failure=server.failure,
+        )
     except Exception as error:
         if server.is_healthy():
             raise
-        raise server.failure(f"died while it served {name}") from error
+        raise server.failure(died) from error
     if not server.is_healthy():
-        raise server.failure(f"died while it served {name}")
+        raise server.failure(died)

@@ -1,109 +1,137 @@
-"""Merges a LoRA adapter into its base: W becomes W + scaling * B @ A.
+"""Merges a LoRA adapter into its base while the base is read: W becomes W + scaling * B @ A.
 
 Method: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, section 4.1
 (https://arxiv.org/abs/2106.09685); the scaling alpha / sqrt(r) of ``use_rslora``: Kalajdzievski,
 "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023
 (https://arxiv.org/abs/2312.03732).
 
-A merged tensor has the type and the shape of the one it replaces, so the base's files are copied
-and the touched tensors are rewritten in place: memory holds the adapter and one tensor.
+A merged tensor has the type and the shape of the one it replaces. Nothing is written: memory
+holds the adapter and one tensor.
 """
 
 import math
-import mmap
 import re
-import shutil
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from schemas.errors import ArtifactError
 from worker.inference import checkpoint
-from worker.inference.artifact import Adapter, Checkpoint, LoraConfig
+from worker.inference.artifact import Adapter, AdapterConfig, Checkpoint
 from worker.inference.checkpoint import TensorPlace
 
 _LORA_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_[AB]\.weight")
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_FLOATS = frozenset({"F32", "F16", "BF16"})
+
+NamedTensors = Iterator[tuple[str, torch.Tensor]]
 
 
-def merge(adapter: Adapter, base: Checkpoint, target: Path) -> Checkpoint:
-    """Write the checkpoint that the adapter makes of its base.
+def stored_tensors(base: Checkpoint) -> NamedTensors:
+    """Read a checkpoint, one tensor at a time.
+
+    Yields:
+        Every tensor's name and content, on the CPU.
+    """
+    for file in checkpoint.weight_files(base.folder):
+        with safe_open(file, framework="pt") as stream:
+            for name in stream.keys():  # noqa: SIM118 (it is no mapping)
+                yield name, stream.get_tensor(name)
+
+
+def merged_tensors(adapter: Adapter, base: Checkpoint, device: torch.device) -> NamedTensors:
+    """Read the checkpoint that an adapter makes of its base, one tensor at a time.
 
     Args:
-        adapter: The adapter.
+        adapter: The adapter; ``is_mergeable``, and ``check_fits`` has accepted it.
         base: Its base model.
-        target: Folder to write; must not exist yet.
+        device: Where the changed tensors are computed.
 
-    Returns:
-        The merged checkpoint, with the adapter's own tokenizer and chat template if it has them.
+    Yields:
+        Every tensor's name and content, in the base's type; the changed ones on the device.
+    """
+    lora = load_file(adapter.folder / "adapter_model.safetensors", device=str(device))
+    modules = _modules(lora)
+    for name, weight in stored_tensors(base):
+        module = name.removesuffix(".weight")
+        if module in modules:
+            changed = weight.to(device).float() + _delta(lora, module, adapter.config)
+            yield name, changed.to(weight.dtype)
+        else:
+            yield name, weight
+
+
+def is_mergeable(adapter: Adapter) -> bool:
+    """Whether the adapter is W + scaling * B @ A for every weight that it changes."""
+    names = checkpoint.tensors([adapter.folder / "adapter_model.safetensors"])
+    return not adapter.config.unmergeable() and all(map(_LORA_TENSOR.fullmatch, names))
+
+
+def check_fits(adapter: Adapter, base: Checkpoint) -> None:
+    """Make sure that an adapter can be merged into its base, from the files' headers alone.
 
     Raises:
-        ArtifactError: The adapter does not fit the base.
+        ArtifactError: It does not fit; the message names the tensor.
     """
+    lora = {
+        name: place.shape
+        for name, place in checkpoint.tensors(
+            [adapter.folder / "adapter_model.safetensors"]
+        ).items()
+    }
     places = checkpoint.tensors(checkpoint.weight_files(base.folder))
-    lora = load_file(adapter.folder / "adapter_model.safetensors")
-    touched = {module: _touched(module, adapter, places) for module in _modules(lora, adapter)}
-    _copy_base(adapter, base, target, rewritten={place.file for place in touched.values()})
-    for module, place in touched.items():
-        delta = _delta(lora, module, adapter.config)
-        _add(place, delta, file=target / place.file.name, adapter=adapter)
-    return Checkpoint(folder=target)
+    for module in sorted(_modules(lora)):
+        place = _touched(module, adapter, places)
+        changed = _delta_shape(lora, module, adapter)
+        if changed != place.shape:
+            raise ArtifactError(
+                f"The adapter {adapter.folder} has a change of shape {changed} for {module}, whose "
+                f"weight has the shape {place.shape} in {_name(adapter)}.",
+                fix="Name the base that it was trained on in adapter_config.json.",
+            )
 
 
-def _modules(lora: Iterable[str], adapter: Adapter) -> list[str]:
-    names = [(name, _LORA_TENSOR.fullmatch(name)) for name in lora]
-    if strange := sorted(name for name, match in names if match is None):
-        raise ArtifactError(
-            f"The adapter {adapter.folder} holds {strange[0]}, which cannot be merged.",
-            fix="Merge it where it was trained (merge_and_unload) and log the checkpoint.",
-        )
-    return sorted({match["module"] for _, match in names if match})
+def _modules(lora: Iterable[str]) -> frozenset[str]:
+    return frozenset(match["module"] for name in lora if (match := _LORA_TENSOR.fullmatch(name)))
 
 
 def _touched(module: str, adapter: Adapter, places: dict[str, TensorPlace]) -> TensorPlace:
     place = places.get(f"{module}.weight")
-    if place is None or place.dtype not in _DTYPES:
+    if place is None or place.dtype not in _FLOATS:
         found = "does not have" if place is None else f"stores as {place.dtype}"
         raise ArtifactError(
             f"The adapter {adapter.folder} changes {module}, which its base "
-            f"{adapter.config.base_model_name_or_path} {found}.",
+            f"{_name(adapter)} {found}.",
             fix="Name the unquantised base that it was trained on, in adapter_config.json.",
         )
     return place
 
 
-def _copy_base(
-    adapter: Adapter, base: Checkpoint, target: Path, *, rewritten: Iterable[Path]
-) -> None:
-    """Copy the base, weights only where they change, and lay the adapter's tokenizer over it."""
-    target.mkdir(parents=True)
-    weights = checkpoint.weight_files(base.folder)
-    for file in weights:
-        if file in rewritten:
-            shutil.copyfile(file, target / file.name)
-        else:
-            (target / file.name).symlink_to(file.resolve())
-    for file in base.folder.iterdir():
-        if file.is_file() and file not in weights:
-            shutil.copyfile(file, target / file.name)
-    for name in (*checkpoint.TOKENIZER_FILES, "tokenizer_config.json", "chat_template.jinja"):
-        if (adapter.folder / name).is_file():
-            shutil.copyfile(adapter.folder / name, target / name)
+def _delta_shape(
+    lora: dict[str, tuple[int, ...]], module: str, adapter: Adapter
+) -> tuple[int, ...]:
+    """The shape of B @ A in the base's own orientation."""
+    a, b = (lora.get(_tensor(module, part), ()) for part in "AB")
+    if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
+        raise ArtifactError(
+            f"The adapter {adapter.folder} has a lora_A of shape {a} and a lora_B of shape {b} "
+            f"for {module}, which cannot be multiplied.",
+            fix="Log the folder that peft's save_pretrained() wrote.",
+        )
+    return (a[1], b[0]) if adapter.config.fan_in_fan_out else (b[0], a[1])
 
 
-def _delta(lora: dict[str, torch.Tensor], module: str, config: LoraConfig) -> torch.Tensor:
+def _delta(lora: dict[str, torch.Tensor], module: str, config: AdapterConfig) -> torch.Tensor:
     """The change of one weight, float32, in the base's own orientation."""
-    a = lora[f"base_model.model.{module}.lora_A.weight"].float()
-    b = lora[f"base_model.model.{module}.lora_B.weight"].float()
+    a, b = (lora[_tensor(module, part)].float() for part in "AB")
     rank = a.shape[0]
     scaling = _alpha(module, config) / (math.sqrt(rank) if config.use_rslora else rank)
     delta = (b @ a) * scaling
     return delta.T if config.fan_in_fan_out else delta
 
 
-def _alpha(module: str, config: LoraConfig) -> float:
+def _alpha(module: str, config: AdapterConfig) -> float:
     """As peft does: the first pattern that matches the end of the module's name wins."""
     for pattern, alpha in config.alpha_pattern.items():
         if re.match(rf"(.*\.)?({pattern})$", module):
@@ -111,20 +139,9 @@ def _alpha(module: str, config: LoraConfig) -> float:
     return config.lora_alpha
 
 
-def _add(place: TensorPlace, delta: torch.Tensor, *, file: Path, adapter: Adapter) -> None:
-    if delta.shape != place.shape:
-        raise ArtifactError(
-            f"The adapter {adapter.folder} has a change of shape {tuple(delta.shape)} for a "
-            f"weight of shape {place.shape} in {place.file.name}.",
-            fix="Name the base that it was trained on in adapter_config.json.",
-        )
-    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
-        _add_in_place(memory, place, delta)
+def _tensor(module: str, part: str) -> str:
+    return f"base_model.model.{module}.lora_{part}.weight"
 
 
-def _add_in_place(memory: mmap.mmap, place: TensorPlace, delta: torch.Tensor) -> None:
-    # In its own function: the mapping can close only after the last view on it is gone.
-    weight = torch.frombuffer(
-        memory, dtype=_DTYPES[place.dtype], count=delta.numel(), offset=place.start
-    ).view(delta.shape)
-    weight.copy_(weight.float() + delta)
+def _name(adapter: Adapter) -> str:
+    return adapter.config.base_model_name_or_path

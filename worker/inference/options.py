@@ -12,6 +12,10 @@ FetchBase = Callable[[str], Path]
 (``wandb-artifact:///...`` or ``entity/project/name:version``), and returns its folder."""
 
 
+def silence(_line: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """What a gate and a ChatModel may ask of the engine.

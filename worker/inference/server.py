@@ -1,4 +1,4 @@
-"""One vLLM server process: started, found again, given other weights, ended.
+"""One model server process: started, found again, asked, ended.
 
 The server listens on a Unix socket in a folder that only this user can enter, because the
 endpoints that exchange its weights ask for no key (facts/models-and-engines.md). It runs below
@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import BaseModel, ValidationError
@@ -28,8 +29,9 @@ from worker.inference.log import LogTail, last_errors
 _ASK_EVERY = 0.25
 # Seconds a healthy engine needs at most to say so; it answers from its own event loop.
 _HEALTH_TIMEOUT = 10.0
-# Seconds a reload may take: it reads the whole checkpoint from the disk.
-_SWAP_TIMEOUT = 600.0
+
+# What asking raises when the engine did not do as asked.
+UNANSWERED = (OSError, HTTPException, ControlError)
 
 # Guards outlive the call that starts them, and Python warns about a dropped Popen.
 _guards: list[subprocess.Popen[bytes]] = []
@@ -44,8 +46,10 @@ class EngineRecord(BaseModel):
         guard_started: The guard's start time, in seconds since the epoch, as psutil reports it.
         owner_pid: The process that the engine ends with.
         socket: The Unix socket.
-        loaded: Digest of the version whose weights are loaded; None for a base model, and while
-            weights are exchanged.
+        started_on: Folder of the checkpoint that it was started on.
+        loaded: Digest of the version whose weights are loaded; None while they are exchanged.
+        fingerprints: What the engine was with each of the weights that it has held
+            (``loading``): digest of the weights by fingerprint; None while it is not known.
     """
 
     identity: str
@@ -53,7 +57,9 @@ class EngineRecord(BaseModel):
     guard_started: float
     owner_pid: int
     socket: Path
+    started_on: Path
     loaded: str | None
+    fingerprints: dict[str, str | None] = {}
 
 
 class EngineServer:
@@ -86,6 +92,7 @@ class EngineServer:
         command: list[str],
         environment: dict[str, str],
         identity: str,
+        started_on: Path,
         loaded: str | None,
         owner_pid: int,
     ) -> "EngineServer":
@@ -96,7 +103,8 @@ class EngineServer:
             command: The server's command line, without the socket.
             environment: Every environment variable of the server.
             identity: What cannot be exchanged later.
-            loaded: Digest of the version that the command loads.
+            started_on: Folder of the checkpoint that the command loads.
+            loaded: Digest of the version that the command loads; None if it loads none.
             owner_pid: The process that the engine ends with.
         """
         scratch = Path(tempfile.mkdtemp(prefix="wb-engine-"))  # 0700, and a short path
@@ -120,10 +128,11 @@ class EngineServer:
             guard_started=psutil.Process(process.pid).create_time(),
             owner_pid=owner_pid,
             socket=socket,
+            started_on=started_on,
             loaded=loaded,
         )
         server = cls(run_dir, record)
-        server._remember(loaded)
+        server.remember(loaded)
         return server
 
     def wait_until_healthy(self, budget_s: float, on_progress: Callable[[str], None]) -> None:
@@ -153,35 +162,25 @@ class EngineServer:
         if not self._is_guarded():
             return False
         try:
-            ask(self.record.socket, "GET", "/health", timeout=_HEALTH_TIMEOUT)
-        except (OSError, HTTPException, ControlError):
+            self.ask("GET", "/health")
+        except UNANSWERED:
             return False
         return True
 
-    def swap(self, weights: Path, digest: str) -> None:
-        """Replace every weight by those of another checkpoint of the same identity.
-
-        Args:
-            weights: The checkpoint's folder.
-            digest: What the version is remembered by.
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout: float = _HEALTH_TIMEOUT,
+    ) -> dict[str, Any]:
+        """Ask one of the engine's endpoints, as ``control.ask`` does.
 
         Raises:
-            PlatformError: The engine could not load them; it is ended, as it may hold half of
-                each version.
+            OSError, HTTPException, ControlError: See there.
         """
-        self._remember(None)
-        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(weights)}}
-        try:
-            ask(self.record.socket, "POST", "/collective_rpc", body=reload, timeout=_SWAP_TIMEOUT)
-            # Cached prefixes were computed by the version before.
-            reset = ask(self.record.socket, "POST", "/reset_prefix_cache", timeout=_HEALTH_TIMEOUT)
-        except (OSError, HTTPException, ControlError) as error:
-            self.stop()
-            raise self.failure(f"could not load {weights}") from error
-        if not reset["success"]:
-            self.stop()
-            raise self.failure("would not forget the prefixes of the version before")
-        self._remember(digest)
+        return ask(self.record.socket, method, path, body=body, timeout=timeout)
 
     def stop(self) -> None:
         """End the engine and its guard, and wait until both are gone."""
@@ -200,7 +199,8 @@ class EngineServer:
     def _is_guarded(self) -> bool:
         return guard.is_running(self.record.guard_pid, self.record.guard_started)
 
-    def _remember(self, loaded: str | None) -> None:
+    def remember(self, loaded: str | None) -> None:
+        """Write down which version is loaded, for other processes."""
         self.record.loaded = loaded
         new = self._run_dir / "engine.json.new"
         new.write_text(self.record.model_dump_json(), "utf-8")

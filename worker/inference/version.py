@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Self
 
 from schemas.errors import ArtifactError
+from schemas.settings import Settings
 from worker.inference import checkpoint
 from worker.inference.artifact import Adapter, Checkpoint, open_version
 from worker.inference.base_model import base_of
+from worker.inference.options import FetchBase, Tell, silence
+from worker.inference.unpack import is_four_bit, unpacked
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Version:
 
     Attributes:
         folder: Where it was downloaded to.
-        base: The checkpoint an engine starts on: the adapter's base, or the version itself.
+        base: The checkpoint an engine starts on: the adapter's base, or the version itself; in
+            full if the original is in 4 bits.
         adapter: The adapter, or None for a checkpoint.
     """
 
@@ -27,20 +31,37 @@ class Version:
     adapter: Adapter | None
 
     @classmethod
-    def open(cls, folder: Path, models_dir: Path) -> Self:
-        """Check a version and find its base.
+    def open(
+        cls,
+        folder: Path,
+        settings: Settings,
+        *,
+        trust_remote_code: bool = False,
+        fetch_base: FetchBase | None = None,
+        tell: Tell = silence,
+    ) -> Self:
+        """Check a version and find its base; a base in 4 bits is unpacked.
 
         Args:
             folder: Where it was downloaded to.
-            models_dir: Folder of base models.
+            settings: Where base models are kept.
+            trust_remote_code: Accept code in the version and in its base.
+            fetch_base: Downloads a base that is an artifact.
+            tell: Hears of a long unpacking.
 
         Raises:
             ArtifactError: The version or its base is refused.
         """
-        files = open_version(folder)
+        files = open_version(folder, trust_remote_code=trust_remote_code)
         if isinstance(files, Adapter):
-            return cls(folder, base_of(files, models_dir), files)
-        return cls(folder, files, None)
+            base = base_of(
+                files,
+                settings.models_dir,
+                fetch_base=fetch_base,
+                trust_remote_code=trust_remote_code,
+            )
+            return cls(folder, _in_full(base, settings, tell), files)
+        return cls(folder, _in_full(files, settings, tell), None)
 
     @cached_property
     def tokenizer(self) -> Path:
@@ -59,7 +80,7 @@ class Version:
             )
         return self.folder if own and own != inherited else self.base.folder
 
-    @property
+    @cached_property
     def chat_template(self) -> str:
         """The version's Jinja chat template, its own or its base's, never a guess.
 
@@ -76,10 +97,17 @@ class Version:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over every file's name and content."""
-        total = hashlib.sha256()
-        for file in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            total.update(f"{file.relative_to(self.folder)} {content}\n".encode())
-        return total.hexdigest()
+        """SHA-256 over the files of the version and of its base."""
+        own, base = checkpoint.digest(self.folder), self.base_digest
+        return hashlib.sha256(f"{own} {base}".encode()).hexdigest() if self.adapter else base
+
+    @cached_property
+    def base_digest(self) -> str:
+        """SHA-256 over the base's files."""
+        return checkpoint.digest(self.base.folder)
+
+
+def _in_full(base: Checkpoint, settings: Settings, tell: Tell) -> Checkpoint:
+    if not is_four_bit(base.folder):
+        return base
+    return unpacked(base, settings.cache_dir / "unpacked", tell)

@@ -1,5 +1,6 @@
 """The RAG application that is weighed: retrieve, then answer."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import weave
@@ -28,7 +29,17 @@ class RagModel(weave.Model):
     @weave.op
     def retrieve(self, question: str) -> list[dict[str, Any]]:
         """Find the passages for a question: ``id``, ``title``, ``text``, ``score``, best first."""
-        return self.vector_store.search(question, int(self.n_documents))
+        return self.vector_store.search([question], int(self.n_documents))[0]
+
+    def prepared(self, questions: list[str]) -> AbstractContextManager[None]:
+        """Retrieve for many questions in one batch: `with model.prepared(questions): ...`.
+
+        Inside the block ``retrieve`` finds its passages at hand; answers and traces are the same.
+
+        Args:
+            questions: What will be asked.
+        """
+        return self.vector_store.prepared(questions, int(self.n_documents))
 
     @weave.op
     async def predict(self, question: str) -> dict[str, Any]:

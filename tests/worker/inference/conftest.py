@@ -1,5 +1,6 @@
 """One real engine for all tests that need one, and small adapters made on the spot."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from rehearsal.base_model import BASE_MODEL, base_model
+from schemas.settings import Settings
 
 TINY_LLAMA = LlamaConfig(
     vocab_size=64,
@@ -39,13 +41,21 @@ def tiny_models(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def tiny_settings(tmp_path: Path, tiny_models: Path) -> Settings:
+    return Settings(models_dir=tiny_models, cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
+
+
+@pytest.fixture
 def tiny_adapter(tmp_path: Path, tiny_models: Path) -> Callable[..., Path]:
     """Makes an adapter of ``team/tiny`` with random weights and the given peft settings."""
+
+    number = itertools.count()
 
     def make(**settings: Any) -> Path:
         lora = LoraConfig(**({"target_modules": ["q_proj", "v_proj"]} | settings))
         tiny = tiny_models / "team" / "tiny"
-        return random_adapter(tiny, tmp_path / "adapter", name="team/tiny", seed=1, lora=lora)
+        folder = tmp_path / f"adapter-{next(number)}"
+        return random_adapter(tiny, folder, name="team/tiny", seed=1, lora=lora)
 
     return make
 
@@ -58,6 +68,14 @@ def loud_adapters(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     for seed, folder in enumerate(folders):
         random_adapter(base_folder, folder, name=BASE_MODEL, seed=seed, lora=lora)
     return folders
+
+
+@pytest.fixture(scope="session")
+def wide_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of the base model, of a rank that the tests' engines do not load as LoRA."""
+    lora = LoraConfig(r=16, target_modules=["q_proj"])
+    folder = tmp_path_factory.mktemp("adapter") / "wide"
+    return random_adapter(base_folder, folder, name=BASE_MODEL, seed=3, lora=lora)
 
 
 def random_adapter(base: Path, folder: Path, *, name: str, seed: int, lora: LoraConfig) -> Path:

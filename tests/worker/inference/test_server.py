@@ -33,6 +33,7 @@ def start(run_dir: Path, program: str) -> EngineServer:
         command=[sys.executable, "-c", program],
         environment=dict(os.environ),
         identity="x",
+        started_on=run_dir,
         loaded=None,
         owner_pid=os.getpid(),
     )
@@ -68,7 +69,8 @@ def test_an_engine_outlives_the_process_that_started_it(tmp_path: Path) -> None:
         "import os, sys; from pathlib import Path;"
         "from worker.inference.server import EngineServer;"
         "EngineServer.start(Path(sys.argv[1]), command=[sys.executable, '-c', sys.argv[3]],"
-        "environment=dict(os.environ), identity='x', loaded=None, owner_pid=int(sys.argv[2]))"
+        "environment=dict(os.environ), identity='x', started_on=Path(), loaded=None,"
+        "owner_pid=int(sys.argv[2]))"
     )
     engine = "import time; time.sleep(1000)"
     arguments = [str(tmp_path), str(os.getpid()), engine]

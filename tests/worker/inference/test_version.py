@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from schemas.errors import ArtifactError
+from schemas.settings import Settings
 from worker.inference import checkpoint
 from worker.inference.version import Version
 
@@ -81,43 +82,53 @@ def test_a_missing_tensor_needs_another_engine(base: Path, other: Path) -> None:
 
 
 def test_an_adapter_takes_tokenizer_and_template_of_its_base(
-    adapter: Path, base: Path, tiny_models: Path
+    adapter: Path, base: Path, tiny_settings: Settings
 ) -> None:
-    version = Version.open(adapter, tiny_models)
+    version = Version.open(adapter, tiny_settings)
     assert version.tokenizer == base
     assert version.chat_template == "the base's"
 
 
 def test_an_adapters_copy_of_the_tokenizer_is_not_another_tokenizer(
-    adapter: Path, base: Path, tiny_models: Path
+    adapter: Path, base: Path, tiny_settings: Settings
 ) -> None:
     write(adapter / "tokenizer.json", TOKENIZER | {"truncation": {"max_length": 512}})
-    assert Version.open(adapter, tiny_models).tokenizer == base
+    assert Version.open(adapter, tiny_settings).tokenizer == base
 
 
 def test_an_adapters_own_tokenizer_and_template_win(
-    adapter: Path, base: Path, tiny_models: Path
+    adapter: Path, base: Path, tiny_settings: Settings
 ) -> None:
     write(adapter / "tokenizer.json", {"model": {"vocab": {"<new>": 0}}})
     write(adapter / "tokenizer_config.json", {"chat_template": "the adapter's"})
-    version = Version.open(adapter, tiny_models)
+    version = Version.open(adapter, tiny_settings)
     assert version.tokenizer == adapter
     assert version.chat_template == "the adapter's"
 
 
-def test_a_version_without_a_tokenizer_is_refused(base: Path, tiny_models: Path) -> None:
+def test_a_version_without_a_tokenizer_is_refused(base: Path, tiny_settings: Settings) -> None:
     (base / "tokenizer.json").unlink()
     with pytest.raises(ArtifactError, match="has a tokenizer"):
-        _ = Version.open(base, tiny_models).tokenizer
+        _ = Version.open(base, tiny_settings).tokenizer
 
 
-def test_a_version_without_a_chat_template_is_refused(base: Path, tiny_models: Path) -> None:
+def test_a_version_without_a_chat_template_is_refused(base: Path, tiny_settings: Settings) -> None:
     (base / "chat_template.jinja").unlink()
     with pytest.raises(ArtifactError, match="has a chat template"):
-        _ = Version.open(base, tiny_models).chat_template
+        _ = Version.open(base, tiny_settings).chat_template
 
 
-def test_a_versions_digest_is_that_of_its_content(base: Path, other: Path, tmp_path: Path) -> None:
-    assert Version.open(base, tmp_path).digest == Version.open(other, tmp_path).digest
+def test_a_versions_digest_is_that_of_its_content(
+    base: Path, other: Path, tiny_settings: Settings
+) -> None:
+    assert Version.open(base, tiny_settings).digest == Version.open(other, tiny_settings).digest
     (other / "chat_template.jinja").write_text("another")
-    assert Version.open(base, tmp_path).digest != Version.open(other, tmp_path).digest
+    assert Version.open(base, tiny_settings).digest != Version.open(other, tiny_settings).digest
+
+
+def test_an_adapters_digest_changes_with_its_base(
+    adapter: Path, base: Path, tiny_settings: Settings
+) -> None:
+    before = Version.open(adapter, tiny_settings).digest
+    (base / "chat_template.jinja").write_text("another")
+    assert Version.open(adapter, tiny_settings).digest != before

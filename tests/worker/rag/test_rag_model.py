@@ -82,6 +82,26 @@ def test_the_trace_keeps_the_passages_themselves(
     assert retrieved[0]["text"] == passages[0]["text"]
 
 
+def test_an_answer_from_prepared_passages_is_the_same_and_so_is_its_trace(
+    weave_project: WeaveClient, rag_model: RagModel, endpoint: ChatEndpoint, trace: dict[str, Call]
+) -> None:
+    with (
+        serving(rag_model.chat_model.chat_model, endpoint),
+        rag_model.prepared(["another question", QUESTION]),
+    ):
+        output, call = asyncio.run(RagModel.predict.call(rag_model, QUESTION))
+    weave_project.flush()
+    calls = weave_project.get_calls(filter={"trace_ids": [call.trace_id]})
+    traced = {call.func_name: call.output for call in calls}
+    alone = trace["RagModel.predict"].output
+    assert alone is not None
+    assert traced.keys() == trace.keys()
+    assert traced["RagModel.retrieve"] == output["context"]
+    assert output["answer"] == alone["answer"]
+    for passage, expected in zip(output["context"], alone["context"], strict=True):
+        assert passage == {**expected, "score": pytest.approx(expected["score"], abs=1e-5)}
+
+
 def test_predictions_run_side_by_side(rag_model: RagModel, endpoint: Any) -> None:
     async def both() -> list[dict[str, Any]]:
         meeting = asyncio.Barrier(2)  # lets nobody pass alone

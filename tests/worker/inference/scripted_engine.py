@@ -1,0 +1,172 @@
+"""A small HTTP server that answers in the OpenAI protocol what a test has written down."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
+
+# As long as a test waits at most for what it caused.
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; it is held back until ``after`` is set. A status of 0 breaks the connection."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    after: threading.Event | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked; header names in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+def completion(text: str = "Hello.", after: threading.Event | None = None) -> Answer:
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text},
+    }
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return ok({"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+              | {"choices": [choice], "usage": usage}, after)  # fmt: skip
+
+
+def models(*names: str) -> Answer:
+    return ok({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+
+def ok(body: dict[str, Any], after: threading.Event | None = None) -> Answer:
+    return Answer(200, json.dumps(body).encode(), after=after)
+
+
+def error(status: int, message: str = "no", **headers: str) -> Answer:
+    body = json.dumps({"error": {"message": message, "code": status}}).encode()
+    return Answer(status, body, {name.replace("_", "-"): text for name, text in headers.items()})
+
+
+def soon(status: int) -> Answer:
+    """An error with the wish to be asked again at once."""
+    return error(status, "overloaded", retry_after_ms="1")
+
+
+BROKEN = Answer(0, b"")
+
+
+class ScriptedEngine:
+    """Answers in the order of the script; the last answer again and again.
+
+    Attributes:
+        requests: What was asked, in order.
+        connections: How many connections were opened so far.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._open = 0
+        self._script: list[Answer] = [completion()]
+        self._changed = threading.Condition()
+
+    def will_answer(self, *script: Answer) -> None:
+        self._script = list(script)
+
+    def answer_to(self, request: Request) -> Answer:
+        with self._changed:
+            self.requests.append(request)
+            self._changed.notify_all()
+            return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+    def connected(self, change: int) -> None:
+        with self._changed:
+            self.connections += change > 0
+            self._open += change
+            self._changed.notify_all()
+
+    def wait_for_requests(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.requests) >= count, PATIENCE)
+
+    def wait_until_disconnected(self) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._open == 0, PATIENCE), self._open
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # connections stay open
+    engine: ScriptedEngine
+
+    def setup(self) -> None:
+        super().setup()
+        self.engine.connected(+1)
+
+    def finish(self) -> None:
+        super().finish()
+        self.engine.connected(-1)
+
+    def do_GET(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): text for name, text in self.headers.items()}
+        request = Request(self.path, headers, json.loads(content) if content else {})
+        answer = self.engine.answer_to(request)
+        if answer.after:
+            answer.after.wait(PATIENCE)
+        if not answer.status:
+            self.close_connection = True
+            return
+        with suppress(ConnectionError):  # who asked has given up
+            self._send(answer)
+
+    do_POST = do_GET  # noqa: N815 (http.server's name)
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, text in ({"Content-Type": "application/json"} | answer.headers).items():
+            self.send_header(name, text)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class _OnSocket(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def scripted_engine(socket: Path | None = None) -> Iterator[ScriptedEngine]:
+    """A running server, on loopback or on a Unix socket."""
+
+    class Handler(_Handler):
+        """The class of this server's connections, which only it shares."""
+
+    server: UnixStreamServer | ThreadingHTTPServer
+    if socket:
+        server, url = _OnSocket(str(socket), Handler), "http://engine/v1"
+    else:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+    Handler.engine = engine = ScriptedEngine(url)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield engine
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,81 @@
+"""Chooses how a version is served."""
+
+from enum import Enum
+from importlib.util import find_spec
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from worker.inference.artifact import Adapter
+from worker.inference.merge import is_mergeable
+from worker.inference.options import ServeOptions
+from worker.inference.version import Version
+
+
+class Way(Enum):
+    """How a version gets into an engine."""
+
+    RELOAD = "its weights are exchanged inside vLLM, an adapter merged into its base on the way"
+    LORA = "vLLM loads the adapter beside others"
+    START = "vLLM is started on it"
+    TRANSFORMERS = "the transformers server loads it"
+
+
+class Machine(BaseModel):
+    """What this machine has.
+
+    Attributes:
+        vllm: Whether vLLM is installed.
+        cuda: Whether there is a CUDA device.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    vllm: bool
+    cuda: bool
+
+    @classmethod
+    def this(cls) -> "Machine":
+        """The machine that this process runs on."""
+        import torch  # here: a worker that only ends its engine does not need it
+
+        return cls(vllm=find_spec("vllm") is not None, cuda=torch.cuda.is_available())
+
+
+def choose(version: Version, options: ServeOptions, settings: Settings, machine: Machine) -> Way:
+    """Choose how a version is served; the first line that fits decides.
+
+    | the version, the machine                                       | way            |
+    |----------------------------------------------------------------|----------------|
+    | `cm_quantize` without CUDA or without vLLM                     | refused        |
+    | vLLM is not installed (macOS, ARM)                             | `TRANSFORMERS` |
+    | an adapter that is more than W + s * B @ A (DoRA, IA3, ...)    | `TRANSFORMERS` |
+    | `cm_quantize`: an adapter / a checkpoint                       | `LORA` / `START` |
+    | an adapter, others wait, `side_by_side` > 1, its rank in bounds | `LORA`        |
+    | any other adapter, any other checkpoint                        | `RELOAD`       |
+
+    An adapter over a 4-bit base is one over that base unpacked (``unpack``), so it has no line.
+
+    Raises:
+        ConfigurationError: The gate or the published ChatModel asks for what this machine lacks.
+    """
+    if options.quantize and not (machine.cuda and machine.vllm):
+        raise ConfigurationError(
+            "cm_quantize loads the weights in 4 bits with bitsandbytes, which needs CUDA and vLLM; "
+            "this worker has not both.",
+            fix="Set cm_quantize: false under chat_model in the gate, or run a worker on a GPU.",
+        )
+    adapter = version.adapter
+    if not machine.vllm or (adapter and not is_mergeable(adapter)):
+        return Way.TRANSFORMERS
+    if options.quantize:
+        return Way.LORA if adapter else Way.START
+    if adapter and options.together and _may_be_beside(adapter, settings):
+        return Way.LORA
+    return Way.RELOAD
+
+
+def _may_be_beside(adapter: Adapter, settings: Settings) -> bool:
+    ranks = [adapter.config.r, *adapter.config.rank_pattern.values()]
+    return settings.side_by_side > 1 and max(ranks) <= settings.max_lora_rank

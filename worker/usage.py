@@ -1,0 +1,66 @@
+"""What an evaluation took, from its calls as the trace server has them: tokens, dollars, seconds.
+
+Weave adds up the usage of a call's children into the call itself (weave 0.54,
+``WeaveClient.finish_call``), so the root call has the whole evaluation's, each request once. The
+server multiplies it by the project's prices when a call is asked for with its costs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from weave.trace.call import Call
+from weave.trace.vals import unwrap
+
+_COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
+_PRICES = ("prompt_token_cost", "completion_token_cost")
+_TOTAL = "_total_cost"  # how the totals' names end, one for each kind of token
+_PERCENTILES = (50, 95)
+
+
+def taken(root: Call, rows: Sequence[Call]) -> dict[str, dict[str, float]]:
+    """What an evaluation took, as metrics; a figure that is not known as a whole is left out.
+
+    Args:
+        root: the evaluation's root call, read with its costs.
+        rows: its rows' calls.
+
+    Returns:
+        ``usage``: ``requests``, ``prompt_tokens``, ``completion_tokens`` and ``total_tokens`` of
+        every model that was asked, a scorer's too. ``cost``: ``total`` in US dollars, if each of
+        these models has a price in the project. ``latency``: ``p50`` and ``p95``, seconds from a
+        row's question to its answer.
+    """
+    summary: dict[str, Any] = unwrap(root.summary) or {}
+    usage = summary.get("usage") or {}
+    costs = (summary.get("weave") or {}).get("costs") or {}
+    measured = {"usage": _usage(usage), "cost": _cost(usage, costs), "latency": _latency(rows)}
+    return {name: figures for name, figures in measured.items() if figures}
+
+
+def _usage(used: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
+    models = used.values()
+    known = [count for count in _COUNTS if models and all(count in model for model in models)]
+    return {count: sum(model[count] for model in models) for count in known}
+
+
+def _cost(models: Iterable[str], costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    bills = [costs.get(model, {}) for model in models]
+    if not bills or not all(_priced(bill) for bill in bills):
+        return {}
+    totals = (total for bill in bills for name, total in bill.items() if name.endswith(_TOTAL))
+    return {"total": sum(totals)}
+
+
+def _priced(bill: Mapping[str, Any]) -> bool:
+    # W&B bills a model without a price at 0, if another model of the call has one
+    # (wandb/weave, weave/trace_server/token_costs.py).
+    return any(bill.get(price) for price in _PRICES)
+
+
+def _latency(rows: Sequence[Call]) -> dict[str, float]:
+    seconds = [row.output["model_latency"] for row in rows if row.output]
+    if not seconds:
+        return {}
+    values = np.percentile(seconds, _PERCENTILES)
+    return {f"p{rank}": float(value) for rank, value in zip(_PERCENTILES, values, strict=True)}

@@ -1,0 +1,225 @@
+"""Real weighings on a rehearsal's stage, beside the two other ways to get the same answers.
+
+`python -m bench.inference.weighings FOLDER` prints the figures as one JSON line.
+"""
+
+import json
+import os
+import statistics
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import psutil
+import wandb
+import weave
+import yaml
+from weave.trace.call import Call
+from weave.trace.weave_client import WeaveClient
+
+from bench.inference.work import Work, program, run_program, write_merged
+from bus.celery_app import celery_app
+from bus.publish import publish
+from rehearsal import app_team, climate
+from rehearsal.local_wandb.config import ENTITY, ORGANISATION, PROJECT
+from rehearsal.model_team import link_adapter
+from rehearsal.processes import ending_on_signals
+from rehearsal.stage import Stage, empty, set_up
+from schemas.events import ModelVersionEvent
+from schemas.settings import Settings
+from schemas.verdicts import Verdict
+from worker.inference.server import EngineServer
+from worker.inference.version import Version
+
+_TURNS = 3
+_REGISTRY = f"{ORGANISATION}/wandb-registry-RAG Chat Models"
+_ONE_QUESTION = "one_question"
+_MAX_TOKENS = 32
+_WEIGHED_WITHIN = 900.0  # seconds
+_WHOLE, _FIRST = "whole", "first-token"
+
+
+def measure(folder: Path) -> dict[str, object]:
+    """Set a stage, link versions, and measure.
+
+    Returns:
+        The figures of this module, and what is behind them.
+    """
+    empty(folder)
+    with ending_on_signals(), ExitStack() as stack:
+        stage = set_up(folder, stack)
+        os.environ.update(stage.environment)
+        Path(stage.environment["WEIGHBRIDGE_GATES"]).write_text(yaml.safe_dump(_gates()))
+        app_team.main()
+        client = weave.init(f"{ENTITY}/{PROJECT}")
+        weave.publish(_one_question(), _ONE_QUESTION)
+        first_tokens = _first_tokens(stage, client)
+        compared = _compare(stage, client, folder)
+        return {
+            "warm_over_cold": first_tokens[0] / statistics.median(first_tokens[1:]),
+            "cold_s": first_tokens[0],
+            "warm_s": first_tokens[1:],
+            **compared,
+            "worker_mb": _worker_mb(stage),
+        }
+
+
+def _gates() -> dict[str, object]:
+    def gate(name: str, evaluation: str, max_tokens: int) -> dict[str, object]:
+        return {
+            "name": name,
+            "watch": [f"{_REGISTRY}/{name}"],
+            "rag_model": f"weave:///{ENTITY}/{PROJECT}/object/RagModel:v0",
+            "evaluation": f"weave:///{ENTITY}/{PROJECT}/object/{evaluation}:latest",
+            "chat_model": {"cm_temperature": 0.0, "cm_max_new_tokens": max_tokens},
+            "thresholds": [{"metric": "answer_correctness.mean", "at_least": 1.1}],
+            "promote": {"to": f"{ORGANISATION}/wandb-registry-RAG Models/{name}"},
+        }
+
+    return {
+        "gates": [
+            gate(_WHOLE, app_team.EVALUATION, _MAX_TOKENS),
+            gate(_FIRST, _ONE_QUESTION, 1),
+        ]
+    }
+
+
+def _one_question() -> weave.Evaluation:
+    whole = app_team.evaluation()
+    row = climate.questions()[0].model_dump()
+    return weave.Evaluation(
+        name=_ONE_QUESTION,
+        dataset=weave.Dataset(name="one_climate_question", rows=[row]),
+        scorers=whole.scorers,
+    )
+
+
+def _adapter(name: str) -> Path:
+    return Path(str(files("rehearsal") / "adapters" / name))
+
+
+def _first_tokens(stage: Stage, client: WeaveClient) -> list[float]:
+    """Seconds from the end of `link_artifact` to the first token, of one version after another.
+
+    The first one finds no engine and a worker that has imported nothing. The stage drops the
+    second webhook, for the poller of a rehearsal, so the second link is none of a watched version.
+    """
+    seconds = []
+    with wandb.init(job_type="finetune") as run:
+        for number, name in enumerate(["good", "good", "worse", "better"]):
+            watched = number != 1
+            begun = datetime.now(UTC)
+            link_adapter(
+                run, _adapter(name), {}, f"{_REGISTRY}/{_FIRST if watched else 'unwatched'}"
+            )
+            linked = datetime.now(UTC)
+            if watched:
+                weighed = _weighed(stage, _FIRST, begun)
+                answered = _answers(client, weighed)[0].ended_at or linked
+                seconds.append((answered - linked).total_seconds())
+    return seconds
+
+
+def _weighed(stage: Stage, gate: str, moment: datetime) -> Verdict:
+    """The verdict on the version that was linked, or enqueued again, after a moment."""
+    found: list[Verdict] = []
+
+    def has_ended() -> bool:
+        stage.processes.check()
+        found.extend(
+            weighing.verdict
+            for weighing in stage.ledger.all()
+            if weighing.id.gate == gate and weighing.opened_at >= moment and weighing.verdict
+        )
+        return bool(found)
+
+    stage.processes.wait_for("gpu worker", has_ended, _WEIGHED_WITHIN)
+    if found[0].evidence is None:
+        raise RuntimeError(found[0].reason)
+    return found[0]
+
+
+def _answers(client: WeaveClient, verdict: Verdict) -> list[Call]:
+    """The calls of the chat model in an evaluation, in the order in which they ended."""
+    assert verdict.evidence  # noqa: S101 (_weighed has looked)
+    root = client.get_call(verdict.evidence.weave_call)
+    calls = client.get_calls(filter={"trace_ids": [root.trace_id]})
+    answers = [call for call in calls if call.func_name == "ChatModel.predict"]
+    return sorted(answers, key=lambda call: call.ended_at)
+
+
+def _compare(stage: Stage, client: WeaveClient, folder: Path) -> dict[str, object]:
+    """The whole evaluation, vLLM's offline engine and the tutorial's way on the same prompts."""
+    settings = Settings()
+    begun = datetime.now(UTC)
+    with wandb.init(job_type="finetune") as run:
+        link_adapter(run, _adapter("good"), {}, f"{_REGISTRY}/{_WHOLE}")
+    first = _weighed(stage, _WHOLE, begun)
+    calls = _answers(client, first)
+    version = Version.open(_adapter("good"), settings)
+    work = Work(
+        checkpoint=write_merged(version, folder / "merged"),
+        chat_template=version.chat_template,
+        conversations=[[dict(message) for message in call.inputs["query"]] for call in calls],
+        max_tokens=_MAX_TOKENS,
+        max_model_len=2048,
+    )
+    with program("bench.inference.offline", work, folder, settings) as offline:
+        offline.ask()  # warm
+        turns = [(_evaluate_again(stage, first), offline.ask()["seconds"]) for _ in range(_TURNS)]
+    evaluated, alone = (statistics.median(times) for times in zip(*turns, strict=True))
+    tutorial = run_program("bench.inference.tutorial", work, folder, settings)
+    served = [str(call.output["content"]) for call in calls]
+    differing = _differing(work, served, tutorial["answers"])
+    return {
+        "of_offline_vllm": alone / evaluated,
+        "of_tutorial_way": tutorial["seconds"] / evaluated,
+        "parity": 1 - len(differing) / len(served),
+        "differing": differing,
+        "evaluation_s": [ours for ours, _ in turns],
+        "offline_s": [theirs for _, theirs in turns],
+        "tutorial_s": tutorial["seconds"],
+        "rows": len(served),
+    }
+
+
+def _evaluate_again(stage: Stage, verdict: Verdict) -> float:
+    """Seconds of the evaluation of a version that is loaded, with no prefix in the cache."""
+    engine = EngineServer.find(Settings().run_dir / "engine")
+    assert engine  # noqa: S101 (it has just served)
+    engine.ask("POST", "/reset_prefix_cache")
+    begun = datetime.now(UTC)
+    version = verdict.weighing.version
+    event = ModelVersionEvent(ref=version, source="manual", gate=_WHOLE, force=True)
+    publish(celery_app(Settings()), event)
+    return _weighed(stage, _WHOLE, begun).seconds.evaluate
+
+
+def _differing(work: Work, served: list[str], reference: list[str]) -> list[dict[str, str]]:
+    """The rows that vLLM and transformers answer differently."""
+    rows = zip(work.conversations, served, reference, strict=True)
+    return [
+        {"prompt": messages[-1]["content"][-120:], "vllm": ours, "transformers": theirs}
+        for messages, ours, theirs in rows
+        if ours != theirs
+    ]
+
+
+def _worker_mb(stage: Stage) -> float:
+    """The largest resident memory, in MB, that a process of the GPU worker has had."""
+    worker = stage.processes.child("gpu worker")
+    processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+    workers = [process for process in processes if "weighbridge" in process.cmdline()]
+    return max(_peak_kib(process.pid) for process in workers) * 1024 / 1e6
+
+
+def _peak_kib(pid: int) -> int:
+    """Source: proc(5), VmHWM."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]))))

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import ConfigurationError
 from schemas.gates import GateFile
 
+# vllm/config/lora.py, MaxLoRARanks
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
 LoadFormat = Literal["auto", "safetensors", "fastsafetensors", "runai_streamer"]
 
 
@@ -22,9 +25,8 @@ class Settings(BaseSettings):
     Attributes:
         broker_url: Redis, as Celery's broker and for the ledger.
         gates_path: the gate file.
-        run_dir: the engine's record, log and merged versions, and the files of W&B runs; one for
-            each GPU worker.
-        cache_dir: downloaded model versions.
+        run_dir: the engine's record and log, and the files of W&B runs; one for each GPU worker.
+        cache_dir: downloaded model versions, and 4-bit ones unpacked.
         models_dir: base models, as `<org>/<name>` folders, looked up before any hub.
         webhook_token: bearer token that W&B's automation sends.
         webhook_secret: secret with which W&B's automation signs.
@@ -98,6 +100,13 @@ class Settings(BaseSettings):
     side_by_side: int = Field(default=1, gt=0)
     max_lora_rank: int = Field(default=64, gt=0)
     evaluation_concurrency: int = Field(default=32, gt=0)
+
+    @field_validator("max_lora_rank")
+    @classmethod
+    def _is_one_of_vllms(cls, rank: int) -> int:
+        if rank not in _LORA_RANKS:
+            raise ValueError(f"vLLM takes one of {', '.join(map(str, _LORA_RANKS))}")
+        return rank
 
     @field_validator("engine_url")
     @classmethod

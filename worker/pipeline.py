@@ -12,7 +12,7 @@ from worker.evaluate import evaluate, questions, row_count
 from worker.inference import Engine, ExternalEngine, ServeOptions
 from worker.promote import promote
 from worker.rag.serving import counted, serving
-from worker.rebuild import load_chat_model, load_evaluation, rebuild
+from worker.rebuild import load_chat_model, load_evaluation, rebuild, resolved
 from worker.recording import evaluation_run, record_template, weave_client
 from worker.steps import StepClock
 from worker.weigh import metrics, outcome, sentence, weigh
@@ -60,7 +60,9 @@ def weigh_version(
             with clock.step("download"):
                 folder = fetch(version)
             with clock.step("rebuild"):
-                asked = load_chat_model(gate.rag_model, version.uri, gate.chat_model)
+                # An alias may move while the engine loads the version.
+                application = resolved(gate.rag_model)
+                asked = load_chat_model(application, version.uri, gate.chat_model)
                 served = engine_held.enter_context(
                     engine.serve(
                         folder,
@@ -78,7 +80,7 @@ def weigh_version(
                 evaluation = load_evaluation(
                     gate.evaluation, allow_stored_code=gate.allow_stored_code
                 )
-                rebuilt = rebuild(gate.rag_model, version.uri, gate.chat_model)
+                rebuilt = rebuild(application, version.uri, gate.chat_model)
                 record_template(run, served.chat_template_digest)
             answers = counted(served, clock.counter(row_count(evaluation)))
             with (
@@ -91,7 +93,10 @@ def weigh_version(
                     run,
                     evaluation,
                     rebuilt.model,
-                    concurrency=settings.evaluation_concurrency,
+                    concurrency=min(
+                        settings.evaluation_concurrency,
+                        served.at_once or settings.evaluation_concurrency,
+                    ),
                 )
         with clock.step("weigh"):
             checks = weigh(gate, metrics(evaluated.summary))

@@ -68,6 +68,15 @@ def rebuild(
     return RebuiltModel(model=model, ref=ref, url=url)
 
 
+def resolved(rag_model: str) -> str:
+    """The reference of a published RagModel by digest, which stays the same version.
+
+    Raises:
+        ConfigurationError: There is no such object, or it is not a RagModel.
+    """
+    return str(_stored_rag_model(rag_model).ref.uri)
+
+
 def load_chat_model(
     rag_model: str, chat_model: str, parameters: ChatModelParameters | None = None
 ) -> ChatModel:

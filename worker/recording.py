@@ -15,6 +15,7 @@ from schemas.gates import Gate
 from schemas.refs import WeaveRef
 from schemas.settings import Settings
 from schemas.weighings import Weighing
+from worker.tracing import lighten
 
 _RETRIES, _RETRY_WAIT = 5, 10  # of one call; seconds between two tries at most
 _JOB_TYPE = "model_evaluation"
@@ -32,7 +33,7 @@ def weave_client(gate: Gate) -> WeaveClient:
     """
     project = WeaveRef.parse(gate.rag_model).project_path
     try:
-        return weave.init(
+        client = weave.init(
             project,
             settings={
                 "print_call_link": False,
@@ -42,6 +43,8 @@ def weave_client(gate: Gate) -> WeaveClient:
         )
     except (RuntimeError, TransportError, requests.RequestException) as error:
         raise told(f"open project {project} in Weave", error) from error
+    lighten(client)
+    return client
 
 
 def _run_settings(settings: Settings) -> wandb.Settings:
@@ -53,6 +56,7 @@ def _run_settings(settings: Settings) -> wandb.Settings:
     return wandb.Settings(
         console="off",
         silent=True,
+        reinit="create_new",  # not the global run: worker/evaluate.py says why
         init_timeout=settings.wandb_timeout,
         x_graphql_retry_max=_RETRIES,
         x_graphql_retry_wait_max_seconds=_RETRY_WAIT,

@@ -142,7 +142,7 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
             )
         from worker.pipeline import weigh_version
 
-        together = settings.side_by_side > 1 and len(ledger.unfinished()) > 1
+        together = settings.side_by_side > 1 and _has_company(ledger, record)
         verdict = weigh_version(record, settings, _engine(), clock, together=together)
     except LeaseLostError as error:
         log.warning("stopped", reason=str(error))
@@ -159,6 +159,16 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
         return "lease lost"
     log.info("verdict", outcome=verdict.outcome, reason=verdict.reason)
     return verdict.outcome
+
+
+def _has_company(ledger: Ledger, record: Weighing) -> bool:
+    """Whether other versions run under the same gate, or wait for their first attempt."""
+    others = (
+        ledger.get(other)
+        for other in ledger.unfinished()
+        if other.gate == record.id.gate and other != record.id
+    )
+    return any(one and (one.state == "running" or not one.attempts) for one in others)
 
 
 def _forget_sdk() -> None:

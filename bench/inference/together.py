@@ -1,4 +1,4 @@
-"""Four adapters of one base: one after another, and side by side in one engine.
+"""Four adapters of one base answer the same rows: one after another, and side by side.
 
 `python -m bench.inference.together FOLDER` prints the figures as one JSON line.
 """

@@ -15,7 +15,7 @@ from worker.weigh import metrics, weigh
 
 _ROWS = [{"question": "x" * length, "answer": "yes"} for length in (3, 5, 8)]
 _PROMPT_TOKENS = 16  # one for each x
-_PRICE = {"prompt_token_cost": 2e-6, "completion_token_cost": 1e-5}  # dollars per token
+_PRICES = (2e-6, 1e-5)  # dollars per token, of the prompt and of the answer
 
 
 @weave.op
@@ -89,7 +89,7 @@ def test_what_a_scorer_asks_another_model_counts_too(
 def test_a_price_gives_the_cost_of_the_evaluation(
     weave_project: WeaveClient, run: wandb.Run
 ) -> None:
-    weave_project.add_cost("chat model", **_PRICE)
+    weave_project.add_cost("chat model", *_PRICES)
     evaluated = _evaluate(weave_project, run, correct)
     expected = _PROMPT_TOKENS * 2e-6 + 2 * len(_ROWS) * 1e-5
     assert metrics(evaluated.summary)["cost.total"] == pytest.approx(expected)
@@ -97,8 +97,8 @@ def test_a_price_gives_the_cost_of_the_evaluation(
 
 
 def test_costs_of_several_models_are_added(weave_project: WeaveClient, run: wandb.Run) -> None:
-    weave_project.add_cost("chat model", **_PRICE)
-    weave_project.add_cost("judge", prompt_token_cost=1e-4, completion_token_cost=0)
+    weave_project.add_cost("chat model", *_PRICES)
+    weave_project.add_cost("judge", 1e-4, 0)
     evaluated = _evaluate(weave_project, run, judged)
     expected = _PROMPT_TOKENS * 2e-6 + 2 * len(_ROWS) * 1e-5 + 100 * len(_ROWS) * 1e-4
     assert metrics(evaluated.summary)["cost.total"] == pytest.approx(expected)
@@ -108,7 +108,7 @@ def test_costs_of_several_models_are_added(weave_project: WeaveClient, run: wand
 def test_a_model_without_a_price_leaves_the_cost_unknown(
     weave_project: WeaveClient, run: wandb.Run, gate: Gate, judges_price: float | None
 ) -> None:
-    weave_project.add_cost("chat model", **_PRICE)
+    weave_project.add_cost("chat model", *_PRICES)
     if judges_price is not None:
         weave_project.add_cost("judge", judges_price, judges_price)
     measured = metrics(_evaluate(weave_project, run, judged).summary)
@@ -134,7 +134,7 @@ def test_latency_is_taken_from_the_rows(weave_project: WeaveClient, run: wandb.R
 
 
 def test_a_scorer_keeps_its_name(weave_project: WeaveClient, run: wandb.Run) -> None:
-    weave_project.add_cost("chat model", **_PRICE)
+    weave_project.add_cost("chat model", *_PRICES)
     evaluated = _evaluate(weave_project, run, cost)
     assert metrics(evaluated.summary)["cost.words.mean"] == 1.0
     assert "cost.total" not in metrics(evaluated.summary)

@@ -3,16 +3,19 @@
 from pathlib import Path
 
 from schemas.errors import ArtifactError, ConfigurationError
-from worker.inference.artifact import Adapter, Checkpoint, open_version
-from worker.inference.options import FetchBase
+from schemas.settings import Settings
+from worker.inference import hub
+from worker.inference.artifact import Adapter, AdapterConfig, Checkpoint, open_version
+from worker.inference.options import FetchBase, Tell, silence
 
 
 def base_of(
     adapter: Adapter,
-    models_dir: Path,
+    settings: Settings,
     *,
     fetch_base: FetchBase | None = None,
     trust_remote_code: bool = False,
+    tell: Tell = silence,
 ) -> Checkpoint:
     """Find an adapter's base model by what ``base_model_name_or_path`` says.
 
@@ -23,31 +26,35 @@ def base_of(
     | ``ORG/NAME``, a folder below ``models_dir``            | read there                      |
     | ``ORG/NAME``                                           | downloaded from the hub, kept   |
 
+    A base of another revision than main lies in a folder of its own, ``ORG/NAME@REVISION``.
+
     Args:
         adapter: The adapter that names the base.
-        models_dir: Folder with one folder per hub id; a download is kept there.
+        settings: Where base models are kept, and how large one may be.
         fetch_base: Downloads a base from W&B.
         trust_remote_code: Accept a base that brings code.
+        tell: Hears of a download from the hub.
 
     Returns:
         The base, checked like any other version.
 
     Raises:
         ArtifactError: The base is nowhere to be found, or is not a complete checkpoint.
-        ConfigurationError: It is an artifact, and nothing here downloads artifacts.
+        ConfigurationError: It is an artifact, and nothing here downloads artifacts; or its folder
+            on this machine is refused; or the hub does not let us have it.
+        PlatformError: The hub did not answer, or the disk is full.
     """
-    name = adapter.config.base_model_name_or_path
-    if _is_artifact(name):
+    if _is_artifact(adapter.config.base_model_name_or_path):
         folder = _fetched(adapter, fetch_base)
-    else:
-        folder = _local(name, models_dir) or _from_hub(adapter, models_dir)
-    base = open_version(folder, trust_remote_code=trust_remote_code)
-    if isinstance(base, Adapter):
-        raise ArtifactError(
-            f"{adapter.folder} was trained on {name}, which is an adapter itself.",
-            fix="Merge the first adapter into its base and train on the result.",
-        )
-    return base
+        return _complete(adapter, open_version(folder, trust_remote_code=trust_remote_code))
+
+    def accept(folder: Path) -> None:
+        _complete(adapter, open_version(folder, trust_remote_code=trust_remote_code))
+
+    folder = _local(adapter.config, settings.models_dir) or hub.download(
+        adapter, settings, accept=accept, trust_remote_code=trust_remote_code, tell=tell
+    )
+    return _complete(adapter, _open_local(folder, trust_remote_code))
 
 
 def _is_artifact(name: str) -> bool:
@@ -64,31 +71,34 @@ def _fetched(adapter: Adapter, fetch_base: FetchBase | None) -> Path:
     return fetch_base(name)
 
 
-def _local(name: str, models_dir: Path) -> Path | None:
-    # An absolute name replaces models_dir; a relative one must stay below it.
-    folder = (models_dir / name).resolve()
-    allowed = Path(name).is_absolute() or folder.is_relative_to(models_dir.resolve())
-    return folder if allowed and (folder / "config.json").is_file() else None
+def _local(config: AdapterConfig, models_dir: Path) -> Path | None:
+    path = Path(config.base_model_name_or_path)
+    if path.is_absolute():
+        folder = path.resolve()
+    else:
+        folder = (models_dir / hub.kept_as(config)).resolve()
+        if not folder.is_relative_to(models_dir.resolve()):
+            return None
+    return folder if (folder / "config.json").is_file() else None
 
 
-def _from_hub(adapter: Adapter, models_dir: Path) -> Path:
-    from huggingface_hub import snapshot_download
-
-    name = adapter.config.base_model_name_or_path
-    unfinished = models_dir / ".unfinished" / name
+def _open_local(folder: Path, trust_remote_code: bool) -> Adapter | Checkpoint:
     try:
-        snapshot_download(
-            name,
-            revision=adapter.config.revision,
-            local_dir=unfinished,
-            allow_patterns=["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"],
-        )
-    except Exception as error:  # the hub's client raises its own, its transport's and OS errors
-        raise ArtifactError(
-            f"The base model {name} of {adapter.folder} is not below {models_dir}, "
-            f"and the hub did not give it ({type(error).__name__}).",
-            fix="Put it into the folder WEIGHBRIDGE_MODELS_DIR, under that name.",
+        return open_version(folder, trust_remote_code=trust_remote_code)
+    except ArtifactError as error:
+        # The operator put it there; the adapter's author cannot mend it.
+        raise ConfigurationError(
+            f"The base model in {folder} is refused: {error.message}",
+            fix="Keep only what a model is read from there, safetensors, JSON and text files,"
+            " and files instead of links (`cp -rL`); code takes a gate with trust_remote_code.",
         ) from error
-    folder = models_dir / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return unfinished.rename(folder)
+
+
+def _complete(adapter: Adapter, base: Adapter | Checkpoint) -> Checkpoint:
+    if isinstance(base, Adapter):
+        raise ArtifactError(
+            f"{adapter.folder} was trained on {adapter.config.base_model_name_or_path},"
+            " which is an adapter itself.",
+            fix="Merge the first adapter into its base and train on the result.",
+        )
+    return base

@@ -150,6 +150,12 @@ def _content(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def code(folder: Path) -> list[str]:
+    """SHA-256 of each code file that a checkpoint brings."""
+    files = sorted(folder.rglob("*.py"))
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
 def dtype(folder: Path) -> str | None:
     """The type of a checkpoint's weights as its configuration names it, e.g. "bfloat16"."""
     config = read_json(folder / "config.json")

@@ -38,7 +38,7 @@ class Machine(BaseModel):
     @classmethod
     def this(cls) -> "Machine":
         """The machine that this process runs on."""
-        import torch  # here: a worker that only ends its engine does not need it
+        import torch
 
         return cls(vllm=find_spec("vllm") is not None, cuda=torch.cuda.is_available())
 
@@ -48,12 +48,15 @@ def choose(version: Version, options: ServeOptions, settings: Settings, machine:
 
     | the version, the machine                                       | way            |
     |----------------------------------------------------------------|----------------|
-    | `cm_quantize` without CUDA or without vLLM                     | refused        |
-    | vLLM is not installed (macOS, ARM)                             | `TRANSFORMERS` |
-    | an adapter that is more than W + s * B @ A (DoRA, IA3, ...)    | `TRANSFORMERS` |
-    | `cm_quantize`: an adapter / a checkpoint                       | `LORA` / `START` |
-    | an adapter, others wait, `side_by_side` > 1, its rank in bounds | `LORA`        |
-    | any other adapter, any other checkpoint                        | `RELOAD`       |
+    | `cm_quantize` without CUDA or without vLLM                      | refused        |
+    | vLLM is not installed (macOS, ARM)                              | `TRANSFORMERS` |
+    | `cm_quantize`, and a LoRA adapter whose rank is in bounds       | `LORA`         |
+    | `cm_quantize`, and any other adapter                            | refused        |
+    | `cm_quantize`, and a checkpoint                                 | `START`        |
+    | an adapter that is more than W + s * B @ A of a stored weight   |                |
+    | (DoRA, IA3, a module that the base stores under another name)   | `TRANSFORMERS` |
+    | an adapter, others wait, `side_by_side` > 1, its rank in bounds | `LORA`         |
+    | any other adapter, any other checkpoint                         | `RELOAD`       |
 
     An adapter over a 4-bit base is one over that base unpacked (``unpack``), so it has no line.
 
@@ -67,15 +70,35 @@ def choose(version: Version, options: ServeOptions, settings: Settings, machine:
             fix="Set cm_quantize: false under chat_model in the gate, or run a worker on a GPU.",
         )
     adapter = version.adapter
-    if not machine.vllm or (adapter and not is_mergeable(adapter)):
+    if not machine.vllm:
         return Way.TRANSFORMERS
+    plain = adapter is not None and is_mergeable(adapter, version.base)
     if options.quantize:
-        return Way.LORA if adapter else Way.START
-    if adapter and options.together and _may_be_beside(adapter, settings):
+        return _quantized(adapter, settings, plain=plain)
+    if adapter and not plain:
+        return Way.TRANSFORMERS
+    if adapter and options.together and settings.side_by_side > 1 and _in_bounds(adapter, settings):
         return Way.LORA
     return Way.RELOAD
 
 
-def _may_be_beside(adapter: Adapter, settings: Settings) -> bool:
-    ranks = [adapter.config.r, *adapter.config.rank_pattern.values()]
-    return settings.side_by_side > 1 and max(ranks) <= settings.max_lora_rank
+def _quantized(adapter: Adapter | None, settings: Settings, *, plain: bool) -> Way:
+    if adapter is None:
+        return Way.START
+    if plain and _in_bounds(adapter, settings):
+        return Way.LORA
+    raise ConfigurationError(
+        f"cm_quantize needs a plain LoRA adapter of a rank of at most {settings.max_lora_rank}; "
+        f"{adapter.folder} has rank {_rank(adapter)} and uses "
+        f"{', '.join(adapter.config.unmergeable()) or 'nothing else'}.",
+        fix="Set cm_quantize: false under chat_model in the gate, or raise "
+        "WEIGHBRIDGE_MAX_LORA_RANK.",
+    )
+
+
+def _in_bounds(adapter: Adapter, settings: Settings) -> bool:
+    return _rank(adapter) <= settings.max_lora_rank
+
+
+def _rank(adapter: Adapter) -> int:
+    return max([adapter.config.r, *adapter.config.rank_pattern.values()])

@@ -1,7 +1,8 @@
 """Talks to a served model version in the OpenAI protocol."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
@@ -86,6 +87,7 @@ class ServedModel:
         name: The version's name in traces.
         chat_template_digest: SHA-256, in hexadecimal, of the Jinja chat template that each request
             carries; None when the engine's own is used.
+        at_once: How many requests the engine answers at a time; None for as many as come.
     """
 
     def __init__(
@@ -96,8 +98,11 @@ class ServedModel:
         chat_template: str | None,
         connections: Connections,
         endpoint: Endpoint,
+        at_once: int | None = None,
     ) -> None:
         self.name = name
+        self.at_once = at_once
+        self._failures: list[WeighbridgeError] = []
         self.chat_template_digest = (
             hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None
         )
@@ -115,6 +120,7 @@ class ServedModel:
         model: str = SERVED_MODEL,
         chat_template: str,
         failure: Failure,
+        at_once: int | None = None,
     ) -> Self:
         """A version in an engine on this machine, which is asked once: a dead one stays dead.
 
@@ -124,6 +130,7 @@ class ServedModel:
             model: The version's name in the engine.
             chat_template: The version's Jinja chat template.
             failure: Makes the error for an engine that stopped answering.
+            at_once: How many requests the engine answers at a time.
         """
         return cls(
             name,
@@ -131,6 +138,7 @@ class ServedModel:
             chat_template=chat_template,
             connections=Connections.to_socket(socket),
             endpoint=Endpoint("The engine", failure, key=None),
+            at_once=at_once,
         )
 
     @classmethod
@@ -196,5 +204,32 @@ class ServedModel:
                     extra_body=self._body,
                 )
             except openai.APIError as error:
+                self._failures.append(self._endpoint.explain(error, self.name))
                 # Without the cause, which repeats all that the engine said.
-                raise self._endpoint.explain(error, self.name) from None
+                raise self._failures[-1] from None
+
+    @contextmanager
+    def accounted(self) -> Iterator[None]:
+        """Make failed requests the reason of whatever went wrong in the block, or seemed right.
+
+        Weave goes on when a row raised, and says so of the row only.
+
+        Raises:
+            PlatformError, ConfigurationError: Requests failed; what was measured is incomplete.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._failures:
+                raise self._incomplete() from error
+            raise
+        if self._failures:
+            raise self._incomplete()
+
+    def _incomplete(self) -> WeighbridgeError:
+        first = next((one for one in self._failures if one.retryable), self._failures[0])
+        return type(first)(
+            f"{len(self._failures)} of the requests to {self.name} failed; the first: "
+            f"{first.message}",
+            fix=first.fix,
+        )

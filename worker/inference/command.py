@@ -73,7 +73,6 @@ def environment(settings: Settings) -> dict[str, str]:
         ``CUDA_VISIBLE_DEVICES`` passes through.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
-    cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     return inherited | {
         "VLLM_SERVER_DEV_MODE": "1",  # /collective_rpc and /reset_prefix_cache
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",  # /v1/load_lora_adapter
@@ -83,5 +82,12 @@ def environment(settings: Settings) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(settings.compile_cache_dir / "inductor"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
-        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        **_cores(),
     }
+
+
+def _cores() -> dict[str, str]:
+    if not hasattr(os, "sched_getaffinity"):  # macOS, which has no vLLM either
+        return {}
+    cores = sorted(os.sched_getaffinity(0))
+    return {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}

@@ -14,7 +14,20 @@ from typing import Any
 
 
 class ControlError(Exception):
-    """The engine refused a request; the message is its answer."""
+    """The engine refused a request; the message is its answer.
+
+    Attributes:
+        status: The HTTP status.
+    """
+
+    def __init__(self, status: int, answer: str) -> None:
+        self.status = status
+        super().__init__(answer)
+
+    @property
+    def blames_request(self) -> bool:
+        """Whether the engine finds fault with what it was asked (4xx), not with itself."""
+        return self.status < http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -59,7 +72,7 @@ def ask(
         response = connection.getresponse()
         content = response.read()
     if response.status != http.HTTPStatus.OK:
-        raise ControlError(content.decode(errors="replace"))
+        raise ControlError(response.status, content.decode(errors="replace"))
     is_json = response.headers.get_content_type() == "application/json"
     answer: dict[str, Any] = json.loads(content) if content and is_json else {}
     return answer

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
 
 from schemas.settings import Settings
 from worker.inference.artifact import called_by_name
@@ -111,7 +110,7 @@ class Engine:
         """Serve a version by the engine's own weights."""
         with self._locked(tell):
             server = self._server_for(plan, tell)
-            if server.record.loaded != plan.version.digest:
+            if server.record.loaded != plan.loaded:
                 _load(server, plan, tell)
             with _served(server, plan, name, SERVED_MODEL) as model:
                 yield model
@@ -137,10 +136,16 @@ class Engine:
                 if server.record.loaded != plan.version.base_digest:
                     exchange(server, plan.version, plan.version.base_digest, adapter=False)
 
-    def _locked(self, tell: Tell, *, shared: bool = False) -> AbstractContextManager[IO[str]]:
+    @contextmanager
+    def _locked(self, tell: Tell, *, shared: bool = False) -> Iterator[None]:
         """Have the engine alone, to exchange its weights, or together, to keep them."""
         waiting = "waiting for another process to finish with the engine"
-        return locked(self._run_dir / "engine.lock", shared=shared, tell=tell, waiting=waiting)
+        with ExitStack() as held:
+            # Whoever waits alone is not overtaken for ever by those who share.
+            with locked(self._run_dir / "engine.turn", tell=tell, waiting=waiting):
+                lock = self._run_dir / "engine.lock"
+                held.enter_context(locked(lock, shared=shared, tell=tell, waiting=waiting))
+            yield
 
     def _fitting(self, plan: Plan) -> EngineServer | None:
         """The running engine, if the plan's version can be loaded into it."""
@@ -174,7 +179,7 @@ class Engine:
 def _load(server: EngineServer, plan: Plan, tell: Tell) -> None:
     tell("loading the version")
     if plan.way is Way.TRANSFORMERS:
-        load_into_transformers(server, plan.version, plan.options)
+        load_into_transformers(server, plan)
     else:
         exchange(server, plan.version, plan.version.digest)
 
@@ -183,14 +188,17 @@ def _load(server: EngineServer, plan: Plan, tell: Tell) -> None:
 def _served(server: EngineServer, plan: Plan, name: str, model: str) -> Iterator[ServedModel]:
     """The model that answers; makes the engine's death the reason of all that went wrong."""
     died = f"died while it served {name}"
+    served = ServedModel.local(
+        name,
+        socket=server.record.socket,
+        model=model,
+        chat_template=plan.version.chat_template,
+        failure=server.failure,
+        at_once=1 if plan.way is Way.TRANSFORMERS else None,
+    )
     try:
-        yield ServedModel.local(
-            name,
-            socket=server.record.socket,
-            model=model,
-            chat_template=plan.version.chat_template,
-            failure=server.failure,
-        )
+        with served.accounted():
+            yield served
     except Exception as error:
         if server.is_healthy():
             raise

@@ -6,7 +6,6 @@ processes, once for each GPU, and is called through ``/collective_rpc``. It give
 the disk or in memory.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from vllm.model_executor.layers.linear import LinearBase
 
 from worker.inference.artifact import Adapter, Checkpoint, read_adapter_config
 from worker.inference.merge import NamedTensors, merged_tensors, stored_tensors
+from worker.inference.weight_digest import WeightDigest
 
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# A convolution's weight has more dimensions, and answers to no vector.
+_MATRIX = 2
 
 
 class VersionLoader:
@@ -33,32 +34,33 @@ class VersionLoader:
             adapter: Folder of an adapter that is merged into it, or None.
 
         Returns:
-            Digest of the weights that were read.
+            Digest of the weights that were read, in the engine's own type.
         """
-        digest = _Digest()
-        self.model_runner.reload_weights(weights_iterator=digest.of(self._read(base, adapter)))
+        digest = WeightDigest()
+        read = self._noted(self._read(base, adapter), digest)
+        self.model_runner.reload_weights(weights_iterator=read)
         return digest.hexdigest()
 
     def stored_digest(self, base: str) -> str:
         """What ``load_version`` would return for a checkpoint, without loading it."""
-        digest = _Digest()
-        for name, tensor in self._read(base, None):
-            digest.add(name, tensor)
+        digest = WeightDigest()
+        for _ in self._noted(self._read(base, None), digest):
+            pass
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
         """Digest of what this worker holds, sharded, fused and converted as it is.
 
-        Parameters count as they lie in memory, and linear layers by their answer to a fixed input
-        as well: some kernels compute with packed copies of their own (on the CPU), which no
-        parameter shows.
+        On a CPU some kernels compute with packed copies that no parameter shows, so there each
+        linear layer's answer to a fixed input counts as well.
         """
-        model, digest = self.model_runner.get_model(), _Digest()
+        model, digest = self.model_runner.get_model(), WeightDigest()
         for name, parameter in model.named_parameters():
             digest.add(name, parameter)
-        for name, module in model.named_modules():
-            if isinstance(module, LinearBase):
-                digest.add(f"{name}(x)", _answer(module, self.device))
+        if self.device.type == "cpu":
+            for name, module in model.named_modules():
+                if isinstance(module, LinearBase) and _is_matrix(module):
+                    digest.add(f"{name}(x)", _answer(module))
         return digest.hexdigest()
 
     def _read(self, base: str, adapter: str | None) -> NamedTensors:
@@ -69,35 +71,20 @@ class VersionLoader:
         version = Adapter(folder=folder, config=read_adapter_config(folder))
         return merged_tensors(version, checkpoint, self.device)
 
-
-def _answer(layer: LinearBase, device: torch.device) -> torch.Tensor:
-    size = getattr(layer, "input_size_per_partition", layer.input_size)
-    fixed = torch.linspace(-1, 1, size, dtype=layer.params_dtype, device=device)
-    answer: torch.Tensor = layer.quant_method.apply(layer, fixed[None])
-    return answer
-
-
-class _Digest:
-    """SHA-256 over every tensor's name and the sum of its bits, taken where the tensor lies.
-
-    The sum is exact, and as fast as memory is read; hashing the bytes would take minutes for a
-    model of a hundred gigabytes.
-    """
-
-    def __init__(self) -> None:
-        self._sums: list[str] = []
-
-    def of(self, tensors: NamedTensors) -> NamedTensors:
-        """Pass tensors through and take note of them."""
+    def _noted(self, tensors: NamedTensors, digest: WeightDigest) -> NamedTensors:
+        """Pass tensors through and take note of them as the engine will have them."""
+        dtype = self.model_runner.model_config.dtype
         for name, tensor in tensors:
-            self.add(name, tensor)
+            digest.add(name, tensor.to(dtype) if tensor.is_floating_point() else tensor)
             yield name, tensor
 
-    def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Take note of a tensor."""
-        words = tensor.detach().contiguous().view(_WORDS[tensor.element_size()])
-        self._sums.append(f"{name} {tuple(tensor.shape)} {words.sum(dtype=torch.int64).item()}")
 
-    def hexdigest(self) -> str:
-        """The digest of all that was added, in whatever order."""
-        return hashlib.sha256("\n".join(sorted(self._sums)).encode()).hexdigest()
+def _is_matrix(layer: Any) -> bool:
+    return bool(layer.weight.ndim <= _MATRIX)
+
+
+def _answer(layer: LinearBase) -> torch.Tensor:
+    size = getattr(layer, "input_size_per_partition", layer.input_size)
+    fixed = torch.linspace(-1, 1, size, dtype=layer.params_dtype)
+    answer: torch.Tensor = layer.quant_method.apply(layer, fixed[None])
+    return answer

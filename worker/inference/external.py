@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.errors import ArtifactError, ConfigurationError, PlatformError
+from schemas.errors import ArtifactError, ConfigurationError
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.inference import checkpoint
@@ -94,12 +94,6 @@ class ExternalEngine:
         """
         _refuse(options)
         version = _open(folder, name)
-        failures: list[PlatformError] = []
-
-        def failure(what: str) -> PlatformError:
-            failures.append(self._server.failure(what))
-            return failures[-1]
-
         with self._placed(version, name, tell) as model:
             served = ServedModel.remote(
                 name,
@@ -108,10 +102,10 @@ class ExternalEngine:
                 model=model,
                 chat_template=checkpoint.chat_template(folder),
                 retries=self._retries,
-                failure=failure,
+                failure=self._server.failure,
             )
             asyncio.run(served.chat(_HELLO, temperature=0.0, max_tokens=1))
-            with _complete(failures, name):
+            with served.accounted():
                 yield served
 
     def stop(self) -> None:
@@ -173,25 +167,3 @@ def _open(folder: Path, name: str) -> Adapter | Checkpoint:
             fix="Log a plain LoRA, or unset WEIGHBRIDGE_ENGINE_URL for a worker's own engine.",
         )
     return version
-
-
-@contextmanager
-def _complete(failures: list[PlatformError], name: str) -> Iterator[None]:
-    """Make failed requests the reason of whatever went wrong in the block, or seemed right.
-
-    Weave goes on when a row raised.
-    """
-    try:
-        yield
-    except Exception as error:
-        if failures:
-            raise _incomplete(failures, name) from error
-        raise
-    if failures:
-        raise _incomplete(failures, name)
-
-
-def _incomplete(failures: list[PlatformError], name: str) -> PlatformError:
-    return PlatformError(
-        f"{len(failures)} of the requests to {name} failed; the first: {failures[0].message}"
-    )

@@ -9,7 +9,7 @@ import json
 
 from schemas.errors import ArtifactError
 from worker.inference.control import ControlError
-from worker.inference.options import ServeOptions
+from worker.inference.plan import Plan
 from worker.inference.server import UNANSWERED, EngineServer
 from worker.inference.version import Version
 
@@ -32,18 +32,24 @@ def exchange(server: EngineServer, version: Version, digest: str, *, adapter: bo
     """
     merged = version.adapter.folder if version.adapter and adapter else None
     files = {"base": str(version.base.folder), "adapter": str(merged) if merged else None}
+    if not server.record.fingerprints:  # whoever started it did not come to that
+        take_fingerprint(server)
     server.remember(None)
     try:
         read = _ask_workers(server, "load_version", files)
-        # Cached prefixes were computed by the version before.
-        forgotten = server.ask("POST", "/reset_prefix_cache")["success"]
+        # Cached prefixes were computed by the version before. Requests that still run are those
+        # of a worker that died.
+        forgotten = server.ask("POST", "/reset_prefix_cache?reset_running_requests=true")["success"]
         stale = _is_stale(server, read)
     except UNANSWERED as error:
         server.stop()
         raise server.failure(f"could not load {version.folder}") from error
-    if stale or not forgotten:
+    if stale:
         server.stop()
-        raise server.failure(f"still answers as the version before {version.folder}")
+        raise server.failure(f"holds the version before {version.folder} still")
+    if not forgotten:
+        server.stop()
+        raise server.failure(f"keeps prefixes of the version before {version.folder}")
     server.remember(digest)
 
 
@@ -87,15 +93,16 @@ def load_beside(server: EngineServer, version: Version, name: str) -> None:
 
     Raises:
         ArtifactError: vLLM does not take the adapter.
-        PlatformError: The engine died of it.
+        PlatformError: The engine could not load it, for a reason of its own.
     """
     body = {"lora_name": name, "lora_path": str(version.folder)}
     try:
         server.ask("POST", "/v1/load_lora_adapter", body, timeout=_EXCHANGE_TIMEOUT)
-    except ControlError as error:
-        raise ArtifactError(f"vLLM refuses the adapter {version.folder}: {error}") from error
     except UNANSWERED as error:
-        raise server.failure(f"died while it loaded {version.folder}") from error
+        # vLLM answers 500 for an adapter that it cannot serve, and for its own end.
+        if isinstance(error, ControlError) and "lora" in str(error).lower() and server.is_healthy():
+            raise ArtifactError(f"vLLM refuses the adapter {version.folder}: {error}") from error
+        raise server.failure(f"could not load {version.folder}") from error
 
 
 def unload_beside(server: EngineServer, name: str) -> None:
@@ -106,27 +113,27 @@ def unload_beside(server: EngineServer, name: str) -> None:
         return
 
 
-def load_into_transformers(server: EngineServer, version: Version, options: ServeOptions) -> None:
+def load_into_transformers(server: EngineServer, plan: Plan) -> None:
     """Have the transformers server load a version in place of the one before.
 
     Raises:
-        ArtifactError: It cannot be loaded.
-        PlatformError: The server died of it.
+        ArtifactError: The version cannot be loaded.
+        PlatformError: The server could not, for a reason of its own.
     """
-    adapter = version.adapter
+    version, options = plan.version, plan.options
     body = {
         "weights": str(version.base.folder),
         "tokenizer": str(version.tokenizer),
-        "adapter": str(adapter.folder) if adapter else None,
+        "adapter": str(version.adapter.folder) if version.adapter else None,
         "dtype": options.dtype,
         "trust_remote_code": options.trust_remote_code,
     }
     server.remember(None)
     try:
         server.ask("POST", "/load", body, timeout=_EXCHANGE_TIMEOUT)
-    except ControlError as error:
-        raise ArtifactError(f"{version.folder} cannot be loaded: {error}") from error
     except UNANSWERED as error:
+        if isinstance(error, ControlError) and error.blames_request:
+            raise ArtifactError(f"{version.folder} cannot be loaded: {error}") from error
         server.stop()
-        raise server.failure(f"died while it loaded {version.folder}") from error
-    server.remember(version.digest)
+        raise server.failure(f"could not load {version.folder}") from error
+    server.remember(plan.loaded)

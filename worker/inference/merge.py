@@ -44,7 +44,7 @@ def merged_tensors(adapter: Adapter, base: Checkpoint, device: torch.device) -> 
     """Read the checkpoint that an adapter makes of its base, one tensor at a time.
 
     Args:
-        adapter: The adapter; ``is_mergeable``, and ``check_fits`` has accepted it.
+        adapter: The adapter, which ``is_mergeable``; ``check_fits`` has accepted it.
         base: Its base model.
         device: Where the changed tensors are computed.
 
@@ -62,14 +62,23 @@ def merged_tensors(adapter: Adapter, base: Checkpoint, device: torch.device) -> 
             yield name, weight
 
 
-def is_mergeable(adapter: Adapter) -> bool:
-    """Whether the adapter is W + scaling * B @ A for every weight that it changes."""
+def is_mergeable(adapter: Adapter, base: Checkpoint) -> bool:
+    """Whether the adapter is W + scaling * B @ A for weights that the base stores.
+
+    transformers gives some modules other names than their weights have in the files (those of
+    multimodal models); an adapter of such a module is not.
+    """
     names = checkpoint.tensors([adapter.folder / "adapter_model.safetensors"])
-    return not adapter.config.unmergeable() and all(map(_LORA_TENSOR.fullmatch, names))
+    stored = checkpoint.tensors(checkpoint.weight_files(base.folder))
+    return (
+        not adapter.config.unmergeable()
+        and all(map(_LORA_TENSOR.fullmatch, names))
+        and all(f"{module}.weight" in stored for module in _modules(names))
+    )
 
 
 def check_fits(adapter: Adapter, base: Checkpoint) -> None:
-    """Make sure that an adapter can be merged into its base, from the files' headers alone.
+    """Make sure that a mergeable adapter fits its base, from the files' headers alone.
 
     Raises:
         ArtifactError: It does not fit; the message names the tensor.
@@ -97,12 +106,11 @@ def _modules(lora: Iterable[str]) -> frozenset[str]:
 
 
 def _touched(module: str, adapter: Adapter, places: dict[str, TensorPlace]) -> TensorPlace:
-    place = places.get(f"{module}.weight")
-    if place is None or place.dtype not in _FLOATS:
-        found = "does not have" if place is None else f"stores as {place.dtype}"
+    place = places[f"{module}.weight"]
+    if place.dtype not in _FLOATS:
         raise ArtifactError(
             f"The adapter {adapter.folder} changes {module}, which its base "
-            f"{_name(adapter)} {found}.",
+            f"{_name(adapter)} stores as {place.dtype}.",
             fix="Name the unquantised base that it was trained on, in adapter_config.json.",
         )
     return place

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Self
 
+from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from worker.inference import checkpoint
 from worker.inference.choice import Machine, Way, choose
@@ -14,6 +15,7 @@ from worker.inference.merge import check_fits
 from worker.inference.options import ServeOptions
 from worker.inference.version import Version
 
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
 # Settings that reach the engine through its environment.
 _OF_THE_ENGINE = {"kv_cache_gib", "compile_cache_dir"}
 
@@ -37,6 +39,14 @@ class Plan:
     command: list[str]
     identity: str
 
+    @property
+    def loaded(self) -> str:
+        """What an engine that serves this has loaded, and with which options."""
+        if self.way is Way.TRANSFORMERS:
+            asked = f"{self.version.digest} {self.options.dtype} {self.options.trust_remote_code}"
+            return hashlib.sha256(asked.encode()).hexdigest()
+        return self.version.digest
+
     @classmethod
     def make(cls, version: Version, options: ServeOptions, settings: Settings) -> Self:
         """Plan how a version is served.
@@ -58,30 +68,42 @@ class Plan:
             options=options,
             way=way,
             command=[*program(way, version), *arguments],
-            identity=_identity(version, way, arguments, settings),
+            identity=_identity(version, way, options, arguments, settings),
         )
 
 
 def _other_dtype(asked: str | None, version: Version) -> str | None:
     """The type of weights that is asked for, if it is not the checkpoint's own."""
-    name = asked.removeprefix("torch.") if asked else None
-    return None if name == checkpoint.dtype(version.base.folder) else name
+    name = asked.removeprefix("torch.") if asked else "auto"
+    if name not in _DTYPES:
+        raise ConfigurationError(
+            f"The chat model asks for the dtype {asked}.",
+            fix=f"Set dtype under chat_model in the gate to one of {', '.join(_DTYPES)}.",
+        )
+    return None if name in ("auto", checkpoint.dtype(version.base.folder)) else name
 
 
-def _identity(version: Version, way: Way, arguments: list[str], settings: Settings) -> str:
+def _identity(
+    version: Version,
+    way: Way,
+    options: ServeOptions,
+    arguments: list[str],
+    settings: Settings,
+) -> str:
     parts = {
         "arguments": arguments,
         "settings": settings.model_dump_json(include=_OF_THE_ENGINE),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "model": _model(version, way),
+        "model": _model(version, way, options),
+        "code": checkpoint.code(version.base.folder) if options.trust_remote_code else None,
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _model(version: Version, way: Way) -> str:
+def _model(version: Version, way: Way, options: ServeOptions) -> str:
     """What of the model an engine is bound to."""
     if way is Way.TRANSFORMERS:
         return "any"
-    if way is Way.START:
-        return version.digest
+    if options.quantize:
+        return version.base_digest  # nothing is exchanged in place
     return checkpoint.identity(version.base.folder, version.tokenizer)

@@ -184,7 +184,9 @@ class EngineServer:
 
     def stop(self) -> None:
         """End the engine and its guard, and wait until both are gone."""
-        (self._run_dir / "engine.json").unlink(missing_ok=True)
+        found = EngineServer.find(self._run_dir)
+        if found is None or found.record.guard_pid == self.record.guard_pid:  # and no later one
+            (self._run_dir / "engine.json").unlink(missing_ok=True)
         if self._is_guarded():
             process = psutil.Process(self.record.guard_pid)
             process.send_signal(signal.SIGTERM)

@@ -4,7 +4,6 @@ What they would load with a warning only (a weight that is missing, of another s
 model) is refused here: such a model answers, but not as the one that was trained.
 """
 
-import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from schemas.errors import ArtifactError
+from worker.inference.weight_digest import WeightDigest
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
-# Integers as wide as a parameter, by bytes.
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # How peft's warning begins.
 _INCOMPLETE = "Found missing adapter keys"
 # Faults that a message names.
@@ -65,12 +63,11 @@ def load(files: VersionFiles) -> Any:
 
 
 def fingerprint(model: Any) -> str:
-    """SHA-256 over every parameter's name, shape and sum of its bits, taken where it lies."""
-    total = hashlib.sha256()
+    """Names the parameters that a model has in memory."""
+    digest = WeightDigest()
     for name, parameter in model.named_parameters():
-        bits = parameter.detach().contiguous().view(_WORDS[parameter.element_size()])
-        total.update(f"{name} {tuple(bits.shape)} {bits.sum(dtype=torch.int64)}\n".encode())
-    return total.hexdigest()
+        digest.add(name, parameter)
+    return digest.hexdigest()
 
 
 def _checkpoint(files: VersionFiles) -> Any:

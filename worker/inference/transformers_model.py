@@ -70,9 +70,7 @@ class TransformersModel:
         )
         self._model = transformers_loading.load(files)
         self._stops = _stop_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
-        self._longest = (
-            max_model_len or self._model.config.get_text_config().max_position_embeddings
-        )
+        self._longest = max_model_len or _longest(self._model.config, self._tokenizer)
         self.fingerprint = transformers_loading.fingerprint(self._model)
 
     @torch.inference_mode()

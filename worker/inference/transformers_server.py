@@ -37,7 +37,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
+from safetensors import SafetensorError
 
+from schemas.errors import ArtifactError
 from worker.inference.transformers_loading import VersionFiles
 from worker.inference.transformers_model import ChatRequest, TransformersModel, UnanswerableError
 
@@ -107,7 +109,10 @@ class OneModel:
         except Exception as error:  # whatever transformers, peft and code of the version raise
             traceback.print_exc()  # before the answer: whoever gets it finds the log complete
             reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" ...")
-            raise UnloadableError(f"{type(error).__name__}: {reason}") from error
+            said = f"{type(error).__name__}: {reason}"
+            if isinstance(error, _OF_THE_VERSION):
+                raise UnloadableError(said) from error
+            raise RuntimeError(said) from error
         return self._model.fingerprint
 
     def _answer(self, request: ChatRequest) -> ChatCompletion:
@@ -128,11 +133,16 @@ def _free_memory() -> None:
         torch.accelerator.empty_cache()
 
 
+# What a version's own files raise; a lack of memory, disk or packages is the machine's.
+_OF_THE_VERSION = (
+    ArtifactError, AttributeError, KeyError, TypeError, UserWarning, ValueError, SafetensorError,
+)  # fmt: skip
+
 _STATUS: dict[type[Exception], int] = {
     RequestValidationError: 400,
     UnanswerableError: 400,
     ClientGoneError: 499,  # nginx's number; nobody sees it
-    UnloadableError: 500,
+    UnloadableError: 422,
     NothingLoadedError: 503,
     Exception: 500,  # uvicorn logs it
 }

@@ -47,7 +47,7 @@ class Version:
             settings: Where base models are kept.
             trust_remote_code: Accept code in the version and in its base.
             fetch_base: Downloads a base that is an artifact.
-            tell: Hears of a long unpacking.
+            tell: Hears of a long download or unpacking.
 
         Raises:
             ArtifactError: The version or its base is refused.
@@ -56,9 +56,10 @@ class Version:
         if isinstance(files, Adapter):
             base = base_of(
                 files,
-                settings.models_dir,
+                settings,
                 fetch_base=fetch_base,
                 trust_remote_code=trust_remote_code,
+                tell=tell,
             )
             return cls(folder, _in_full(base, settings, tell), files)
         return cls(folder, _in_full(files, settings, tell), None)

@@ -78,6 +78,14 @@ def wide_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return random_adapter(base_folder, folder, name=BASE_MODEL, seed=3, lora=lora)
 
 
+@pytest.fixture(scope="session")
+def dora_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of the base model that vLLM does not know."""
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_dora=True)
+    folder = tmp_path_factory.mktemp("adapter") / "dora"
+    return random_adapter(base_folder, folder, name=BASE_MODEL, seed=4, lora=lora)
+
+
 def random_adapter(base: Path, folder: Path, *, name: str, seed: int, lora: LoraConfig) -> Path:
     """Save an adapter whose A and B are both random (peft itself starts with B = 0)."""
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -111,3 +112,25 @@ def test_quantisation_without_cuda_is_refused(
     with pytest.raises(ConfigurationError, match=r"cm_quantize .* needs CUDA and vLLM") as caught:
         choose(adapter, QUANTIZED, settings, machine)
     assert "Set cm_quantize: false" in str(caught.value)
+
+
+@pytest.mark.parametrize("peft", [{"r": 16}, {"r": 4, "use_dora": True}], ids=["rank", "DoRA"])
+def test_an_adapter_that_cannot_be_beside_a_quantised_base_is_refused(
+    peft: dict[str, object], tiny_adapter: MakeAdapter, settings: Settings
+) -> None:
+    version = Version.open(tiny_adapter(**peft), settings)
+    with pytest.raises(ConfigurationError, match="cm_quantize needs a plain LoRA"):
+        choose(version, QUANTIZED, settings, GPU)
+
+
+def test_a_module_that_the_base_stores_under_another_name_goes_to_transformers(
+    tiny_adapter: MakeAdapter, settings: Settings
+) -> None:
+    folder = tiny_adapter(r=4)
+    weights = folder / "adapter_model.safetensors"
+    renamed = {
+        name.replace("model.layers", "model.language_model.layers"): tensor
+        for name, tensor in load_file(weights).items()
+    }
+    save_file(renamed, weights)
+    assert choose(Version.open(folder, settings), ALONE, settings, GPU) is Way.TRANSFORMERS

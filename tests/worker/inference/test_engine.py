@@ -57,10 +57,13 @@ def test_versions_are_exchanged_in_one_server_and_answer_as_themselves(
 def test_a_loaded_version_is_not_loaded_again(
     engine: Engine, engine_settings: Settings, loud_adapters: list[Path]
 ) -> None:
+    with engine.serve(loud_adapters[1], "another"):
+        pass
     with engine.serve(loud_adapters[0], "first"):
         pass
     log = engine_settings.run_dir / "engine" / "engine.log"
     before = log.read_text().count("Resetting prefix cache")
+    assert before > 0
     with engine.serve(loud_adapters[0], "the same under another name"):
         pass
     assert log.read_text().count("Resetting prefix cache") == before
@@ -99,9 +102,23 @@ def test_a_model_answers_in_more_than_one_event_loop(engine: Engine, base_folder
 def test_a_prompt_that_is_too_long_is_the_operators_matter(
     engine: Engine, base_folder: Path
 ) -> None:
-    with engine.serve(base_folder, "base") as model, pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as caught, engine.serve(base_folder, "base") as model:
         asyncio.run(chat(model, "word " * 9000))
+    assert "1 of the requests to base failed" in str(caught.value)
     assert "maximum context length" in str(caught.value)
+
+
+def test_a_failed_request_fails_the_evaluation_that_goes_on_without_it(
+    engine: Engine, base_folder: Path
+) -> None:
+    def evaluate_on() -> None:
+        with engine.serve(base_folder, "base") as model:
+            with pytest.raises(ConfigurationError):
+                asyncio.run(chat(model, "word " * 9000))
+            assert answers(model)
+
+    with pytest.raises(ConfigurationError, match="1 of the requests to base failed"):
+        evaluate_on()
 
 
 def test_a_refused_version_leaves_the_engine_as_it_was(
@@ -152,3 +169,52 @@ def kill_engine(settings: Settings) -> None:
     for process in guard.children():
         process.kill()
     guard.wait()
+
+
+def test_an_engine_that_still_holds_the_version_before_is_ended(
+    engine: Engine, engine_settings: Settings, base_folder: Path, loud_adapters: list[Path]
+) -> None:
+    """As if the exchange had done nothing: other weights were read, and the engine is the same."""
+    with engine.serve(loud_adapters[1], "second"):
+        pass
+    with engine.serve(loud_adapters[0], "first"):
+        pass
+    file = engine_settings.run_dir / "engine" / "engine.json"
+    known = json.loads(file.read_text())
+    others = dict.fromkeys(known["fingerprints"], "of other weights")
+    file.write_text(json.dumps(known | {"fingerprints": others}))
+    with (
+        pytest.raises(PlatformError, match=r"holds the version before .* still"),
+        engine.serve(loud_adapters[1], "second"),
+    ):
+        pass
+    with engine.serve(base_folder, "base") as model:
+        assert "Berlin" in answers(model)[0]
+
+
+def test_a_start_without_enough_memory_says_so_and_the_next_one_works(
+    engine_settings: Settings, base_folder: Path, tmp_path: Path
+) -> None:
+    greedy = engine_settings.model_copy(update={"kv_cache_gib": 4000, "run_dir": tmp_path})
+    engine = Engine(greedy)
+    with (
+        pytest.raises(PlatformError, match=r"ended while it started: .*(?i:memory).*4000"),
+        engine.serve(base_folder, "base"),
+    ):
+        pass
+    modest = Engine(engine_settings.model_copy(update={"run_dir": tmp_path, "max_model_len": 256}))
+    with modest.serve(base_folder, "base") as model:
+        assert "Berlin" in answers(model)[0]
+    modest.stop()
+
+
+def test_what_vllm_cannot_serve_is_served_by_transformers(
+    engine_settings: Settings, dora_adapter: Path, tmp_path: Path
+) -> None:
+    engine = Engine(engine_settings.model_copy(update={"run_dir": tmp_path}))
+    with engine.serve(dora_adapter, "dora") as model:
+        first = answers(model)
+        assert model.at_once == 1
+    with engine.serve(dora_adapter, "the same") as model:
+        assert answers(model) == first
+    engine.stop()

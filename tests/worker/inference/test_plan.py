@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from worker.inference.choice import Machine, Way
 from worker.inference.command import environment, flags
@@ -76,6 +77,24 @@ def test_another_type_of_weights_is_asked_of_the_engine(
     asked = plan(base, tiny_settings, ServeOptions(dtype="torch.bfloat16"))
     assert asked.command[asked.command.index("--dtype") + 1] == "bfloat16"
     assert asked.identity != plan(base, tiny_settings).identity
+
+
+def test_a_type_that_no_engine_knows_is_refused_before_one_is_started(
+    base: Path, tiny_settings: Settings
+) -> None:
+    with pytest.raises(ConfigurationError, match="asks for the dtype bf16"):
+        plan(base, tiny_settings, ServeOptions(dtype="bf16"))
+
+
+def test_other_trusted_code_needs_another_engine(base: Path, tiny_settings: Settings) -> None:
+    trusting = ServeOptions(trust_remote_code=True)
+
+    def identity(code: str) -> str:
+        (base / "modeling_tiny.py").write_text(code)
+        version = Version.open(base, tiny_settings, trust_remote_code=True)
+        return Plan.make(version, trusting, tiny_settings).identity
+
+    assert identity("x = 1") != identity("x = 2")
 
 
 def test_remote_code_is_off_unless_it_is_asked_for(base: Path, tiny_settings: Settings) -> None:

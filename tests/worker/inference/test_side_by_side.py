@@ -65,7 +65,7 @@ def test_an_adapter_is_unloaded_when_it_has_been_served(
 
 
 def test_merged_and_beside_give_the_same_first_token(
-    wide_engine: Engine, loud_adapters: list[Path]
+    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
     """Later ones may differ: in bf16 the sum of two products is not the product of the sum."""
     with wide_engine.serve(loud_adapters[0], "beside", options=TOGETHER) as model:
@@ -74,6 +74,8 @@ def test_merged_and_beside_give_the_same_first_token(
         merged = answer(model, max_tokens=1)
     with wide_engine.serve(loud_adapters[0], "beside again", options=TOGETHER) as model:
         again = answer(model, max_tokens=1)
+    with wide_engine.serve(base_folder, "base") as model:
+        assert answer(model, max_tokens=1) != beside
     assert beside == merged == again
 
 

@@ -35,6 +35,7 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m bench.ledger
+	@$(BIN)/python -m bench.inference
 
 setup: $(VENV)/installed
 

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     compile_cache_dir: Path = Path("~/.cache/weighbridge/compiled")
     side_by_side: int = Field(default=1, gt=0)
     max_lora_rank: int = Field(default=64, gt=0)
-    evaluation_concurrency: int = Field(default=32, gt=0)
+    evaluation_concurrency: int = Field(default=128, gt=0)
 
     @field_validator("max_lora_rank")
     @classmethod

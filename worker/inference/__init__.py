@@ -11,8 +11,8 @@ vLLM server process, starts it when the first version arrives and keeps it for a
 What happens inside, module by module:
 
 1. ``artifact`` says what was downloaded, an adapter or a checkpoint, and refuses the rest;
-   ``base_model`` finds what an adapter was trained on, ``unpack`` brings a 4-bit base back to
-   full, and a ``version`` is all of it together.
+   ``base_model`` finds what an adapter was trained on, also on the ``hub``; ``unpack`` brings a
+   4-bit base back to full, and a ``version`` is all of it together.
 2. ``choice`` is how it will be served, and ``plan`` what that takes: a ``command`` line, and the
    identity of an engine that can take the version in. If such an engine runs, it is used,
    whichever process started it; else ``server`` starts one, below ``guard``, which ends it when
@@ -21,11 +21,12 @@ What happens inside, module by module:
 3. ``loading`` gets the version in: streamed into vLLM by its ``engine_extension``, an adapter
    merged on the way (``merge``); beside others as LoRA; or by ``transformers_server``, where vLLM
    cannot. Then it makes sure that this version is the one that answers.
-4. ``client`` asks the engine in the OpenAI protocol, with the version's own chat template;
-   ``control`` asks its own endpoints.
+4. ``client`` asks the engine in the OpenAI protocol over ``connections``, with the version's own
+   chat template; ``control`` asks its own endpoints.
 
 ``Engine.serve`` holds a ``lock`` until its block is left: no process can put another version under
-an evaluation that runs. ``external`` serves the same way from an engine that somebody else runs.
+an evaluation that runs. ``external`` serves the same way from a ``shared_server``, which somebody
+else runs.
 """
 
 from schemas.settings import Settings

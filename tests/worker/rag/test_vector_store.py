@@ -1,5 +1,7 @@
 """The store finds passages, and is the same object wherever it is loaded."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,15 @@ def test_nothing_is_known_after_the_block(climate_store: VectorStore, embedded: 
         embedded.clear()
     climate_store.search(["reef"], 2)
     assert embedded == ["reef"]
+
+
+def test_an_encoder_does_not_bring_peft_along(embedding_model: str) -> None:
+    program = (
+        "import sys; from worker.rag.embedding import embed;"
+        f"embed(['reef'], {embedding_model!r});"
+        "assert 'peft' not in sys.modules; import peft"  # which is there for whoever needs it
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import redis
 import wandb
@@ -20,6 +21,10 @@ from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.inference import Engine
+
+# A machine that is busy is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ _HEALTH_TIMEOUT = 10.0
 # What asking raises when the engine did not do as asked.
 UNANSWERED = (OSError, HTTPException, ControlError)
 
-# Guards outlive the call that starts them, and Python warns about a dropped Popen.
+# Guards outlive the call that starts them, and Python warns about a dropped Popen. One that has
+# ended stays as a zombie of this process until it is asked.
 _guards: list[subprocess.Popen[bytes]] = []
 
 
@@ -199,6 +200,7 @@ class EngineServer:
         return PlatformError(f"The engine {what}: {last_errors(log)}.", fix=f"Its log is {log}.")
 
     def _is_guarded(self) -> bool:
+        _guards[:] = [process for process in _guards if process.poll() is None]
         return guard.is_running(self.record.guard_pid, self.record.guard_started)
 
     def remember(self, loaded: str | None) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from schemas.errors import PlatformError
@@ -44,6 +45,7 @@ def test_a_start_that_fails_gives_the_engines_own_errors(tmp_path: Path) -> None
     with pytest.raises(PlatformError, match="ended while it started: ValueError: hidden size 512"):
         server.wait_until_healthy(60, print)
     assert not server.record.socket.parent.exists()
+    assert not psutil.pid_exists(server.record.guard_pid)  # nor is it left as a zombie
 
 
 def test_a_start_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ def folders(cache_dir: Path) -> list[Path]:
 
 def unpacking_processes() -> list[psutil.Process]:
     children = psutil.Process().children()
-    return [child for child in children if "worker.inference.four_bit" in child.cmdline()]
+    # as_dict takes a zombie, which has no command line; cmdline() raises.
+    commands = [(child, child.as_dict(["cmdline"], [])["cmdline"]) for child in children]
+    return [child for child, command in commands if "worker.inference.four_bit" in command]
 
 
 def by_definition(packed: torch.Tensor, state: Any) -> torch.Tensor:

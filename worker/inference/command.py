@@ -14,6 +14,10 @@ SERVED_MODEL = "weighbridge"
 _MODULE = (sys.executable, "-P", "-m")
 _VLLM = "vllm.entrypoints.openai.api_server"
 
+# The smallest block of the CPU kernels: with their usual 128 tokens hardly two prompts share one,
+# and a prefix is computed anew for each row (docs/performance.md).
+_ON_CPU = ("--enforce-eager", "--block-size", "32")
+
 # W&B's and Celery's secrets are none of the engine's business, and a key would lock us out.
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
 
@@ -44,7 +48,7 @@ def flags(way: Way, options: ServeOptions, settings: Settings, machine: Machine)
         *(["--dtype", options.dtype] if options.dtype else []),
         *(["--quantization", "bitsandbytes"] if options.quantize else []),
         *(_lora(settings) if settings.side_by_side > 1 or way is Way.LORA else []),
-        *(_on_cuda(settings) if machine.cuda else ["--enforce-eager"]),
+        *(_on_cuda(settings) if machine.cuda else _ON_CPU),
     ]
 
 

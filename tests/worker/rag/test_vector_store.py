@@ -166,6 +166,7 @@ def test_a_store_names_its_embedding_model_and_not_a_folder_of_this_machine(
     weave_project: WeaveClient, passages: list[dict[str, str]], embedding_model: str
 ) -> None:
     ref = weave.publish(VectorStore.build(passages, embedding_model), "store")
+    weave_project.flush()
     assert read(ref.uri()).fields["embedding_model"] == embedding_model
 
 

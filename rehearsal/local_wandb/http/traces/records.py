@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from rehearsal.local_wandb.http.traces.route import Key, trace_router
 from rehearsal.local_wandb.store.traces.costs import Price
-from rehearsal.local_wandb.store.traces.feedback import Feedback
+from rehearsal.local_wandb.store.traces.feedback import Feedback, require_ids
 from rehearsal.local_wandb.store.traces.queries import Query
 from rehearsal.local_wandb.store.traces.records import Record, RecordStore
 from rehearsal.local_wandb.store.traces.requests import Listing, ProjectId
@@ -20,18 +20,21 @@ def feedback_routes(records: RecordStore) -> APIRouter:
     """
     router = trace_router()
 
-    def store(feedback: Feedback) -> Record:
-        record = feedback.record()
-        records.put(feedback.project_id, [record])
-        return {key: record[key] for key in ("id", "created_at", "wb_user_id", "payload")}
+    def store(batch: list[Feedback]) -> list[Record]:
+        """All of it, or nothing."""
+        made = [feedback.record() for feedback in batch]
+        for record in made:
+            records.put(record["project_id"], [record])
+        keys = ("id", "created_at", "wb_user_id", "payload")
+        return [{key: record[key] for key in keys} for record in made]
 
     @router.post("/feedback/create")
     def create(request: Feedback) -> Record:
-        return store(request)
+        return store([request])[0]
 
     @router.post("/feedback/batch/create")
     def create_batch(batch: Key[list[Feedback]]) -> dict[str, list[Record]]:
-        return {"res": [store(feedback) for feedback in batch]}
+        return {"res": store(batch)}
 
     @router.post("/feedback/query")
     def query(request: Listing) -> dict[str, Any]:
@@ -40,6 +43,7 @@ def feedback_routes(records: RecordStore) -> APIRouter:
 
     @router.post("/feedback/purge")
     def purge(project_id: Key[ProjectId], query: Key[Query]) -> dict[str, None]:
+        require_ids(query)
         records.purge(project_id, query)
         return {}
 

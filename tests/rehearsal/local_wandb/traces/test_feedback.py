@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httpx
 import weave
 from weave.trace.weave_client import WeaveClient
 
@@ -57,3 +58,25 @@ def test_calls_are_found_by_their_scorer(weave_client: WeaveClient) -> None:
     loud = {"$getField": "feedback.[wandb.runnable.Loud].payload.output.loud"}
     [same] = weave_client.get_calls(query={"$expr": {"$eq": [loud, {"$literal": True}]}})
     assert same.id == call.id
+
+
+def test_a_batch_is_stored_as_a_whole_or_not_at_all(http: httpx.Client, project_id: str) -> None:
+    fine = {"project_id": project_id, "weave_ref": "x", "feedback_type": "y", "payload": {}}
+    note = {**fine, "feedback_type": "wandb.note.1", "payload": {"note": ""}}
+    assert http.post("/feedback/batch/create", json={"batch": [fine, note]}).status_code == 400
+    assert _ids(http, project_id) == []
+
+
+def test_feedback_is_removed_by_several_ids_at_once(http: httpx.Client, project_id: str) -> None:
+    fine = {"project_id": project_id, "weave_ref": "x", "feedback_type": "y", "payload": {}}
+    batch = [{**fine, "id": name} for name in ("a", "b", "c")]
+    http.post("/feedback/batch/create", json={"batch": batch})
+    ids = [{"$eq": [{"$getField": "id"}, {"$literal": name}]} for name in ("a", "c")]
+    doomed = {"project_id": project_id, "query": {"$expr": {"$or": ids}}}
+    assert http.post("/feedback/purge", json=doomed).status_code == 200
+    assert _ids(http, project_id) == ["b"]
+
+
+def _ids(http: httpx.Client, project_id: str) -> list[str]:
+    answer = http.post("/feedback/query", json={"project_id": project_id})
+    return [one["id"] for one in answer.json()["result"]]

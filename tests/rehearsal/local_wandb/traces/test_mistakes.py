@@ -17,6 +17,7 @@ CALL = {
     "inputs": {},
     "summary": {},
 }
+NOTE = {"project_id": PROJECT, "weave_ref": "x", "feedback_type": "wandb.note.1"}
 COMPLETE = f"/v2/{PROJECT}/calls/complete"
 DEEP: object = "x"
 for _ in range(300):
@@ -64,7 +65,12 @@ def _query(expression: object) -> dict[str, object]:
         ("/calls/stream_query", _query({"$and": []})),
         ("/calls/query_stats", _query(DEEP)),
         ("/feedback/create", {"project_id": PROJECT, "weave_ref": "x", "feedback_type": "y"}),
+        ("/feedback/create", {**NOTE, "payload": {"note": ""}}),
+        ("/feedback/create", {**NOTE, "payload": {"note": "x" * 1025}}),
+        ("/feedback/create", {**NOTE, "feedback_type": "y", "payload": {"x": "x" * 2**20}}),
         ("/feedback/purge", {"project_id": PROJECT}),
+        ("/feedback/purge", _query({"$eq": [{"$getField": "creator"}, {"$literal": "ada"}]})),
+        ("/feedback/purge", _query({"$or": "not a list"})),
         ("/cost/create", {"project_id": PROJECT, "costs": {"m": {"prompt_token_cost": "much"}}}),
     ],
 )

@@ -44,6 +44,7 @@ def flags(way: Way, options: ServeOptions, settings: Settings, machine: Machine)
         *("--worker-extension-cls", "worker.inference.engine_extension.VersionLoader"),
         "--enable-prefix-caching",
         "--disable-uvicorn-access-log",
+        "--disable-log-stats",
         *(["--trust-remote-code"] if options.trust_remote_code else []),
         *(["--dtype", options.dtype] if options.dtype else []),
         *(["--quantization", "bitsandbytes"] if options.quantize else []),

@@ -170,6 +170,14 @@ def test_a_store_names_its_embedding_model_and_not_a_folder_of_this_machine(
     assert read(ref.uri()).fields["embedding_model"] == embedding_model
 
 
+def test_a_core_that_works_for_somebody_else_is_seen() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as worker:
+        try:
+            assert any(embedding._busy_cores() > 0 for _ in range(200))
+        finally:
+            worker.kill()
+
+
 def test_the_folder_of_local_models_comes_before_the_wheel(
     tmp_path: Path, embedding_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

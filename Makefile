@@ -36,6 +36,7 @@ format: setup
 bench: setup
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.inference
+	@$(BIN)/python -m bench.early_stop
 
 setup: $(VENV)/installed
 

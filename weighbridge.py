@@ -23,6 +23,7 @@ from schemas.errors import ConfigurationError, WeighbridgeError
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings, read_gates
+from schemas.verdicts import Outcome
 from schemas.weighings import Weighing
 
 __all__ = ["ArtifactRef", "Settings", "WeighbridgeError", "WeighingId", "main"]
@@ -75,6 +76,9 @@ def _log_to_stderr() -> None:
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
+_awaiting_gate_option = click.option(
+    "--gate", help="Which one, where the version awaits approval under several."
+)
 
 
 def _ledger(settings: Settings) -> Ledger:
@@ -97,9 +101,118 @@ def enqueue(ref: str, gate: str | None, force: bool, wait: bool, as_json: bool) 
     if not wait:
         _print_ids(enqueued.weighings, as_json)
         return
-    ended = wait_for(_ledger(settings), enqueued, _tell)
-    _print_weighings(ended, as_json)
-    if any(weighing.state != "promoted" for weighing in ended):
+    _conclude(wait_for(_ledger(settings), enqueued, _tell), "promoted", as_json)
+
+
+@main.command()
+@click.argument("ref")
+@_awaiting_gate_option
+@click.option("--why", default="", help="Recorded with the verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless promoted.")
+@_json_option
+def approve(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> None:
+    """Have the version REF promoted, which awaits approval.
+
+    It is recorded with the W&B user that WANDB_API_KEY belongs to; a name that anybody could type
+    would prove nothing.
+    """
+    _decide(ref, gate, why, approved=True, wait=wait, as_json=as_json)
+
+
+@main.command()
+@click.argument("ref")
+@_awaiting_gate_option
+@click.option("--why", required=True, help="Recorded with the verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless rejected.")
+@_json_option
+def reject(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> None:
+    """Have the version REF rejected, which awaits approval.
+
+    It is recorded with the W&B user that WANDB_API_KEY belongs to.
+    """
+    _decide(ref, gate, why, approved=False, wait=wait, as_json=as_json)
+
+
+def _decide(
+    ref: str, gate: str | None, why: str, *, approved: bool, wait: bool, as_json: bool
+) -> None:
+    from producers.decide import decide
+    from producers.enqueue import wait_for_one
+
+    settings = Settings()
+    ledger, app, by = _ledger(settings), celery_app(settings), _user(settings)
+    decided = decide(app, ledger, settings, ref, gate=gate, approved=approved, by=by, why=why)
+    if not wait:
+        _print_ids(decided, as_json)
+        return
+    wanted: Outcome = "promoted" if approved else "rejected"
+    _conclude([wait_for_one(ledger, one, _tell) for one in decided], wanted, as_json)
+
+
+def _user(settings: Settings) -> str:
+    from registry.calls import wandb_api, wandb_call
+
+    api = wandb_api(settings.wandb_timeout)
+    with wandb_call("tell whose API key this is"):
+        username = api.viewer.username
+    if not username:
+        raise ConfigurationError(
+            "WANDB_API_KEY belongs to no user, so nobody would have decided.",
+            fix="Use a person's key.",
+        )
+    return str(username)
+
+
+@main.command()
+@click.argument("gate")
+@click.option(
+    "--to",
+    metavar="VERSION",
+    help="In the target collection, as v3; else the champion that the latest promotion displaced.",
+)
+@click.option("--why", default="", help="Recorded with the rollback.")
+@_json_option
+def rollback(gate: str, to: str | None, why: str, as_json: bool) -> None:
+    """Move the aliases of GATE back to the champion before.
+
+    It is recorded with the W&B user that WANDB_API_KEY belongs to. Done twice, it changes nothing
+    more.
+    """
+    from producers.rollback import rollback as roll_back
+
+    settings = Settings()
+    done = roll_back(_ledger(settings), settings, gate, to=to, by=_user(settings), why=why)
+    if as_json:
+        click.echo(done.model_dump_json())
+        return
+    for alias, loser in done.moved.items():
+        click.echo(f"{alias} moved from {loser or 'nobody'} to {done.to}")
+    if not done.moved:
+        click.echo(f"already rolled back to {done.to}")
+
+
+@main.command()
+@click.option("--from", "call", metavar="CALL", required=True, help="Id of the evaluation's call.")
+@click.option("--gate", required=True, help="The gate to weigh it by, as it is now.")
+@_json_option
+def weigh(call: str, gate: str, as_json: bool) -> None:
+    """Weigh a stored evaluation again, without running a model; nothing is written.
+
+    Exits with 1 when a check is not what the stored verdict says.
+    """
+    from worker.recording import weave_client
+    from worker.reweigh import reweigh
+
+    rule = Settings().gates.named(gate)
+    again = reweigh(weave_client(rule), call, rule)
+    if as_json:
+        click.echo(again.model_dump_json())
+    else:
+        click.echo(f"stored  {again.stored.outcome:17} {again.stored.reason}")
+        click.echo(f"again   {again.outcome:17} {again.reason}")
+        for difference in again.differing:
+            click.echo(f"differs {difference}")
+    if again.differing:
         sys.exit(1)
 
 
@@ -236,16 +349,25 @@ def _print_weighings(records: list[Weighing], as_json: bool) -> None:
         click.echo(_line(record))
 
 
+def _conclude(records: list[Weighing], wanted: Outcome, as_json: bool) -> None:
+    """Print how weighings came out; exit with 1 unless all came out as wanted."""
+    _print_weighings(records, as_json)
+    if any(record.state != wanted for record in records):
+        sys.exit(1)
+
+
 def _line(record: Weighing) -> str:
-    return f"{record.state:9} {record.id}  {_note(record)}"
+    return f"{record.state:17} {record.id}  {_note(record)}"
 
 
 def _note(record: Weighing) -> str:
-    if record.verdict is not None:
+    if record.verdict is not None and record.settled:
         return record.verdict.reason
     if record.progress is not None:
         done = f" {record.progress.done}/{record.progress.total}" if record.progress.total else ""
         return f"{record.progress.step}{done} {record.progress.detail}"
+    if record.decision is not None:
+        return str(record.decision)
     return ""
 
 

@@ -17,7 +17,8 @@ from bus.connection import connect
 from bus.ledger import Ledger
 from rehearsal.redis_server import redis_server
 from schemas.events import ModelVersionEvent, WeighingId
-from schemas.gates import AtLeast, Gate, Promotion
+from schemas.gates import Gate, Promotion
+from schemas.thresholds import AtLeast
 from schemas.verdicts import Verdict
 
 _TRANSITIONS = 4  # open, claim, beat, end

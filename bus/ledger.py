@@ -1,8 +1,9 @@
 """The ledger: one record per weighing, and the only place that decides who may work on it.
 
-A weighing goes `queued → running → promoted | rejected | failed`. Its identity is (gate,
-collection, version number), so the same version by three roads is one record. Delivery by the
-broker is at least once; the ledger makes it once.
+A weighing goes `queued → running → promoted | rejected | failed`. Where its gate requires approval
+it stops at `awaiting approval`, and a person's decision sends it round once more. Its identity is
+(gate, collection, version number), so the same version by three roads is one record. Delivery by
+the broker is at least once; the ledger makes it once.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import redis
 from bus import transitions
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
-from schemas.verdicts import Verdict
+from schemas.verdicts import Decision, Verdict
 from schemas.weighings import Progress, Weighing
 
 _NAMESPACE = "weighbridge:"
@@ -39,6 +40,7 @@ class Ledger:
         self._claim = client.register_script(transitions.CLAIM)
         self._beat = client.register_script(transitions.BEAT)
         self._end = client.register_script(transitions.END)
+        self._decide = client.register_script(transitions.DECIDE)
         self._release = client.register_script(transitions.RELEASE)
         self._revive = client.register_script(transitions.REVIVE)
 
@@ -46,7 +48,8 @@ class Ledger:
         """Open a weighing, once.
 
         Args:
-            event: where it came from; with `force`, a weighing that has ended is opened again.
+            event: where it came from; with `force`, a weighing that has ended or awaits approval
+                is opened again, and what was known of it is dropped.
 
         Returns:
             Whether this call opened it, and so whether its task must be sent.
@@ -64,7 +67,8 @@ class Ledger:
         """Take the lease of a weighing that is queued, or whose lease ran out.
 
         Returns:
-            The fencing token, or None when somebody else has it or it has ended.
+            The fencing token, or None when somebody else has it, it awaits approval, or it has
+            ended.
         """
         token = self._claim(keys=[*_keys(weighing), _TOKENS], args=[str(weighing), self._lease])
         return cast("str | None", token)
@@ -80,19 +84,29 @@ class Ledger:
         return bool(self._beat(keys=_keys(weighing), args=arguments))
 
     def end(self, verdict: Verdict, token: str) -> bool:
-        """Write the verdict.
+        """Write the final verdict.
 
         Returns:
             False when the lease is no longer this worker's; then nothing was written.
         """
-        arguments: list[str | int] = [
-            str(verdict.weighing),
-            token,
-            verdict.outcome,
-            verdict.model_dump_json(),
-            verdict.reason,
-        ]
-        return bool(self._end(keys=_keys(verdict.weighing), args=arguments))
+        return self._write(verdict, token)
+
+    def suspend(self, verdict: Verdict, token: str) -> bool:
+        """Write a verdict that awaits approval: no worker touches the weighing until `decide`.
+
+        Returns:
+            False when the lease is no longer this worker's; then nothing was written.
+        """
+        return self._write(verdict, token)
+
+    def decide(self, weighing: WeighingId, decision: Decision) -> bool:
+        """Store what a person decided, and queue the weighing for a worker to carry it out.
+
+        Returns:
+            False when the weighing does not await approval; then nothing was changed.
+        """
+        arguments = [str(weighing), decision.model_dump_json(), str(decision)]
+        return bool(self._decide(keys=_keys(weighing), args=arguments))
 
     def release(self, weighing: WeighingId, token: str, delay: float, reason: str) -> bool:
         """Give the weighing back to the queue, to be tried again.
@@ -131,10 +145,33 @@ class Ledger:
             if record := self.get(weighing):
                 yield record
 
+    def note(self, subject: str, what: str, why: str) -> None:
+        """Add a line to the audit stream about what is no transition of a weighing.
+
+        Args:
+            subject: stands where a transition has the weighing's id.
+            what: stands where a transition has the state.
+        """
+        self._redis.xadd(
+            _AUDIT,
+            {"id": subject, "state": what, "note": why},
+            maxlen=transitions.AUDIT_LENGTH,
+        )
+
     def audit(self) -> list[dict[str, str]]:
-        """The transitions that the audit stream still holds, oldest first: id, state, note."""
+        """The lines that the audit stream still holds, oldest first: id, state, note."""
         entries = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(_AUDIT))
         return [fields for _, fields in entries]
+
+    def _write(self, verdict: Verdict, token: str) -> bool:
+        arguments: list[str | int] = [
+            str(verdict.weighing),
+            token,
+            verdict.outcome,
+            verdict.model_dump_json(),
+            verdict.reason,
+        ]
+        return bool(self._end(keys=_keys(verdict.weighing), args=arguments))
 
     def _ids(self, key: str) -> list[WeighingId]:
         members = cast("list[str]", self._redis.zrange(key, 0, -1))
@@ -166,4 +203,6 @@ def _weighing(weighing: WeighingId, fields: dict[str, str]) -> Weighing:
         record["progress"] = Progress.model_validate_json(progress)
     if verdict := fields.get("verdict"):
         record["verdict"] = Verdict.model_validate_json(verdict)
+    if decision := fields.get("decision"):
+        record["decision"] = Decision.model_validate_json(decision)
     return Weighing.model_validate(record)

@@ -6,12 +6,15 @@ milliseconds, so that no worker's clock matters. `token` is the fencing token: i
 claim, and whoever comes with an older one is refused.
 """
 
-_PRELUDE = """
+AUDIT_LENGTH = 10_000  # lines that the audit stream keeps, at least
+
+_PRELUDE = f"""
 local record, unfinished, audit = KEYS[1], KEYS[2], KEYS[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function log(id, state, note)
-  redis.call('XADD', audit, 'MAXLEN', '~', 10000, '*', 'id', id, 'state', state, 'note', note)
+  redis.call('XADD', audit, 'MAXLEN', '~', {AUDIT_LENGTH}, '*',
+             'id', id, 'state', state, 'note', note)
 end
 local function holds(token)
   return redis.call('HGET', record, 'state') == 'running'
@@ -65,7 +68,8 @@ return 1
 """
 )
 
-# ARGV: id, token, outcome, verdict (JSON), reason. Answers 1, or 0 when the lease was lost.
+# ARGV: id, token, outcome, verdict (JSON), reason. Answers 1, or 0 when the lease was lost. An
+# outcome that awaits approval is written the same way: only DECIDE leads on from there.
 END = (
     _PRELUDE
     + """
@@ -74,6 +78,19 @@ redis.call('HSET', record, 'state', ARGV[3], 'verdict', ARGV[4])
 redis.call('HDEL', record, 'token', 'expires', 'progress')
 redis.call('ZREM', unfinished, ARGV[1])
 log(ARGV[1], ARGV[3], ARGV[5])
+return 1
+"""
+)
+
+# ARGV: id, decision (JSON), note. Answers 1, or 0 when the weighing does not await approval. It is
+# due at once: the sweeper sends the task if whoever decided could not.
+DECIDE = (
+    _PRELUDE
+    + """
+if redis.call('HGET', record, 'state') ~= 'awaiting approval' then return 0 end
+redis.call('HSET', record, 'state', 'queued', 'decision', ARGV[2], 'attempts', 0)
+redis.call('ZADD', unfinished, now, ARGV[1])
+log(ARGV[1], 'queued', ARGV[3])
 return 1
 """
 )

@@ -77,7 +77,7 @@ def _gates(gate_file: GateFile, name: str | None, ref: ArtifactRef) -> list[Gate
 def wait_for(
     ledger: Ledger, enqueued: Enqueued, tell: Callable[[Weighing], None]
 ) -> list[Weighing]:
-    """Wait until every weighing of what was enqueued has its verdict.
+    """Wait until every weighing of what was enqueued has its verdict, or awaits approval.
 
     Args:
         tell: called with a record whenever it has changed.
@@ -88,20 +88,31 @@ def wait_for(
     Raises:
         PlatformError: no worker dispatched the event.
     """
-    return [_wait(ledger, enqueued.event, one, tell) for one in enqueued.weighings]
+    forced_by = enqueued.event if enqueued.event.force else None
+    return [wait_for_one(ledger, one, tell, forced_by=forced_by) for one in enqueued.weighings]
 
 
-def _wait(
+def wait_for_one(
     ledger: Ledger,
-    event: ModelVersionEvent,
     weighing: WeighingId,
     tell: Callable[[Weighing], None],
+    *,
+    forced_by: ModelVersionEvent | None = None,
 ) -> Weighing:
+    """Wait until a weighing has its verdict, or awaits approval.
+
+    Args:
+        tell: called with the record whenever it has changed.
+        forced_by: what is to open it again; the verdict from before is not the answer.
+
+    Raises:
+        PlatformError: no worker dispatched the event.
+    """
     told, deadline = None, time.monotonic() + _DISPATCHED_WITHIN
     while True:
         record = ledger.get(weighing)
         # A verdict from before is not what was forced; one that was still being reached is.
-        stale = record and record.ended and event.force and record.event != event and not told
+        stale = record and record.settled and forced_by and record.event != forced_by and not told
         if record is None or stale:
             if time.monotonic() > deadline:
                 raise PlatformError(
@@ -111,6 +122,6 @@ def _wait(
         elif record != told:
             tell(record)
             told = record
-            if record.ended:
+            if record.settled:
                 return record
         time.sleep(_LOOK)

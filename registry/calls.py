@@ -14,7 +14,7 @@ from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 # What W&B and its SDKs say when trying again is pointless (facts/wandb-protocol.md 7).
 _PERMANENT = re.compile(
     r"not found|permission denied|unable to find|does not exist|failed to load registry"
-    r"|http 40[034]",
+    r"|http 40[034]|error code: 4(?:00|03|04|22)",  # the second is how weave words it
     re.I,
 )
 _KEY_REFUSED = re.compile(r"api key|unauthorized|\b401\b", re.I)

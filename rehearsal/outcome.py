@@ -8,10 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from schemas.gates import Threshold
+from schemas.thresholds import AtLeast, AtMost, Threshold
 from schemas.verdicts import Check, Outcome, Step, Verdict
 
-_COLOURS: dict[Outcome, str] = {"promoted": "green", "rejected": "yellow", "failed": "red"}
+_COLOURS: dict[Outcome, str] = {
+    "promoted": "green",
+    "rejected": "yellow",
+    "failed": "red",
+    "awaiting approval": "cyan",
+}
 
 
 def record(verdict: Verdict) -> dict[str, Any]:
@@ -27,18 +32,30 @@ def record(verdict: Verdict) -> dict[str, Any]:
         "weave_url": evidence.weave_url if evidence else None,
         "run_url": evidence.run_url if evidence else None,
         "rag_model": evidence.rag_model if evidence else None,
+        "champion": evidence.champion.version if evidence and evidence.champion else None,
         "promoted_ref": verdict.promoted_ref,
+        "report": verdict.report,
         "seconds": verdict.seconds.model_dump(),
     }
 
 
 def _check(check: Check) -> dict[str, Any]:
-    bound = check.threshold.model_dump(exclude={"metric"})
-    return {
+    bound = check.threshold.model_dump(exclude={"metric"}, exclude_defaults=True)
+    record = {
         "metric": check.metric,
         "value": check.value,
         "threshold": bound,
         "passed": check.passed,
+        "note": check.note,
+    }
+    if check.comparison is None:
+        return record
+    beside = check.comparison
+    return record | {
+        "champion": beside.champion,
+        "difference": beside.difference,
+        "interval": list(beside.interval),
+        "detectable": beside.detectable,
     }
 
 
@@ -58,20 +75,24 @@ def show(verdicts: list[Verdict], console: Console) -> None:
             console.print(f"  evaluation  {verdict.evidence.weave_url}")
         if verdict.promoted_ref:
             console.print(f"  promoted    {verdict.promoted_ref}")
+        if verdict.report:
+            console.print(f"  report      {verdict.report}")
 
 
 def _table(verdicts: list[Verdict]) -> Table:
     """A column for each version, so that one can be read against the other."""
     table = Table()
-    table.add_column()
+    checks = next((verdict.checks for verdict in verdicts if verdict.checks), ())
+    # A metric is one word, which a narrow terminal would cut.
+    table.add_column(min_width=max((len(check.metric) for check in checks), default=0))
     for verdict in verdicts:
         table.add_column(f"v{verdict.weighing.number}", justify="right")
     table.add_row("found by", *(verdict.source for verdict in verdicts))
     table.add_row("verdict", *(_coloured(verdict.outcome) for verdict in verdicts))
     table.add_section()
-    for check in next((verdict.checks for verdict in verdicts if verdict.checks), ()):
+    for check in checks:
         values = (_value(verdict, check.threshold) for verdict in verdicts)
-        table.add_row(f"{check.metric} {check.threshold}", *values)
+        table.add_row(f"{check.threshold.label} {check.threshold}", *values)
     table.add_section()
     for step in get_args(Step):
         seconds = (f"{getattr(verdict.seconds, step):.1f} s" for verdict in verdicts)
@@ -86,5 +107,16 @@ def _coloured(outcome: Outcome) -> str:
 def _value(verdict: Verdict, threshold: Threshold) -> str:
     for check in verdict.checks:
         if check.threshold == threshold and check.value is not None:
-            return f"{check.value:.3f}" if check.passed else f"[red]✗ {check.value:.3f}[/]"
+            shown = _shown(check, check.value)
+            return shown if check.passed else f"[red]✗ {shown}[/]"
     return "-"
+
+
+def _shown(check: Check, value: float) -> str:
+    """The value, or what it differs from the champion's by."""
+    if isinstance(check.threshold, AtLeast | AtMost):
+        return f"{value:.3f}"
+    if check.comparison is None:
+        return "no champion"
+    low, high = check.comparison.interval
+    return escape(f"{check.comparison.difference:+.3f}\n[{low:+.3f}, {high:+.3f}]")

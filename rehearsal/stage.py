@@ -104,6 +104,7 @@ def set_up(
         "WEIGHBRIDGE_RUN_DIR": str(run_dir or folder / "run"),
         "WEIGHBRIDGE_CACHE_DIR": str(folder / "cache"),
         "WEIGHBRIDGE_MODELS_DIR": str(models_dir()),
+        "WEIGHBRIDGE_REPORT_DIR": str(folder / "reports"),
         "WEIGHBRIDGE_POLL_INTERVAL": "2",
         "WEIGHBRIDGE_WEBHOOK_PORT": str(webhook.url.port),
         "WEIGHBRIDGE_WEBHOOK_TOKEN": token,

@@ -4,6 +4,7 @@
     ├── ConfigurationError   the operator: a setting, a gate, a reference that does not exist
     ├── ArtifactError        the model author: a version that cannot be weighed as it is
     ├── PlatformError        nobody, or the platform: W&B, Redis or the engine; worth another try
+    │   └── EvidenceError    what was measured did not arrive whole, or contradicts itself
     └── InternalError        us: a state that this code promised not to reach
 
 A message is one sentence that names the thing and the reason, then the fix.
@@ -41,6 +42,10 @@ class PlatformError(WeighbridgeError):
     """W&B, Redis or the engine did not answer as promised; the same weighing may be tried again."""
 
     retryable = True
+
+
+class EvidenceError(PlatformError):
+    """An evaluation's evidence is incomplete or contradicts itself: nothing is promoted on it."""
 
 
 class InternalError(WeighbridgeError):

@@ -3,79 +3,25 @@
 import hashlib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     ValidationError,
     model_validator,
 )
 
 from schemas.errors import ConfigurationError
 from schemas.refs import REGISTRY_PREFIX, ArtifactRef, WeaveRef
+from schemas.thresholds import KINDS, Confidence, Relative, Threshold
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-# Strict, because YAML's `yes` would else be 1.
-_Bound = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class AtLeast(_Strict):
-    """The metric must not be below the bound."""
-
-    metric: str
-    at_least: _Bound
-
-    def holds(self, value: float) -> bool:
-        """Whether the value is within the bound."""
-        return value >= self.at_least
-
-    def __str__(self) -> str:
-        return f">= {self.at_least:g}"
-
-
-class AtMost(_Strict):
-    """The metric must not be above the bound."""
-
-    metric: str
-    at_most: _Bound
-
-    def holds(self, value: float) -> bool:
-        """Whether the value is within the bound."""
-        return value <= self.at_most
-
-    def __str__(self) -> str:
-        return f"<= {self.at_most:g}"
-
-
-_KINDS = ("at_least", "at_most")
-
-
-def _kind(threshold: Any) -> str | None:
-    """Which kind of threshold this is: the one bound that it names."""
-    if isinstance(threshold, BaseModel):
-        threshold = threshold.model_dump()
-    named = [kind for kind in _KINDS if isinstance(threshold, dict) and kind in threshold]
-    return named[0] if len(named) == 1 else None
-
-
-Threshold = Annotated[
-    Annotated[AtLeast, Tag("at_least")] | Annotated[AtMost, Tag("at_most")],
-    Discriminator(
-        _kind,
-        custom_error_type="threshold_kind",
-        custom_error_message=f"a threshold names one bound: {' or '.join(_KINDS)}",
-    ),
-]
 
 
 class ChatModelParameters(_Strict):
@@ -87,6 +33,18 @@ class ChatModelParameters(_Strict):
     inference_batch_size: int | None = Field(default=None, gt=0)
     dtype: str | None = None
     device: str | None = None
+
+
+class EarlyStop(_Strict):
+    """Stop an evaluation when no row to come can change the verdict any more, in all likelihood.
+
+    Attributes:
+        confidence: 1 less the chance that the whole evaluation would have had another verdict.
+        batch: rows that are evaluated between two looks.
+    """
+
+    confidence: Confidence = 0.95
+    batch: int = Field(default=16, ge=1, strict=True)
 
 
 class Promotion(_Strict):
@@ -106,6 +64,8 @@ class Gate(_Strict):
         evaluation: the published Evaluation that it is weighed with.
         chat_model: parameters of the chat model that differ from the published ones.
         thresholds: all of them must hold.
+        early_stop: weigh in batches, and stop as soon as the verdict is certain enough.
+        approval: `required` has a version that passes wait for `weighbridge approve`.
         allow_stored_code: run scorers whose code comes from the Weave server. Off, only scorers
             that this installation knows are run (facts/weave-protocol.md 7).
         trust_remote_code: accept versions that bring model code (`*.py`, `auto_map`), and have the
@@ -121,6 +81,8 @@ class Gate(_Strict):
     chat_model: ChatModelParameters = ChatModelParameters()
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
     promote: Promotion
+    early_stop: EarlyStop | None = None
+    approval: Literal["required"] | None = None
     allow_stored_code: bool = False
     trust_remote_code: bool = False
 
@@ -129,6 +91,27 @@ class Gate(_Strict):
         if self.watches(self.promote.to):
             raise ValueError(f"it watches {self.promote.to}, where it promotes to")
         return self
+
+    @model_validator(mode="after")
+    def _can_find_its_champion(self) -> Self:
+        if self.relative and not self.promote.aliases:
+            raise ValueError(
+                f"{self.relative[0]} needs an alias under promote.aliases: whoever holds the first"
+                " one is the champion"
+            )
+        return self
+
+    @property
+    def relative(self) -> tuple[Relative, ...]:
+        """The thresholds that compare with the champion."""
+        return tuple(one for one in self.thresholds if isinstance(one, Relative))
+
+    @property
+    def champion_ref(self) -> ArtifactRef | None:
+        """The champion, by the alias that it holds; None when the gate moves no alias."""
+        if not self.promote.aliases:
+            return None
+        return ArtifactRef.parse(f"{self.promote.to}:{self.promote.aliases[0]}")
 
     def watches(self, collection_path: str) -> bool:
         """Whether versions of this collection are weighed under this gate."""
@@ -233,7 +216,7 @@ def _faults(error: ValidationError, document: yaml.Node | None, origin: str) -> 
         if fault["type"] == "too_short" and any(_below(fault["loc"], f["loc"]) for f in faults):
             continue  # an item with a fault of its own does not count as missing
         line = _line(document, fault["loc"])
-        what = ".".join(str(part) for part in fault["loc"] if part not in _KINDS)
+        what = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
         why = _MESSAGES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         yield f"{origin}, line {line}: {what}: {why}"
 

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     run_dir: Path = Path("~/.local/state/weighbridge")
     cache_dir: Path = Path("~/.cache/weighbridge")
     models_dir: Path = Path("~/.cache/weighbridge/models")
+    report_dir: Path = Path("~/.local/state/weighbridge/reports")
 
     webhook_token: SecretStr | None = None
     webhook_secret: SecretStr | None = None
@@ -115,7 +116,7 @@ class Settings(BaseSettings):
             raise ValueError("a password in it would be printed; use WEIGHBRIDGE_ENGINE_KEY")
         return url
 
-    @field_validator("run_dir", "cache_dir", "models_dir", "compile_cache_dir")
+    @field_validator("run_dir", "cache_dir", "models_dir", "report_dir", "compile_cache_dir")
     @classmethod
     def _at_home(cls, folder: Path) -> Path:
         return folder.expanduser()

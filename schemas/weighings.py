@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
-from schemas.verdicts import Step, Verdict
+from schemas.verdicts import Decision, Step, Verdict
 
-State = Literal["queued", "running", "promoted", "rejected", "failed"]
+State = Literal["queued", "running", "awaiting approval", "promoted", "rejected", "failed"]
 
 
 class Progress(BaseModel):
@@ -34,8 +34,10 @@ class Weighing(BaseModel):
     Attributes:
         gate: the gate as it was when the weighing was opened.
         event: the event that opened it; others about the same version were absorbed.
-        attempts: how often a worker has claimed it.
-        verdict: None until it has ended.
+        attempts: how often a worker has claimed it; counted anew once a person has decided.
+        verdict: None until it has ended or awaits approval; while a decision is carried out, still
+            the one that awaited approval.
+        decision: of a person, about the verdict that awaited approval.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,8 +50,14 @@ class Weighing(BaseModel):
     opened_at: datetime
     progress: Progress | None = None
     verdict: Verdict | None = None
+    decision: Decision | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether there is a verdict."""
+        """Whether the verdict is final."""
+        return self.settled and self.state != "awaiting approval"
+
+    @property
+    def settled(self) -> bool:
+        """Whether no worker has anything left to do: it has ended, or a person must decide."""
         return self.state not in ("queued", "running")

@@ -41,6 +41,7 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
             "WEIGHBRIDGE_GATES": tmp_path / "gates.yaml",
             "run_dir": tmp_path / "run",
             "cache_dir": tmp_path / "cache",
+            "report_dir": tmp_path / "reports",
             "webhook_token": "the-token",
             "webhook_secret": "the-secret",
         }

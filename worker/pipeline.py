@@ -1,21 +1,25 @@
 """The five steps in order: download, rebuild, evaluate, weigh, promote."""
 
-from contextlib import ExitStack
-from pathlib import Path
+import weave
 
-from schemas.refs import ArtifactRef
+from registry.calls import wandb_api
+from registry.champions import PromotedVersion, champion
+from schemas.gates import Gate
 from schemas.settings import Settings
-from schemas.verdicts import Evidence, Verdict
+from schemas.verdicts import Check, Evidence, Outcome, Verdict
 from schemas.weighings import Weighing
-from worker.download import downloaded
-from worker.evaluate import evaluate, questions, row_count
-from worker.inference import Engine, ExternalEngine, ServeOptions
-from worker.promote import promote
-from worker.rag.serving import counted, serving
-from worker.rebuild import load_chat_model, load_evaluation, rebuild, resolved
+from worker.announce import Findings, announce, log_findings
+from worker.champion import Champion, weighed_champion
+from worker.early_stop import EarlyVerdict
+from worker.evaluate import evaluate
+from worker.evidence import Evaluated
+from worker.inference import Engine, ExternalEngine
+from worker.promote import promote, require_same_champion
+from worker.rebuild import RebuiltModel, load_evaluation
 from worker.recording import evaluation_run, record_template, weave_client
 from worker.steps import StepClock
-from worker.weigh import metrics, outcome, sentence, weigh
+from worker.weigh import ITSELF, NO_CHAMPION, outcome, sentence, weigh
+from worker.workplace import Answering, Workplace, answering, asked
 
 
 def weigh_version(
@@ -37,87 +41,110 @@ def weigh_version(
         together: other versions wait; the engine may serve several at once.
 
     Returns:
-        A verdict; `failed` only when a metric has no value.
+        A verdict; `failed` only when a metric has no value or the rows do not suffice.
 
     Raises:
         ConfigurationError: the gate names something that does not exist.
         ArtifactError: the version cannot be weighed.
-        PlatformError: W&B or the engine failed; worth another attempt.
+        PlatformError: W&B or the engine failed, or the evidence is incomplete; worth another
+            attempt.
         LeaseLostError: another worker has the weighing.
     """
-    gate, version = record.gate, record.id.version
-    client = weave_client(gate)
+    client = weave_client(record.gate)
+    api = wandb_api(settings.wandb_timeout)
     with evaluation_run(record, settings) as run:
-        with ExitStack() as engine_held:
+        return _weigh(Workplace(record, settings, engine, clock, client, run, api, together))
 
-            def fetch(ref: ArtifactRef) -> Path:
-                return engine_held.enter_context(
-                    downloaded(
-                        run, ref, settings, clock.report, trust_remote_code=gate.trust_remote_code
-                    )
-                )
 
-            with clock.step("download"):
-                folder = fetch(version)
-            with clock.step("rebuild"):
-                # An alias may move while the engine loads the version.
-                application = resolved(gate.rag_model)
-                asked = load_chat_model(application, version.uri, gate.chat_model)
-                served = engine_held.enter_context(
-                    engine.serve(
-                        folder,
-                        str(version),
-                        clock.report,
-                        options=ServeOptions(
-                            quantize=asked.cm_quantize,
-                            dtype=asked.dtype,
-                            trust_remote_code=gate.trust_remote_code,
-                            together=together,
-                        ),
-                        fetch_base=lambda name: fetch(ArtifactRef.parse(name)),
-                    )
-                )
-                evaluation = load_evaluation(
-                    gate.evaluation, allow_stored_code=gate.allow_stored_code
-                )
-                rebuilt = rebuild(application, version.uri, gate.chat_model)
-                record_template(run, served.chat_template_digest)
-            answers = counted(served, clock.counter(row_count(evaluation)))
-            with (
-                clock.step("evaluate"),
-                serving(version.uri, answers),
-                rebuilt.model.prepared(questions(evaluation)),
-            ):
-                evaluated = evaluate(
-                    client,
-                    run,
-                    evaluation,
-                    rebuilt.model,
-                    concurrency=min(
-                        settings.evaluation_concurrency,
-                        served.at_once or settings.evaluation_concurrency,
-                    ),
-                )
-        with clock.step("weigh"):
-            checks = weigh(gate, metrics(evaluated.summary))
-        promoted, decided = None, outcome(checks)
-        if decided == "promoted":
-            with clock.step("promote"):
-                promoted = promote(run, gate, rebuilt.ref, rebuilt.url, clock.check)
-        return Verdict(
-            weighing=record.id,
-            source=record.event.source,
-            outcome=decided,
-            reason=sentence(checks),
-            checks=checks,
-            evidence=Evidence(
-                weave_call=evaluated.call,
-                weave_url=evaluated.url,
-                run_url=run.url,
-                rag_model=rebuilt.ref.uri,
-                evaluation=evaluated.evaluation,
-                rows=evaluated.rows,
-            ),
-            promoted_ref=str(promoted) if promoted else None,
-            seconds=clock.seconds,
-        )
+def _weigh(place: Workplace) -> Verdict:
+    gate, version, clock = place.gate, place.record.id.version, place.clock
+    evaluation = load_evaluation(gate.evaluation, allow_stored_code=gate.allow_stored_code)
+    holder = champion(place.api, gate)
+    compared = _compared_with(place, holder, evaluation)
+    with answering(place, version, gate.rag_model, gate.chat_model, clock.step) as answers:
+        record_template(place.run, answers.served.chat_template_digest)
+        with clock.step("evaluate"), asked(place, version, answers, evaluation):
+            evaluated = _evaluate(place, answers, evaluation, compared)
+    with clock.step("weigh"):
+        checks = weigh(gate, evaluated, compared and compared.evaluated, alone=_why_alone(holder))
+        findings = Findings.of(gate, evaluated.rows, compared and compared.evaluated.rows)
+        log_findings(place.client, place.run, gate, evaluated.evaluation, findings)
+    verdict = Verdict(
+        weighing=place.record.id,
+        source=place.record.event.source,
+        outcome=_decided(gate, checks),
+        reason=sentence(checks),
+        gate_digest=gate.digest,
+        checks=checks,
+        evidence=_evidence(place, evaluated, answers.rebuilt, compared),
+    )
+    if verdict.outcome == "promoted":
+        with clock.step("promote"):
+            verdict = _promote(place, verdict, holder)
+    clock.check()
+    verdict = verdict.model_copy(update={"seconds": clock.seconds})
+    return announce(place.client, place.run, place.api, gate, verdict, findings, place.settings)
+
+
+def _compared_with(
+    place: Workplace, holder: PromotedVersion | None, evaluation: weave.Evaluation
+) -> Champion | None:
+    """The champion with its rows, if a threshold asks for one and it is not the version itself."""
+    gate = place.gate
+    if not gate.relative or holder is None or holder.is_of(gate, place.record.id.version):
+        return None
+    return weighed_champion(place, holder, evaluation)
+
+
+def _why_alone(holder: PromotedVersion | None) -> str:
+    return ITSELF if holder else NO_CHAMPION
+
+
+def _evaluate(
+    place: Workplace,
+    answers: Answering,
+    evaluation: weave.Evaluation,
+    compared: Champion | None,
+) -> Evaluated:
+    gate, is_decided = place.gate, None
+    if gate.early_stop:
+        theirs = compared.evaluated.rows if compared else None
+        is_decided = EarlyVerdict(gate, [dict(row) for row in evaluation.dataset.rows], theirs)
+    return evaluate(
+        place.client,
+        place.run,
+        evaluation,
+        answers.rebuilt.model,
+        concurrency=answers.concurrency,
+        is_decided=is_decided,
+        batch=gate.early_stop.batch if gate.early_stop else 0,
+    )
+
+
+def _decided(gate: Gate, checks: tuple[Check, ...]) -> Outcome:
+    decided = outcome(checks)
+    return "awaiting approval" if decided == "promoted" and gate.approval else decided
+
+
+def _evidence(
+    place: Workplace, evaluated: Evaluated, rebuilt: RebuiltModel, compared: Champion | None
+) -> Evidence:
+    return Evidence(
+        weave_call=evaluated.call,
+        weave_url=evaluated.url,
+        run_url=place.run.url,
+        rag_model=rebuilt.ref.uri,
+        evaluation=evaluated.evaluation,
+        dataset=evaluated.dataset,
+        rows=len(evaluated.rows),
+        of_rows=evaluated.of_rows,
+        champion=compared.evidence if compared else None,
+    )
+
+
+def _promote(place: Workplace, verdict: Verdict, holder: PromotedVersion | None) -> Verdict:
+    gate = place.gate
+    if gate.relative:
+        require_same_champion(place.api, gate, holder)
+    promoted = promote(place.run, gate, verdict, holder, place.clock.check)
+    return verdict.model_copy(update={"promoted_ref": str(promoted)})

@@ -9,7 +9,7 @@ from typing import Any
 import weave
 from pydantic import BaseModel, ConfigDict
 from weave.trace.ref_util import set_ref
-from weave.trace.refs import ObjectRef
+from weave.trace.refs import ObjectRef, OpRef
 from weave.trace.serialization.custom_objs import encode_custom_obj
 from weave.trace.serialization.digest import bytes_digest
 from weave.trace.urls import object_version_path
@@ -17,9 +17,9 @@ from weave.trace.urls import object_version_path
 from schemas.errors import ConfigurationError
 from schemas.gates import ChatModelParameters
 from schemas.refs import WeaveRef
-from worker.rag import ChatModel, RagModel
+from worker.rag import ChatModel, LLMJudge, RagModel
 from worker.rag.scorers import SCORERS
-from worker.rag.stored import Stored, make, part, read, read_json
+from worker.rag.stored import Stored, make, part, read, read_json, unchanged
 
 
 class RebuiltModel(BaseModel):
@@ -111,7 +111,8 @@ def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weav
     Args:
         evaluation: Reference of the Evaluation.
         allow_stored_code: Whether scorers may run as the server has them. If not, a scorer is
-            replaced by the op of worker/rag/scorers.py that has the same source.
+            replaced by the op of worker/rag/scorers.py that has the same source. A judge is made
+            from its fields in any case.
 
     Returns:
         The Evaluation, under its published version.
@@ -137,7 +138,17 @@ def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weav
 
 
 def _local_scorer(ref: ObjectRef, evaluation: str) -> Any:
-    """The op of this installation whose source is the stored one's, under the stored version."""
+    """The scorer of this installation that is the stored one, under the stored version."""
+    if isinstance(ref, OpRef):
+        return _local_op(ref, evaluation)
+    stored = read(ref.uri)
+    if stored.class_name != LLMJudge.__name__:
+        raise _needs_stored_code(evaluation, f"scorer {ref.name}")
+    return unchanged(LLMJudge, stored)
+
+
+def _local_op(ref: OpRef, evaluation: str) -> Any:
+    """The op of this installation whose source is the stored one's."""
     op = SCORERS.get(ref.name)
     _, stored = read_json(ref)
     if op is None or _source_digest(op) != stored.get("files", {}).get("obj.py"):

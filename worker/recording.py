@@ -14,6 +14,7 @@ from registry.calls import told, wandb_call
 from schemas.gates import Gate
 from schemas.refs import WeaveRef
 from schemas.settings import Settings
+from schemas.verdicts import Evidence
 from schemas.weighings import Weighing
 from worker.tracing import lighten
 
@@ -68,8 +69,13 @@ def _run_settings(settings: Settings) -> wandb.Settings:
 
 
 @contextmanager
-def evaluation_run(weighing: Weighing, settings: Settings) -> Iterator[wandb.Run]:
+def evaluation_run(
+    weighing: Weighing, settings: Settings, *, of: Evidence | None = None
+) -> Iterator[wandb.Run]:
     """The W&B run of one attempt, in the project that holds the gate's RagModel.
+
+    Args:
+        of: go on with the run that this evidence is from; None begins a new one.
 
     Yields:
         A run that ends as failed when the body raises.
@@ -89,6 +95,8 @@ def evaluation_run(weighing: Weighing, settings: Settings) -> Iterator[wandb.Run
             entity=application.entity,
             project=application.project,
             job_type=_JOB_TYPE,
+            id=of.run_url.rpartition("/")[2] if of else None,
+            resume="must" if of else None,
             name=f"{gate.name} {weighing.id.version.collection}:v{weighing.id.number}",
             dir=str(folder),
             config={

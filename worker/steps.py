@@ -39,6 +39,8 @@ class StepClock:
     def step(self, name: Step) -> Iterator[None]:
         """Run a step: the lease is checked before it, its time is kept after it, also if it fails.
 
+        A step that runs twice took the time of both.
+
         Raises:
             LeaseLostError: another worker has the weighing; the step does not begin.
         """
@@ -49,9 +51,10 @@ class StepClock:
         try:
             yield
         finally:
-            elapsed = round(time.monotonic() - start, 3)
-            self.seconds = self.seconds.model_copy(update={name: elapsed})
-            log.info("step ended", step=name, seconds=elapsed)
+            elapsed = time.monotonic() - start
+            total = round(getattr(self.seconds, name) + elapsed, 3)
+            self.seconds = self.seconds.model_copy(update={name: total})
+            log.info("step ended", step=name, seconds=round(elapsed, 3))
 
     def check(self) -> None:
         """Call before every side effect.

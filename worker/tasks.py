@@ -140,10 +140,7 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
                 f"The worker died in each of {_ATTEMPTS} attempts to weigh this version.",
                 fix="The workers' and the engine's logs say how; most often memory ran out.",
             )
-        from worker.pipeline import weigh_version
-
-        together = settings.side_by_side > 1 and _has_company(ledger, record)
-        verdict = weigh_version(record, settings, _engine(), clock, together=together)
+        verdict = _weighed(ledger, record, clock)
     except LeaseLostError as error:
         log.warning("stopped", reason=str(error))
         return "lease lost"
@@ -153,12 +150,26 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
         if _worth_another(error) and record.attempts < _ATTEMPTS:
             ledger.release(record.id, lease.token, _DELAYS[record.attempts - 1], str(error))
             return "to be tried again"
-        verdict = _failed(record, clock, error)
-    if not ledger.end(verdict, lease.token):
+        from worker.announce import with_report
+
+        verdict = with_report(record.gate, _failed(record, clock, error), settings)
+    written = ledger.suspend if verdict.outcome == "awaiting approval" else ledger.end
+    if not written(verdict, lease.token):
         log.warning("the verdict came too late: another worker has the weighing")
         return "lease lost"
     log.info("verdict", outcome=verdict.outcome, reason=verdict.reason)
     return verdict.outcome
+
+
+def _weighed(ledger: Ledger, record: Weighing, clock: StepClock) -> Verdict:
+    if record.decision:
+        from worker.carry_out import carry_out
+
+        return carry_out(record, settings, clock)
+    from worker.pipeline import weigh_version
+
+    together = settings.side_by_side > 1 and _has_company(ledger, record)
+    return weigh_version(record, settings, _engine(), clock, together=together)
 
 
 def _has_company(ledger: Ledger, record: Weighing) -> bool:
@@ -187,6 +198,8 @@ def _failed(record: Weighing, clock: StepClock, error: Exception) -> Verdict:
     reason = (
         str(error) if isinstance(error, WeighbridgeError) else f"{type(error).__name__}: {error}"
     )
+    if record.verdict:  # a decision that could not be carried out; the evidence stands
+        return record.verdict.model_copy(update={"outcome": "failed", "reason": reason})
     return Verdict(
         weighing=record.id,
         source=record.event.source,

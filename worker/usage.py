@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from weave.trace.call import Call
-from weave.trace.vals import unwrap
+
+from schemas.rows import Row
 
 _COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _PRICES = ("prompt_token_cost", "completion_token_cost")
@@ -18,12 +18,12 @@ _TOTAL = "_total_cost"  # how the totals' names end, one for each kind of token
 _PERCENTILES = (50, 95)
 
 
-def taken(root: Call, rows: Sequence[Call]) -> dict[str, dict[str, float]]:
+def taken(root: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """What an evaluation took, as metrics; a figure that is not known as a whole is left out.
 
     Args:
-        root: the evaluation's root call, read with its costs.
-        rows: its rows' calls.
+        root: the summary of the evaluation's root call, read with its costs.
+        rows: its rows.
 
     Returns:
         ``usage``: ``requests``, ``prompt_tokens``, ``completion_tokens`` and ``total_tokens`` of
@@ -31,7 +31,7 @@ def taken(root: Call, rows: Sequence[Call]) -> dict[str, dict[str, float]]:
         these models has a price in the project. ``latency``: ``p50`` and ``p95``, seconds from a
         row's question to its answer.
     """
-    summary: dict[str, Any] = unwrap(root.summary) or {}
+    summary = root or {}
     usage = summary.get("usage") or {}
     costs = (summary.get("weave") or {}).get("costs") or {}
     measured = {"usage": _usage(usage), "cost": _cost(usage, costs), "latency": _latency(rows)}
@@ -58,8 +58,8 @@ def _priced(bill: Mapping[str, Any]) -> bool:
     return any(bill.get(price) for price in _PRICES)
 
 
-def _latency(rows: Sequence[Call]) -> dict[str, float]:
-    seconds = [row.output["model_latency"] for row in rows if row.output]
+def _latency(rows: Sequence[Row]) -> dict[str, float]:
+    seconds = [row.scores["model_latency"] for row in rows if "model_latency" in row.scores]
     if not seconds:
         return {}
     values = np.percentile(seconds, _PERCENTILES)

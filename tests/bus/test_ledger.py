@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ import redis
 from bus.ledger import Ledger
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
-from schemas.verdicts import Outcome, Verdict
-from schemas.weighings import Progress
+from schemas.verdicts import Decision, Outcome, Verdict
+from schemas.weighings import Progress, Weighing
 
 _EXPIRED = 0.001  # seconds: a lease that is over before the next command
 
@@ -23,6 +24,23 @@ def opened(
 
 def _verdict(weighing: WeighingId, outcome: Outcome = "rejected") -> Verdict:
     return Verdict(weighing=weighing, source="manual", outcome=outcome, reason="because")
+
+
+def _decision(*, approved: bool = True, why: str = "") -> Decision:
+    return Decision(approved=approved, by="ada", why=why, at=datetime(2026, 1, 31, tzinfo=UTC))
+
+
+def _record(ledger: Ledger, weighing: WeighingId) -> Weighing:
+    record = ledger.get(weighing)
+    assert record is not None
+    return record
+
+
+@pytest.fixture
+def waiting(ledger: Ledger, opened: WeighingId) -> WeighingId:
+    """A weighing that awaits approval."""
+    assert ledger.suspend(_verdict(opened, "awaiting approval"), _token(ledger, opened))
+    return opened
 
 
 def _token(ledger: Ledger, weighing: WeighingId) -> str:
@@ -163,3 +181,132 @@ def test_every_transition_is_audited(ledger: Ledger, opened: WeighingId) -> None
     states = [(entry["state"], entry["note"]) for entry in ledger.audit()]
     assert [state for state, _ in states] == ["queued", "running", "queued", "running", "rejected"]
     assert states[2][1] == "the engine died"
+
+
+def test_a_verdict_that_awaits_approval_is_kept_and_is_not_the_end(
+    ledger: Ledger, waiting: WeighingId
+) -> None:
+    record = _record(ledger, waiting)
+    assert record.state == "awaiting approval"
+    assert record.verdict == _verdict(waiting, "awaiting approval")
+    assert not record.ended
+    assert record.settled
+
+
+def test_what_awaits_approval_is_left_alone_by_workers_and_sweepers(
+    ledger: Ledger, waiting: WeighingId
+) -> None:
+    assert ledger.claim(waiting) is None
+    assert ledger.unfinished() == []
+    assert not ledger.revive(waiting, queue_empty=True)
+
+
+def test_what_awaits_approval_is_weighed_again_only_by_force(
+    ledger: Ledger, waiting: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    before = _record(ledger, waiting)
+    assert not ledger.open(waiting, gate, event)
+    assert _record(ledger, waiting) == before
+    assert ledger.open(waiting, gate, event.model_copy(update={"force": True}))
+    record = _record(ledger, waiting)
+    assert (record.state, record.verdict) == ("queued", None)
+
+
+def test_a_worker_that_lost_its_lease_cannot_suspend(ledger: Ledger, opened: WeighingId) -> None:
+    _token(ledger, opened)
+    assert not ledger.suspend(_verdict(opened, "awaiting approval"), "0")
+    assert _record(ledger, opened).state == "running"
+
+
+def test_a_decision_queues_the_weighing_anew_with_all_that_is_known(
+    ledger: Ledger, waiting: WeighingId
+) -> None:
+    assert ledger.decide(waiting, _decision())
+    record = _record(ledger, waiting)
+    assert (record.state, record.attempts, record.decision) == ("queued", 0, _decision())
+    assert record.verdict == _verdict(waiting, "awaiting approval")
+
+
+def test_a_decision_whose_task_was_lost_is_found_by_the_sweeper_at_once(
+    ledger: Ledger, waiting: WeighingId
+) -> None:
+    ledger.decide(waiting, _decision())
+    assert ledger.revive(waiting, queue_empty=True)
+
+
+def test_of_many_decisions_at_once_one_counts(ledger: Ledger, waiting: WeighingId) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        decided = list(pool.map(lambda _: ledger.decide(waiting, _decision()), range(40)))
+    assert decided.count(True) == 1
+
+
+def test_only_what_awaits_approval_can_be_decided(
+    ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    assert not ledger.decide(weighing, _decision())
+    assert ledger.get(weighing) is None
+    ledger.open(weighing, gate, event)
+    assert not ledger.decide(weighing, _decision())
+    token = _token(ledger, weighing)
+    assert not ledger.decide(weighing, _decision())
+    ledger.end(_verdict(weighing), token)
+    assert not ledger.decide(weighing, _decision())
+    record = _record(ledger, weighing)
+    assert (record.state, record.decision) == ("rejected", None)
+
+
+def test_a_failed_attempt_to_carry_out_a_decision_keeps_it(
+    ledger: Ledger, waiting: WeighingId
+) -> None:
+    ledger.decide(waiting, _decision())
+    assert ledger.release(waiting, _token(ledger, waiting), 0, "W&B was away")
+    assert ledger.revive(waiting, queue_empty=False)
+    _token(ledger, waiting)
+    record = _record(ledger, waiting)
+    assert (record.state, record.attempts, record.decision) == ("running", 2, _decision())
+    assert record.verdict == _verdict(waiting, "awaiting approval")
+
+
+def test_a_decision_outlives_the_worker_that_carried_it_out(
+    client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    ledger = Ledger(client, lease=60)
+    ledger.open(weighing, gate, event)
+    ledger.suspend(_verdict(weighing, "awaiting approval"), _token(ledger, weighing))
+    ledger.decide(weighing, _decision())
+    Ledger(client, lease=_EXPIRED).claim(weighing)
+    while not ledger.revive(weighing, queue_empty=False):
+        pass
+    assert _record(ledger, weighing).decision == _decision()
+
+
+def test_the_final_verdict_keeps_the_decision(ledger: Ledger, waiting: WeighingId) -> None:
+    ledger.decide(waiting, _decision(approved=False, why="it is rude"))
+    assert ledger.end(_verdict(waiting), _token(ledger, waiting))
+    record = _record(ledger, waiting)
+    assert record.ended
+    assert record.verdict == _verdict(waiting)
+    assert record.decision == _decision(approved=False, why="it is rude")
+
+
+@pytest.mark.parametrize(
+    ("decision", "note"),
+    [
+        (_decision(), "approved by ada"),
+        (_decision(approved=False, why="it is rude"), "rejected by ada: it is rude"),
+    ],
+)
+def test_the_audit_names_who_decided_and_why(
+    ledger: Ledger, waiting: WeighingId, decision: Decision, note: str
+) -> None:
+    ledger.decide(waiting, decision)
+    suspended, decided = ledger.audit()[-2:]
+    assert suspended["state"] == "awaiting approval"
+    assert decided == {"id": str(waiting), "state": "queued", "note": note}
+
+
+def test_a_note_stands_in_the_audit_among_the_transitions(
+    ledger: Ledger, opened: WeighingId
+) -> None:
+    ledger.note("climate-rag", "rolled back", "by ada")
+    assert ledger.audit()[-1] == {"id": "climate-rag", "state": "rolled back", "note": "by ada"}

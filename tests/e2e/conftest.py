@@ -20,7 +20,8 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> R
     command = [sys.executable, "-m", "weighbridge", "rehearse"]
     done = subprocess.run(
         [*command, "--dir", str(folder), "--run-dir", str(warm_run_dir)],
-        env={name: value for name, value in os.environ.items() if name != "CELERY_BROKER_URL"},
+        env={name: value for name, value in os.environ.items() if name != "CELERY_BROKER_URL"}
+        | {"COLUMNS": "160"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,7 +1,8 @@
-"""The evaluation fails closed: Weave's own summary looks normal in every one of these cases."""
+"""Running an evaluation: what it leaves in the run, and how many rows it asks at once."""
 
 import asyncio
 import os
+import re
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ import wandb
 import weave
 from weave.trace.weave_client import WeaveClient
 
-from schemas.errors import ArtifactError
-from worker.evaluate import Evaluated, evaluate, questions
+from schemas.errors import EvidenceError
+from schemas.gates import Gate
+from schemas.thresholds import AtLeast
+from worker.evaluate import evaluate, questions
+from worker.evidence import Evaluated
+from worker.weigh import outcome, sentence, weigh
 
 _ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(4)]
 
@@ -50,16 +55,6 @@ def broken(output: dict[str, str]) -> float:
     raise RuntimeError("the scorer broke")
 
 
-@weave.op
-def silent(output: dict[str, str]) -> None:
-    return None
-
-
-@weave.op
-def partial(question: str, output: dict[str, str]) -> dict[str, float | None]:
-    return {"f1": None if question == "question 2" else 1.0}
-
-
 def _evaluation(*scorers: Any) -> weave.Evaluation:
     return weave.Evaluation(dataset=weave.Dataset(name="rows", rows=_ROWS), scorers=list(scorers))
 
@@ -76,7 +71,7 @@ def test_summary_call_and_page_are_logged_to_the_run(
 ) -> None:
     evaluated = _evaluate(weave_project, run, correct)
     assert evaluated.summary["correct"] == {"mean": 1.0}
-    assert evaluated.rows == len(_ROWS)
+    assert len(evaluated.rows) == evaluated.of_rows == len(_ROWS)
     assert run.config["weave_eval_call"] == evaluated.call
     assert run.config["weave_eval_url"] == evaluated.url
     assert run.summary["correct"]["mean"] == 1.0
@@ -95,23 +90,51 @@ def test_the_calls_carry_the_run(weave_project: WeaveClient, run: wandb.Run) -> 
     [
         ([correct], Answers(breaks_on="question 2")),
         ([correct, broken], Answers()),
-        ([correct, silent], Answers()),
-        ([correct, partial], Answers()),
         ([], Answers(breaks_on="question 2")),
     ],
-    ids=[
-        "a row raises",
-        "a scorer raises",
-        "a score is missing",
-        "a part of a score is missing",
-        "a row raises and nobody scores",
-    ],
+    ids=["a row raises", "a scorer raises", "a row raises and nobody scores"],
 )
-def test_an_incomplete_evaluation_is_no_evidence(
+def test_an_evaluation_with_a_row_that_raised_is_no_evidence(
     weave_project: WeaveClient, run: wandb.Run, scorers: list[Any], model: Answers
 ) -> None:
-    with pytest.raises(ArtifactError, match="have no answer or no score"):
+    """Weave's own summary looks normal in each of these cases."""
+    with pytest.raises(
+        EvidenceError, match=r"\d of 4 rows have no answer; the first is Weave call"
+    ):
         _evaluate(weave_project, run, *scorers, model=model)
+
+
+@weave.op
+def partly(question: str, output: dict[str, str]) -> dict[str, float | None]:
+    return {"f1": float("nan") if question == "question 2" else 1.0}
+
+
+@weave.op
+def silent(output: dict[str, str]) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("scorer", "metric", "reason"),
+    [
+        (partly, "partly.f1.mean", r"1 of 4 rows have no partly\.f1"),
+        (silent, "silent.mean", r"silent\.mean is missing"),
+    ],
+    ids=["a row's score is NaN", "no row has a score"],
+)
+def test_a_score_that_is_missing_allows_no_promotion(
+    weave_project: WeaveClient, run: wandb.Run, gate: Gate, scorer: Any, metric: str, reason: str
+) -> None:
+    found = _evaluate(weave_project, run, scorer)
+    lenient = gate.model_copy(update={"thresholds": (AtLeast(metric=metric, at_least=-1),)})
+    try:
+        checks = weigh(lenient, found)
+    except EvidenceError as error:
+        said = str(error)
+    else:
+        assert outcome(checks) == "failed"
+        said = sentence(checks)
+    assert re.search(reason, said)
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,44 @@
+"""What a promotion leaves in the target collection, and that it may be done again."""
+
+from datetime import UTC, datetime
+
 import pytest
 import wandb
 
 from bus.lease import LeaseLostError
-from schemas.errors import ConfigurationError
-from schemas.gates import Gate, Promotion
-from schemas.refs import WeaveRef
-from worker.promote import promote
+from registry.calls import wandb_api
+from registry.champions import PromotedVersion, champion
+from schemas.errors import ConfigurationError, PlatformError
+from schemas.events import WeighingId
+from schemas.gates import EarlyStop, Gate, Promotion
+from schemas.promotions import PromotionRecord
+from schemas.refs import ArtifactRef
+from schemas.thresholds import AtLeast, NoWorseThan
+from schemas.verdicts import Check, Comparison, Decision, Evidence, Verdict
+from tests.worker.weighed import allowed
+from worker.promote import promote, require_same_champion
 
+_TIMEOUT = 19.0
 _DIGEST = "cqRaGKcxutBWXyM0fCGTR1Yk2mISLsNari4wlGTwERo"
 _OTHER = "x7MzcgHDrGXYHHDQ9BA8N89qDwcGkdSdpxH30ubm8ZM"
-_PAGE = "https://wandb.ai/e/p/weave/objects/RagModel/versions/"
-
-
-def _allowed() -> None:
-    """This worker may go on."""
-
-
-def _rag_model(project: str, digest: str = _DIGEST) -> WeaveRef:
-    return WeaveRef.parse(f"weave:///{project}/object/RagModel:{digest}")
+_COMPARISON = Comparison(
+    champion=0.5,
+    difference=1 / 3,
+    interval=(0.1 + 0.2, 0.5),
+    confidence=0.95,
+    method="paired bootstrap, BCa",
+    detectable=0.05,
+    rows=66,
+)
+_CHECKS = (
+    Check(threshold=AtLeast(metric="correct.mean", at_least=0.5), value=5 / 6, passed=True),
+    Check(
+        threshold=NoWorseThan(metric="correct.mean", no_worse_than="champion"),
+        value=5 / 6,
+        passed=True,
+        comparison=_COMPARISON,
+    ),
+)
 
 
 @pytest.fixture
@@ -25,37 +46,143 @@ def promoting(gate: Gate, target: str) -> Gate:
     return gate.model_copy(update={"promote": Promotion(to=target, aliases=("production",))})
 
 
-def test_the_target_holds_a_reference_to_the_weighed_rag_model(
-    run: wandb.Run, project: str, promoting: Gate
-) -> None:
-    rag_model = _rag_model(project)
-    version = promote(run, promoting, rag_model, _PAGE + _DIGEST, _allowed)
-    linked = wandb.Api().artifact(str(version))
-    assert linked.manifest.entries["model"].ref == rag_model.uri
-    assert linked.metadata["url"] == _PAGE + _DIGEST
-    assert linked.metadata["gate_digest"] == promoting.digest
-    assert "production" in linked.aliases
-    source = wandb.Api().artifact(f"{project}/RagModel:{_DIGEST}")
-    assert source.id == linked.id
+@pytest.fixture
+def api(project: str) -> wandb.Api:
+    return wandb_api(_TIMEOUT)
 
 
-def test_promoting_twice_changes_nothing(run: wandb.Run, project: str, promoting: Gate) -> None:
-    first, second = (
-        promote(run, promoting, _rag_model(project), _PAGE, _allowed) for _ in range(2)
+@pytest.fixture
+def verdict(project: str, weighing: WeighingId) -> Verdict:
+    evidence = Evidence(
+        weave_call="0197",
+        weave_url="http://127.0.0.1/call",
+        run_url="http://127.0.0.1/run",
+        rag_model=f"weave:///{project}/object/RagModel:{_DIGEST}",
+        evaluation=f"weave:///{project}/object/climate_rag_eval:abc",
+        dataset=f"weave:///{project}/object/questions:abc",
+        rows=66,
+        of_rows=66,
     )
-    assert first == second
-    assert first.version == "v0"
+    return Verdict(
+        weighing=weighing,
+        source="webhook",
+        outcome="promoted",
+        reason="All 2 thresholds hold.",
+        checks=_CHECKS,
+        evidence=evidence,
+    )
 
 
-def test_the_gates_alias_moves_to_the_newest(run: wandb.Run, project: str, promoting: Gate) -> None:
-    promote(run, promoting, _rag_model(project), _PAGE, _allowed)
-    newest = promote(run, promoting, _rag_model(project, _OTHER), _PAGE, _allowed)
-    held = wandb.Api().artifact(f"{promoting.promote.to}:production")
-    assert (newest.version, held.version) == ("v1", "v1")
+def _of_another(verdict: Verdict) -> Verdict:
+    """The verdict on the next version, of another RagModel version."""
+    assert verdict.evidence
+    rag_model = verdict.evidence.rag_model.replace(_DIGEST, _OTHER)
+    evidence = verdict.evidence.model_copy(update={"rag_model": rag_model})
+    weighing = verdict.weighing.model_copy(update={"number": verdict.weighing.number + 1})
+    return verdict.model_copy(update={"evidence": evidence, "weighing": weighing})
+
+
+def _promoted(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
+    """Promote over whoever is the champion now, as the pipeline does."""
+    return promote(run, gate, verdict, champion(api, gate), allowed)
+
+
+def _held(api: wandb.Api, gate: Gate) -> PromotedVersion:
+    held = champion(api, gate)
+    assert held
+    return held
+
+
+def _record(api: wandb.Api, gate: Gate) -> PromotionRecord:
+    record = _held(api, gate).record
+    assert record
+    return record
+
+
+def test_the_target_holds_a_reference_to_the_weighed_rag_model(
+    run: wandb.Run, api: wandb.Api, project: str, promoting: Gate, verdict: Verdict
+) -> None:
+    version = _promoted(api, run, promoting, verdict)
+    held = _held(api, promoting)
+    assert verdict.evidence
+    assert (held.ref, str(held.rag_model)) == (version, verdict.evidence.rag_model)
+    source = api.artifact(f"{project}/RagModel:{_DIGEST}")
+    assert source.id == api.artifact(str(version)).id
+    assert source.logged_by().id == run.id
+
+
+def test_the_promoted_version_says_why_it_is_there(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    _promoted(api, run, promoting, verdict)
+    record = _record(api, promoting)
+    assert record.checks == _CHECKS
+    assert record.chat_model == verdict.weighing.version.uri
+    assert (record.gate, record.gate_digest) == (promoting.name, promoting.digest)
+    assert record.url.endswith(f"/weave/objects/RagModel/versions/{_DIGEST}")
+    assert (record.weave_call, record.run) == ("0197", run.path)
+    assert record.versions["wandb"] == wandb.__version__
+    assert (record.champion, record.approved_by) == (None, None)
+
+
+def test_whoever_approved_it_is_named(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    decision = Decision(approved=True, by="ada", at=datetime(2026, 1, 31, tzinfo=UTC))
+    _promoted(api, run, promoting, verdict.model_copy(update={"decision": decision}))
+    assert _record(api, promoting).approved_by == "ada"
+
+
+def test_promoting_twice_changes_nothing(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    first = _promoted(api, run, promoting, verdict)
+    before = _record(api, promoting)
+    assert _promoted(api, run, promoting, verdict.model_copy(update={"checks": ()})) == first
+    assert _record(api, promoting) == before
+
+
+def test_what_another_rule_found_takes_the_place_of_what_the_rule_before_did(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    _promoted(api, run, promoting, verdict)
+    stricter = promoting.model_copy(update={"early_stop": EarlyStop()})
+    _promoted(api, run, stricter, verdict.model_copy(update={"checks": ()}))
+    assert _record(api, promoting).gate_digest == stricter.digest
+    assert _record(api, promoting).checks == ()
+
+
+def test_the_gates_alias_moves_and_the_champion_before_is_named(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    first = _promoted(api, run, promoting, verdict)
+    second = _promoted(api, run, promoting, _of_another(verdict))
+    assert (first.version, second.version) == ("v0", "v1")
+    assert _held(api, promoting).ref == second
+    assert _record(api, promoting).champion == str(first)
+
+
+def test_the_champion_itself_keeps_the_champion_before_it(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    first = _promoted(api, run, promoting, verdict)
+    for _ in range(2):
+        _promoted(api, run, promoting, _of_another(verdict))
+    assert _record(api, promoting).champion == str(first)
+
+
+def test_a_version_that_was_displaced_may_be_promoted_again(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    first = _promoted(api, run, promoting, verdict)
+    second = _promoted(api, run, promoting, _of_another(verdict))
+    assert _promoted(api, run, promoting, verdict) == first
+    assert _held(api, promoting).ref == first
+    assert _record(api, promoting).champion == str(second)
 
 
 def test_a_worker_that_lost_its_lease_links_nothing(
-    run: wandb.Run, project: str, promoting: Gate
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     calls = iter([None, LeaseLostError("lost")])
 
@@ -64,12 +191,32 @@ def test_a_worker_that_lost_its_lease_links_nothing(
             raise error
 
     with pytest.raises(LeaseLostError):
-        promote(run, promoting, _rag_model(project), _PAGE, lost_after_the_first_effect)
-    assert not wandb.Api().artifact_exists(f"{promoting.promote.to}:latest")
+        promote(run, promoting, verdict, None, lost_after_the_first_effect)
+    assert champion(api, promoting) is None
 
 
-def test_a_missing_target_registry_is_named(run: wandb.Run, project: str, gate: Gate) -> None:
+def test_a_missing_target_registry_is_named(run: wandb.Run, gate: Gate, verdict: Verdict) -> None:
     to = "wandb32/wandb-registry-Nowhere/RAG Model"
     astray = gate.model_copy(update={"promote": Promotion(to=to)})
     with pytest.raises(ConfigurationError, match="link the promoted version to wandb32/wandb-reg"):
-        promote(run, astray, _rag_model(project), _PAGE, _allowed)
+        promote(run, astray, verdict, None, allowed)
+
+
+def test_a_champion_that_is_still_the_champion_may_be_displaced(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    require_same_champion(api, promoting, None)
+    _promoted(api, run, promoting, verdict)
+    require_same_champion(api, promoting, _held(api, promoting))
+
+
+def test_a_version_is_not_promoted_over_a_champion_that_it_was_not_compared_with(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    first = _promoted(api, run, promoting, verdict)
+    with pytest.raises(PlatformError, match=f"was nobody when .* and is {first} now"):
+        require_same_champion(api, promoting, None)
+    compared_with = _held(api, promoting)
+    second = _promoted(api, run, promoting, _of_another(verdict))
+    with pytest.raises(PlatformError, match=f"was {first} when .* and is {second} now"):
+        require_same_champion(api, promoting, compared_with)

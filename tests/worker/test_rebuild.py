@@ -12,7 +12,8 @@ from weave.trace.weave_client import WeaveClient
 from rehearsal import app_team
 from schemas.errors import ConfigurationError
 from schemas.gates import ChatModelParameters
-from worker.rag import RagModel
+from tests.worker.inference.scripted_engine import completion, scripted_engine
+from worker.rag import LLMJudge, RagModel
 from worker.rag.stored import Stored, read
 from worker.rebuild import load_chat_model, load_evaluation, rebuild
 
@@ -31,6 +32,13 @@ def weave_project(project: str) -> Iterator[WeaveClient]:
     )
     yield client
     weave.finish()
+
+
+def allow_stored_code(project: str) -> None:
+    weave.init(
+        project,
+        settings={"implicitly_patch_integrations": False, "allow_unsafe_custom_obj_decode": True},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +110,7 @@ def test_a_version_that_was_changed_by_hand_is_rebuilt_whole(
     project: str, rag_model: str, never_published: RagModel
 ) -> None:
     """The tutorial's way to exchange a chat model stores a damaged version in weave 0.54."""
-    weave.init(project, settings={"allow_unsafe_custom_obj_decode": True})
+    allow_stored_code(project)
     by_hand = weave.ref(rag_model).get()
     by_hand.chat_model = never_published.chat_model.model_copy()
     assert by_hand.n_documents == never_published.n_documents  # a field that was read
@@ -203,10 +211,90 @@ def test_a_gate_may_allow_stored_scorers(project: str, weave_project: WeaveClien
         return 1.0
 
     published = publish_evaluation(weave_project, politeness)
-    weave.init(project, settings={"allow_unsafe_custom_obj_decode": True})
+    allow_stored_code(project)
     loaded = load_evaluation(published, allow_stored_code=True)
     assert loaded.scorers is not None
     assert [scorer.name for scorer in loaded.scorers] == ["politeness"]
+
+
+def judge(**fields: Any) -> LLMJudge:
+    given = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "instructions": "{output}?"}
+    return LLMJudge(name="judge", parameters={"seed": 7}, **(given | fields))
+
+
+def test_a_stored_judge_is_made_from_its_fields_under_its_version(
+    weave_project: WeaveClient,
+) -> None:
+    published = publish_evaluation(weave_project, judge(scale="0..1", retries=5))
+    loaded = load_evaluation(published)
+    assert loaded.scorers is not None
+    [made] = loaded.scorers
+    [stored] = read(published).fields["scorers"]
+    assert isinstance(made, LLMJudge)
+    assert made.model_dump(exclude={"ref"}) == judge(scale="0..1", retries=5).model_dump(
+        exclude={"ref"}
+    )
+    assert made.ref == stored
+
+
+def test_an_evaluation_with_a_judge_stores_nothing_anew(weave_project: WeaveClient) -> None:
+    @weave.op
+    def says_1856(question: str) -> dict[str, object]:
+        return {"answer": "1856", "context": []}
+
+    with scripted_engine() as endpoint:
+        endpoint.will_answer(completion('{"reason": "As I say.", "score": true}'))
+        published = publish_evaluation(weave_project, judge(base_url=endpoint.url))
+        before = versions(weave_project)
+        loaded = load_evaluation(published)
+        summary, call = asyncio.run(loaded.evaluate.call(loaded, says_1856))
+    weave_project.flush()
+    assert summary["judge"]["score"]["true_count"] == 1
+    assert weave_project.get_call(call.id).inputs["self"].ref.uri == published
+    assert len(before) == 3
+    assert versions(weave_project) == before
+
+
+def versions(client: WeaveClient) -> list[tuple[str, str]]:
+    found = client.server.objs_query(
+        {
+            "project_id": client.project_id,
+            "filter": {"object_ids": ["evaluation", "judge", "rows"]},
+        }
+    )
+    return [(one.object_id, one.digest) for one in found.objs]
+
+
+def test_a_judge_of_another_class_is_refused(weave_project: WeaveClient) -> None:
+    class Politeness(LLMJudge):
+        """Its score might be anything."""
+
+    published = publish_evaluation(
+        weave_project,
+        Politeness(name="judge", base_url="http://127.0.0.1:9/v1", model="m", instructions="?"),
+    )
+    with pytest.raises(ConfigurationError, match=r"The scorer judge of .* is code that"):
+        load_evaluation(published)
+
+
+def test_a_stored_judge_gets_no_other_secret(weave_project: WeaveClient) -> None:
+    greedy = LLMJudge.model_construct(**(vars(judge()) | {"api_key_variable": "WANDB_API_KEY"}))
+    published = publish_evaluation(weave_project, greedy)
+    with pytest.raises(ConfigurationError, match="does not fit LLMJudge: api_key_variable"):
+        load_evaluation(published)
+
+
+def test_a_judge_is_made_from_its_fields_where_stored_code_is_allowed(
+    project: str, weave_project: WeaveClient
+) -> None:
+    published = publish_evaluation(weave_project, judge(max_tokens=99))
+    allow_stored_code(project)
+    loaded = load_evaluation(published, allow_stored_code=True)
+    assert loaded.scorers is not None
+    [made] = loaded.scorers
+    assert isinstance(made, LLMJudge)
+    assert made.max_tokens == 99
+    assert made.ref == read(published).fields["scorers"][0]
 
 
 def test_a_missing_evaluation_is_named(weave_project: WeaveClient) -> None:
@@ -220,7 +308,7 @@ def test_an_object_that_is_no_evaluation_is_named(rag_model: str) -> None:
         load_evaluation(rag_model)
 
 
-def publish_evaluation(client: WeaveClient, scorer: Op[Any, Any]) -> str:
+def publish_evaluation(client: WeaveClient, scorer: Op[Any, Any] | LLMJudge) -> str:
     evaluation = weave.Evaluation(dataset=weave.Dataset(name="rows", rows=ROWS), scorers=[scorer])
     uri: str = weave.publish(evaluation, "evaluation").uri()
     client.flush()

@@ -67,6 +67,7 @@ def environment(settings: Settings, gates: tuple[Gate, ...], tmp_path: Path) -> 
         "WEIGHBRIDGE_GATES": str(settings.gates_path),
         "WEIGHBRIDGE_RUN_DIR": str(settings.run_dir),
         "WEIGHBRIDGE_CACHE_DIR": str(settings.cache_dir),
+        "WEIGHBRIDGE_REPORT_DIR": str(settings.report_dir),
         "WEIGHBRIDGE_WANDB_TIMEOUT": "1",
         "HF_HUB_OFFLINE": "1",
         "REMAP_SIGTERM": "SIGQUIT",  # Celery: end at once, not when the task is done
@@ -321,6 +322,7 @@ def test_a_weighing_whose_workers_keep_dying_fails(
     assert verdict is not None
     assert verdict.outcome == "failed"
     assert f"died in each of {_ATTEMPTS} attempts" in verdict.reason
+    assert verdict.reason in Path(str(verdict.report)).read_text()
 
 
 def _hold(ledger: Ledger, weighing: WeighingId) -> None:

@@ -9,8 +9,10 @@ import weave
 from weave.trace.weave_client import WeaveClient
 
 from schemas.errors import ConfigurationError
-from schemas.gates import AtMost, Gate
-from worker.evaluate import Evaluated, evaluate
+from schemas.gates import Gate
+from schemas.thresholds import AtMost
+from worker.evaluate import evaluate
+from worker.evidence import Evaluated
 from worker.weigh import metrics, weigh
 
 _ROWS = [{"question": "x" * length, "answer": "yes"} for length in (3, 5, 8)]
@@ -111,10 +113,10 @@ def test_a_model_without_a_price_leaves_the_cost_unknown(
     weave_project.add_cost("chat model", *_PRICES)
     if judges_price is not None:
         weave_project.add_cost("judge", judges_price, judges_price)
-    measured = metrics(_evaluate(weave_project, run, judged).summary)
+    evaluated = _evaluate(weave_project, run, judged)
     cheap = gate.model_copy(update={"thresholds": (AtMost(metric="cost.total", at_most=1),)})
     with pytest.raises(ConfigurationError, match=r"asks for cost\.total.*usage\.total_tokens"):
-        weigh(cheap, measured)
+        weigh(cheap, evaluated)
 
 
 def test_a_model_that_tells_no_usage_has_none(weave_project: WeaveClient, run: wandb.Run) -> None:

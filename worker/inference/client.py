@@ -99,6 +99,7 @@ class ServedModel:
         connections: Connections,
         endpoint: Endpoint,
         at_once: int | None = None,
+        logprobs: bool = False,
     ) -> None:
         self.name = name
         self.at_once = at_once
@@ -107,7 +108,8 @@ class ServedModel:
             hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None
         )
         self._model = model
-        self._body = {"chat_template": chat_template} if chat_template else None
+        template = {"chat_template": chat_template} if chat_template else {}
+        self._body = template | ({"logprobs": True} if logprobs else {})
         self._connections = connections
         self._endpoint = endpoint
 
@@ -121,6 +123,7 @@ class ServedModel:
         chat_template: str,
         failure: Failure,
         at_once: int | None = None,
+        logprobs: bool = False,
     ) -> Self:
         """A version in an engine on this machine, which is asked once: a dead one stays dead.
 
@@ -131,6 +134,7 @@ class ServedModel:
             chat_template: The version's Jinja chat template.
             failure: Makes the error for an engine that stopped answering.
             at_once: How many requests the engine answers at a time.
+            logprobs: Whether the engine is asked how likely each token was.
         """
         return cls(
             name,
@@ -139,6 +143,7 @@ class ServedModel:
             connections=Connections.to_socket(socket),
             endpoint=Endpoint("The engine", failure, key=None),
             at_once=at_once,
+            logprobs=logprobs,
         )
 
     @classmethod

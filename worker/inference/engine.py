@@ -195,6 +195,7 @@ def _served(server: EngineServer, plan: Plan, name: str, model: str) -> Iterator
         chat_template=plan.version.chat_template,
         failure=server.failure,
         at_once=1 if plan.way is Way.TRANSFORMERS else None,
+        logprobs=plan.way is not Way.TRANSFORMERS,
     )
     try:
         with served.accounted():

@@ -7,16 +7,19 @@
     └── n_documents    passages per question
 
 ``serving`` says which engine answers for a ChatModel in this process, ``embedding`` finds the
-embedding model, and ``scorers`` holds the ops that score an answer.
+embedding model, ``scorers`` holds the ops that score an answer, and ``judge`` the scorer that asks
+another model.
 """
 
 from worker.rag.chat_model import ChatModel
+from worker.rag.judge import LLMJudge
 from worker.rag.rag_model import RagModel
 from worker.rag.scorers import answer_correctness, context_recall, exact_match
 from worker.rag.vector_store import VectorStore
 
 __all__ = [
     "ChatModel",
+    "LLMJudge",
     "RagModel",
     "VectorStore",
     "answer_correctness",

@@ -1,8 +1,11 @@
 """The chat model of a RAG application: a version in the Registry, and how it is asked."""
 
+import math
+from statistics import fmean
 from typing import Any
 
 import weave
+from openai.types.chat.chat_completion import Choice
 
 from worker.rag.serving import endpoint_of
 
@@ -36,7 +39,8 @@ class ChatModel(weave.Model):
             query: OpenAI messages, ``{"role", "content"}``.
 
         Returns:
-            ``content``, and ``model`` and ``usage``, which Weave takes for the trace's tokens
+            ``content``; ``confidence``, 0 to 1, if the engine tells how likely its tokens were;
+            and ``model`` and ``usage``, which Weave takes for the trace's tokens
             (weave 0.54, ``WeaveClient.finish_call``).
         """
         endpoint = endpoint_of(str(self.chat_model))
@@ -45,12 +49,23 @@ class ChatModel(weave.Model):
             temperature=float(self.cm_temperature),
             max_tokens=int(self.cm_max_new_tokens),
         )
-        usage = completion.usage
+        usage, choice = completion.usage, completion.choices[0]
         return {
-            "content": (completion.choices[0].message.content or "").strip(),
+            "content": (choice.message.content or "").strip(),
+            "confidence": confidence(choice),
             "model": endpoint.name,
             "usage": usage.model_dump(include=_TOKENS) if usage else {},
         }
+
+
+def confidence(choice: Choice) -> float | None:
+    """How likely the answer's tokens were for the model: their geometric mean, 0 to 1.
+
+    Returns:
+        None if the engine does not tell.
+    """
+    tokens = choice.logprobs.content if choice.logprobs else None
+    return math.exp(fmean(token.logprob for token in tokens)) if tokens else None
 
 
 _TOKENS = {"prompt_tokens", "completion_tokens", "total_tokens"}

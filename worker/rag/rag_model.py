@@ -46,7 +46,8 @@ class RagModel(weave.Model):
         """Answer a question.
 
         Returns:
-            ``answer``, and the ``context`` that ``retrieve`` gave for it.
+            ``answer``, the chat model's ``confidence`` in it, and the ``context`` that
+            ``retrieve`` gave for it.
         """
         context = self.retrieve(question)
         passages = "\n\n".join(passage["text"] for passage in context)
@@ -59,4 +60,8 @@ class RagModel(weave.Model):
                 },
             ]
         )
-        return {"answer": answer["content"], "context": context}
+        return {
+            "answer": answer["content"],
+            "confidence": answer["confidence"],
+            "context": context,
+        }

@@ -148,14 +148,27 @@ def make(cls: type[Made], stored: Stored, **replaced: Any) -> Made:
         ) from error
 
 
+def unchanged(cls: type[Made], stored: Stored) -> Made:
+    """Make the instance that is stored, under its version, so that it is not stored again.
+
+    Args:
+        cls: The class.
+        stored: The object.
+
+    Raises:
+        ConfigurationError: The fields do not fit the class.
+    """
+    made = make(cls, stored)
+    set_ref(made, stored.ref)
+    return made
+
+
 def _nested(value: Any) -> Any:
     if not isinstance(value, ObjectRef):
         return value
     stored = read(value.uri)
     if ours := _OURS.get(stored.class_name):
-        made = make(ours, stored)
-        set_ref(made, stored.ref)  # unchanged, so it is not stored again
-        return made
+        return unchanged(ours, stored)
     made = require_weave_client().get(value)  # Weave's own classes are made from data, too
     if isinstance(made, WeaveObject):
         raise ConfigurationError(

@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.settings import Settings
 from worker.inference import Engine, ServedModel
+from worker.rag.chat_model import confidence
 
 QUESTIONS = ["What is the capital of Germany?", "Name a planet."]
 
@@ -69,7 +70,9 @@ def test_a_loaded_version_is_not_loaded_again(
     assert log.read_text().count("Resetting prefix cache") == before
 
 
-def test_answers_come_with_their_token_usage(engine: Engine, base_folder: Path) -> None:
+def test_answers_come_with_their_token_usage_and_probabilities(
+    engine: Engine, base_folder: Path
+) -> None:
     with engine.serve(base_folder, "base") as model:
         completion = asyncio.run(chat(model, QUESTIONS[0]))
     assert completion.usage is not None
@@ -77,6 +80,7 @@ def test_answers_come_with_their_token_usage(engine: Engine, base_folder: Path) 
     assert completion.usage.total_tokens == (
         completion.usage.prompt_tokens + completion.usage.completion_tokens
     )
+    assert 0 < (confidence(completion.choices[0]) or 0) <= 1
 
 
 def test_a_version_is_asked_with_its_own_chat_template(

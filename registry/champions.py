@@ -1,0 +1,100 @@
+"""Who holds a gate's aliases now, and what a gate has promoted before."""
+
+from typing import Any
+
+import wandb
+from pydantic import BaseModel, ConfigDict
+from wandb.errors import CommError
+
+from registry.calls import wandb_call
+from schemas.gates import Gate
+from schemas.promotions import PromotionRecord
+from schemas.refs import ArtifactRef, WeaveRef
+
+_ENTRY = "model"  # the name under which the tutorial files the reference
+_TYPE = "model"  # the type under which the tutorial logs it
+_NO_VERSION = "artifact membership"  # what W&B's SDK says is not found (facts/wandb-protocol.md 7)
+
+
+class PromotedVersion(BaseModel):
+    """A version in a gate's target collection.
+
+    Attributes:
+        ref: the version by its number.
+        rag_model: the RagModel version that it refers to, by digest; None if it is something else.
+        record: why it was promoted; None if no gate did it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ref: ArtifactRef
+    rag_model: WeaveRef | None
+    record: PromotionRecord | None
+
+    def is_of(self, gate: Gate, chat_model: ArtifactRef) -> bool:
+        """Whether the gate promoted this model version here."""
+        record = self.record
+        return record is not None and (record.gate, record.chat_model) == (
+            gate.name,
+            chat_model.uri,
+        )
+
+
+def champion(api: wandb.Api, gate: Gate) -> PromotedVersion | None:
+    """The version that holds the gate's first alias now; None if nobody does.
+
+    Raises:
+        ConfigurationError: there is no such registry.
+        PlatformError: W&B did not answer.
+    """
+    ref = gate.champion_ref
+    if ref is None:
+        return None
+    with wandb_call(f"look for the champion {ref}"):
+        artifact = find(api, ref)
+        return _promoted(ref, artifact) if artifact else None
+
+
+def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
+    """What the gate has promoted, the latest promotion first.
+
+    Raises:
+        ConfigurationError: there is no such collection.
+        PlatformError: W&B did not answer.
+    """
+    target = ArtifactRef.parse(gate.promote.to)
+    with wandb_call(f"list the versions in {target.collection_path}"):
+        collection = api.artifact_collection(_TYPE, target.collection_path)
+        ours = [
+            (record.promoted_at, artifact)
+            for artifact in collection.artifacts()
+            if (record := _record(artifact)) and record.gate == gate.name
+        ]
+        latest_first = sorted(ours, key=lambda one: one[0], reverse=True)
+        return [_promoted(target, artifact) for _, artifact in latest_first]
+
+
+def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
+    """A version; None if its collection has none by that number or alias.
+
+    The SDK's own `artifact_exists` says that of a version which may not be read, too: a gate
+    would then believe that it has no champion.
+    """
+    try:
+        found: wandb.Artifact = api.artifact(str(ref))
+    except CommError as error:
+        if str(error).startswith(_NO_VERSION):
+            return None
+        raise
+    return found
+
+
+def _promoted(ref: ArtifactRef, artifact: Any) -> PromotedVersion:
+    numbered = ref.model_copy(update={"version": artifact.version})
+    entry = artifact.manifest.entries.get(_ENTRY)
+    rag_model = WeaveRef.parse(entry.ref) if entry and entry.ref else None
+    return PromotedVersion(ref=numbered, rag_model=rag_model, record=_record(artifact))
+
+
+def _record(artifact: Any) -> PromotionRecord | None:
+    return PromotionRecord.of(dict(artifact.metadata or {}))

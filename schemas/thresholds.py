@@ -1,0 +1,144 @@
+"""Thresholds: what a metric must reach, by itself or beside the champion."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+# Strict, because YAML's `yes` would else be 1.
+Bound = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Bound, Field(gt=0)]
+Confidence = Annotated[Bound, Field(ge=0.5, lt=1)]
+
+# Of these less is better; of every other metric, more.
+_COSTS = ("model_latency", "latency", "usage", "cost")
+
+
+class _Threshold(BaseModel):
+    """What every kind of threshold has.
+
+    Attributes:
+        metric: dotted path into what the evaluation measured, as `answer_correctness.mean`.
+        slice: only rows whose dataset columns have these values count, as `{topic: sea-level}`.
+        min_rows: no verdict is reached on fewer rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str = Field(min_length=1)
+    slice: dict[str, str | int | float | bool] = {}
+    min_rows: int | None = Field(default=None, ge=1, strict=True)
+
+    @property
+    def label(self) -> str:
+        """The metric, with the slice it is measured on."""
+        only = ", ".join(f"{column}={value}" for column, value in self.slice.items())
+        return f"{self.metric} [{only}]" if only else self.metric
+
+
+class AtLeast(_Threshold):
+    """The metric must not be below the bound."""
+
+    at_least: Bound
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is within the bound."""
+        return value >= self.at_least
+
+    def __str__(self) -> str:
+        return f">= {self.at_least:g}"
+
+
+class AtMost(_Threshold):
+    """The metric must not be above the bound."""
+
+    at_most: Bound
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is within the bound."""
+        return value <= self.at_most
+
+    def __str__(self) -> str:
+        return f"<= {self.at_most:g}"
+
+
+class _BesideChampion(_Threshold):
+    """The metric is compared with the champion's, row by row.
+
+    Attributes:
+        margin: a difference that does not matter, in the metric's unit.
+        confidence: of the two-sided interval for the difference.
+        lower_is_better: by default true of latencies, usage and cost, false of everything else.
+        detectable: no verdict is reached when these rows could not have shown a difference as
+            small as this.
+        cluster: dataset column whose equal values belong together; such rows are drawn together
+            when the interval is made.
+    """
+
+    margin: Annotated[Bound, Field(ge=0)] = 0.0
+    confidence: Confidence = 0.95
+    lower_is_better: bool | None = None
+    detectable: Positive | None = None
+    cluster: str | None = None
+
+    @property
+    def sign(self) -> Literal[1, -1]:
+        """1 where more is better, else -1."""
+        lower = self.lower_is_better
+        if lower is None:
+            lower = self.metric.partition(".")[0] in _COSTS
+        return -1 if lower else 1
+
+
+class NoWorseThan(_BesideChampion):
+    """With this confidence the version is worse than the champion by the margin at most."""
+
+    no_worse_than: Literal["champion"]
+
+    def holds(self, low: float) -> bool:
+        """Whether the lower end of the interval for the gain is within the margin."""
+        return low >= -self.margin
+
+    def __str__(self) -> str:
+        within = f" by {self.margin:g}" if self.margin else ""
+        return f"no worse than champion{within} ({self.confidence:.0%})"
+
+
+class BetterThan(_BesideChampion):
+    """With this confidence the version is better than the champion by more than the margin."""
+
+    better_than: Literal["champion"]
+
+    def holds(self, low: float) -> bool:
+        """Whether the lower end of the interval for the gain is above the margin."""
+        return low > self.margin
+
+    def __str__(self) -> str:
+        by = f" by {self.margin:g}" if self.margin else ""
+        return f"better than champion{by} ({self.confidence:.0%})"
+
+
+KINDS = ("at_least", "at_most", "no_worse_than", "better_than")
+
+
+def _kind(threshold: Any) -> str | None:
+    """Which kind of threshold this is: the one bound that it names."""
+    if isinstance(threshold, BaseModel):
+        threshold = threshold.model_dump()
+    named = [kind for kind in KINDS if isinstance(threshold, dict) and kind in threshold]
+    return named[0] if len(named) == 1 else None
+
+
+Threshold = Annotated[
+    Annotated[AtLeast, Tag("at_least")]
+    | Annotated[AtMost, Tag("at_most")]
+    | Annotated[NoWorseThan, Tag("no_worse_than")]
+    | Annotated[BetterThan, Tag("better_than")],
+    Discriminator(
+        _kind,
+        custom_error_type="threshold_kind",
+        custom_error_message=f"a threshold names one bound: {', '.join(KINDS[:-1])} or {KINDS[-1]}",
+    ),
+]
+
+Relative = NoWorseThan | BetterThan
+"""Thresholds that need a champion."""

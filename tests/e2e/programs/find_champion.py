@@ -1,0 +1,23 @@
+"""Who holds the alias production in a collection, with plain wandb; null if nobody does.
+
+Arguments: the collection.
+"""
+
+import json
+import sys
+
+import wandb
+
+api = wandb.Api()
+name = f"{sys.argv[1]}:production"
+found = None
+if api.artifact_exists(name):
+    champion = api.artifact(name)
+    chat_model = champion.metadata["chat_model"].removeprefix("wandb-artifact:///")
+    found = {
+        "version": champion.version,
+        "aliases": champion.aliases,
+        "metadata": dict(champion.metadata),
+        "tags": list(api.artifact(chat_model).tags),
+    }
+print(json.dumps(found))

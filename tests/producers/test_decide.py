@@ -1,0 +1,185 @@
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+import redis
+from celery import Celery
+
+from bus.celery_app import GPU_QUEUE
+from bus.ledger import Ledger
+from producers.decide import decide
+from schemas.errors import ConfigurationError
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate
+from schemas.refs import ArtifactRef
+from schemas.settings import Settings
+from schemas.verdicts import Decision, Verdict
+
+_GATE = "climate-rag"
+_OTHER = "other"
+
+
+@pytest.fixture
+def version(link: Callable[..., str]) -> ArtifactRef:
+    """A version that is there in W&B."""
+    return ArtifactRef.parse(link("one", f"collection {uuid4().hex[:8]}"))
+
+
+@pytest.fixture
+def suspend(
+    ledger: Ledger, version: ArtifactRef, gate: Gate, event: ModelVersionEvent
+) -> Callable[..., WeighingId]:
+    """Weighs the version up to where a person must decide."""
+
+    def weigh(name: str = _GATE) -> WeighingId:
+        weighing = WeighingId.of(name, version)
+        assert ledger.open(weighing, gate.model_copy(update={"name": name}), event)
+        token = ledger.claim(weighing)
+        assert token is not None
+        verdict = Verdict(
+            weighing=weighing, source="webhook", outcome="awaiting approval", reason="it passed"
+        )
+        assert ledger.suspend(verdict, token)
+        return weighing
+
+    return weigh
+
+
+@pytest.fixture
+def decided(
+    app: Celery, ledger: Ledger, settings: Settings, version: ArtifactRef
+) -> Callable[..., list[WeighingId]]:
+    def call(
+        text: str = str(version), *, gate: str | None = None, approved: bool = True, why: str = ""
+    ) -> list[WeighingId]:
+        return decide(app, ledger, settings, text, gate=gate, approved=approved, by="ada", why=why)
+
+    return call
+
+
+def _decision(ledger: Ledger, weighing: WeighingId) -> Decision | None:
+    record = ledger.get(weighing)
+    assert record is not None
+    return record.decision
+
+
+def test_an_approval_is_recorded_and_sent_to_a_worker(
+    suspend: Callable[..., WeighingId],
+    decided: Callable[..., list[WeighingId]],
+    ledger: Ledger,
+    client: redis.Redis,
+) -> None:
+    weighing = suspend()
+    assert decided() == [weighing]
+    decision = _decision(ledger, weighing)
+    assert decision is not None
+    assert (decision.approved, decision.by, decision.why) == (True, "ada", "")
+    assert client.llen(GPU_QUEUE) == 1
+    assert ledger.claim(weighing) is not None
+
+
+def test_a_rejection_is_recorded_with_its_reason(
+    suspend: Callable[..., WeighingId], decided: Callable[..., list[WeighingId]], ledger: Ledger
+) -> None:
+    weighing = suspend()
+    decided(approved=False, why="it is rude")
+    decision = _decision(ledger, weighing)
+    assert decision is not None
+    assert (decision.approved, decision.why) == (False, "it is rude")
+
+
+@pytest.mark.parametrize("why", ["", " "])
+def test_a_rejection_without_a_reason_is_refused(
+    suspend: Callable[..., WeighingId],
+    decided: Callable[..., list[WeighingId]],
+    ledger: Ledger,
+    why: str,
+) -> None:
+    weighing = suspend()
+    with pytest.raises(ConfigurationError, match="Give one with --why"):
+        decided(approved=False, why=why)
+    assert _decision(ledger, weighing) is None
+
+
+def test_an_alias_names_the_version_that_holds_it_now(
+    suspend: Callable[..., WeighingId],
+    decided: Callable[..., list[WeighingId]],
+    version: ArtifactRef,
+) -> None:
+    weighing = suspend()
+    assert decided(f"{version.collection_path}:latest") == [weighing]
+
+
+def test_of_several_gates_one_must_be_named(
+    suspend: Callable[..., WeighingId],
+    decided: Callable[..., list[WeighingId]],
+    ledger: Ledger,
+    client: redis.Redis,
+) -> None:
+    ours, theirs = suspend(), suspend(_OTHER)
+    with pytest.raises(ConfigurationError, match=f"under {_GATE}, {_OTHER}. Name one with --gate"):
+        decided()
+    assert client.llen(GPU_QUEUE) == 0
+    assert decided(gate=_OTHER) == [theirs]
+    assert _decision(ledger, ours) is None
+
+
+def test_a_gate_under_which_it_does_not_wait_is_refused(
+    suspend: Callable[..., WeighingId], decided: Callable[..., list[WeighingId]]
+) -> None:
+    suspend()
+    message = f"does not await approval under {_OTHER}: it is awaiting approval under {_GATE}"
+    with pytest.raises(ConfigurationError, match=message):
+        decided(gate=_OTHER)
+
+
+def test_what_was_decided_before_is_told_with_its_state(
+    suspend: Callable[..., WeighingId],
+    decided: Callable[..., list[WeighingId]],
+    client: redis.Redis,
+) -> None:
+    suspend()
+    decided()
+    with pytest.raises(ConfigurationError, match=f"approval: it is queued under {_GATE}"):
+        decided()
+    assert client.llen(GPU_QUEUE) == 1
+
+
+def test_what_was_never_weighed_cannot_be_approved(
+    decided: Callable[..., list[WeighingId]], client: redis.Redis
+) -> None:
+    with pytest.raises(ConfigurationError, match="it is not known to the ledger"):
+        decided()
+    assert client.llen(GPU_QUEUE) == 0
+
+
+def test_a_version_that_does_not_exist_cannot_be_approved(
+    decided: Callable[..., list[WeighingId]], version: ArtifactRef
+) -> None:
+    with pytest.raises(ConfigurationError, match="could not read version"):
+        decided(f"{version.collection_path}:v9")
+
+
+class _BeatenLedger(Ledger):
+    """A ledger in which somebody else decides just before."""
+
+    def decide(self, weighing: WeighingId, decision: Decision) -> bool:
+        super().decide(weighing, decision.model_copy(update={"by": "bob"}))
+        return super().decide(weighing, decision)
+
+
+def test_of_two_people_the_second_is_told_that_it_is_decided(
+    suspend: Callable[..., WeighingId],
+    app: Celery,
+    client: redis.Redis,
+    settings: Settings,
+    version: ArtifactRef,
+    ledger: Ledger,
+) -> None:
+    weighing = suspend()
+    beaten = _BeatenLedger(client, settings.lease)
+    with pytest.raises(ConfigurationError, match="was decided by somebody else just now"):
+        decide(app, beaten, settings, str(version), gate=None, approved=True, by="ada", why="")
+    decision = _decision(ledger, weighing)
+    assert decision is not None
+    assert decision.by == "bob"

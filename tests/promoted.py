@@ -1,0 +1,58 @@
+"""Versions in a gate's target collection, logged and linked as worker/promote.py does it."""
+
+from datetime import UTC, datetime
+
+import wandb
+
+from schemas.gates import Gate
+from schemas.promotions import PromotionRecord
+from schemas.refs import ArtifactRef
+
+
+def reference(name: str) -> str:
+    """The RagModel version that a promoted version refers to."""
+    return f"weave:///e/p/object/RagModel:{name}"
+
+
+def record(gate: Gate, *, champion: ArtifactRef | None, day: int) -> PromotionRecord:
+    return PromotionRecord(
+        gate=gate.name,
+        gate_digest=gate.digest,
+        chat_model="wandb-artifact:///e/p/c:v0",
+        url="https://wandb.ai/e/p/weave",
+        evaluation="weave:///e/p/object/evaluation:digest",
+        dataset="weave:///e/p/object/dataset:digest",
+        weave_call="call",
+        run="e/p/run",
+        champion=str(champion) if champion else None,
+        checks=(),
+        versions={"wandb": wandb.__version__},
+        promoted_at=datetime(2026, 1, day, tzinfo=UTC),
+    )
+
+
+def link_reference(
+    run: wandb.Run, gate: Gate, name: str, metadata: dict[str, object]
+) -> ArtifactRef:
+    """Link what refers to a RagModel version, with the gate's aliases."""
+    artifact = wandb.Artifact("RagModel", type="model")
+    artifact.add_reference(reference(name), name="model", checksum=False)
+    logged = run.log_artifact(artifact).wait()
+    logged.metadata = metadata  # of a version that is there already, it is changed
+    logged.save()
+    linked = run.link_artifact(logged, gate.promote.to, aliases=list(gate.promote.aliases))
+    return ArtifactRef.parse(gate.promote.to).model_copy(update={"version": linked.version})
+
+
+def promoted(
+    run: wandb.Run, gate: Gate, name: str, *, champion: ArtifactRef | None = None, day: int = 1
+) -> ArtifactRef:
+    """Promote a version under a gate.
+
+    Args:
+        name: tells its RagModel version from others.
+        champion: whom it displaces.
+        day: on which it is promoted.
+    """
+    metadata = record(gate, champion=champion, day=day).model_dump(mode="json")
+    return link_reference(run, gate, name, metadata)

@@ -1,0 +1,130 @@
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+import wandb
+
+from registry.calls import wandb_api
+from registry.champions import champion, find, promoted_by
+from schemas.errors import ConfigurationError
+from schemas.gates import Gate, Promotion
+from schemas.refs import ArtifactRef
+from tests.promoted import link_reference, promoted, record, reference
+
+_TIMEOUT = 19.0
+
+
+@pytest.fixture
+def promoting(gate: Gate, registry: Callable[[str], str]) -> Gate:
+    """A gate with a target collection of this test only."""
+    target = f"{registry('RAG Models')}/{uuid4().hex[:8]}"
+    return gate.model_copy(update={"promote": Promotion(to=target, aliases=("production",))})
+
+
+@pytest.fixture
+def api(project: str) -> wandb.Api:
+    return wandb_api(_TIMEOUT)
+
+
+def test_the_champion_is_whoever_holds_the_alias(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    promoted(run, promoting, "one")
+    newest = promoted(run, promoting, "two")
+    found = champion(api, promoting)
+    assert found is not None
+    assert (found.ref, str(found.rag_model)) == (newest, reference("two"))
+    assert found.record == record(promoting, champion=None, day=1)
+
+
+def test_before_the_first_promotion_there_is_no_champion(api: wandb.Api, promoting: Gate) -> None:
+    assert champion(api, promoting) is None
+
+
+def test_an_alias_that_nobody_holds_is_no_champion(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    promoted(run, promoting, "one")
+    other = Promotion(to=promoting.promote.to, aliases=("staging",))
+    assert champion(api, promoting.model_copy(update={"promote": other})) is None
+
+
+def test_a_gate_without_aliases_has_no_champion(api: wandb.Api, gate: Gate) -> None:
+    assert champion(api, gate) is None
+
+
+def test_a_champion_in_a_registry_that_cannot_be_read_is_not_taken_for_none(
+    api: wandb.Api, gate: Gate
+) -> None:
+    promote = Promotion(to="wandb32/wandb-registry-Nowhere/RAG Model", aliases=("production",))
+    with pytest.raises(ConfigurationError, match="look for the champion wandb32/wandb-registry-No"):
+        champion(api, gate.model_copy(update={"promote": promote}))
+
+
+def test_a_champion_that_a_person_made_has_no_record(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    link_reference(run, promoting, "by hand", {"note": "trust me"})
+    found = champion(api, promoting)
+    assert found is not None
+    assert found.record is None
+
+
+def test_a_promoted_version_knows_which_gate_and_model_version_it_is_of(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    promoted(run, promoting, "one")
+    found = champion(api, promoting)
+    assert found is not None
+    assert found.record is not None
+    weighed = ArtifactRef.parse(found.record.chat_model)
+    assert found.is_of(promoting, weighed)
+    assert not found.is_of(promoting.model_copy(update={"name": "other"}), weighed)
+    assert not found.is_of(promoting, weighed.model_copy(update={"version": "v9"}))
+    assert not found.model_copy(update={"record": None}).is_of(promoting, weighed)
+
+
+def _link_files(run: wandb.Run, gate: Gate) -> None:
+    artifact = wandb.Artifact("weights", type="model")
+    with artifact.new_file("weights.txt") as file:
+        file.write(uuid4().hex)
+    run.log_artifact(artifact).wait()
+    run.link_artifact(artifact, gate.promote.to, aliases=list(gate.promote.aliases))
+
+
+def test_whoever_holds_the_alias_may_be_no_rag_model(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    _link_files(run, promoting)
+    holder = champion(api, promoting)
+    assert holder is not None
+    assert (holder.ref.version, holder.rag_model, holder.record) == ("v0", None, None)
+
+
+def test_what_a_gate_promoted_is_listed_by_the_latest_promotion(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    first = promoted(run, promoting, "one", day=1)
+    second = promoted(run, promoting, "two", day=2)
+    assert promoted(run, promoting, "one", day=3) == first
+    assert [one.ref for one in promoted_by(api, promoting)] == [first, second]
+
+
+def test_what_others_linked_there_is_not_listed(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    ours = promoted(run, promoting, "ours")
+    promoted(run, promoting.model_copy(update={"name": "other"}), "theirs")
+    link_reference(run, promoting, "by hand", {})
+    _link_files(run, promoting)
+    assert [one.ref for one in promoted_by(api, promoting)] == [ours]
+
+
+def test_a_missing_version_is_told_from_a_version_that_is_there(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    ref = promoted(run, promoting, "one")
+    found = find(api, ref)
+    assert found is not None
+    assert found.version == "v0"
+    assert find(api, ArtifactRef.parse(f"{promoting.promote.to}:v1")) is None

@@ -1,0 +1,203 @@
+"""Where the champion's rows come from, and that it is evaluated again at most once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+import wandb
+import weave
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
+from weave.trace.weave_client import WeaveClient
+
+from bus.ledger import Ledger
+from registry.calls import wandb_api
+from registry.champions import PromotedVersion
+from rehearsal import app_team
+from schemas.errors import ConfigurationError, EvidenceError
+from schemas.gates import Gate
+from schemas.refs import ArtifactRef, WeaveRef
+from schemas.settings import Settings
+from tests.promoted import record
+from tests.worker.weighed import (
+    Says,
+    correct,
+    evaluated,
+    evaluation,
+    gate_of,
+    lease_of,
+    weighing_of,
+)
+from worker.champion import champion_again, weighed_champion
+from worker.evaluate import evaluate
+from worker.evidence import Evaluated
+from worker.inference import Engine
+from worker.rebuild import rebuild
+from worker.steps import StepClock
+from worker.workplace import Workplace
+
+_KNOWS = 8
+_NOT_TO_BE_USED = cast("Engine", None)
+
+
+class _Endpoint:
+    """Says yes."""
+
+    name = "champion"
+    at_once = 2
+
+    async def chat(
+        self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int
+    ) -> ChatCompletion:
+        message = ChatCompletionMessage(role="assistant", content="yes")
+        choice = Choice(index=0, finish_reason="stop", message=message)
+        return ChatCompletion(
+            id="1", object="chat.completion", created=0, model="m", choices=[choice]
+        )
+
+
+class _Engine:
+    """Serves whatever it is given, and keeps what that was."""
+
+    def __init__(self) -> None:
+        self.served: list[str] = []
+
+    @contextmanager
+    def serve(self, _folder: object, name: str, *_: object, **__: object) -> Iterator[_Endpoint]:
+        self.served.append(name)
+        yield _Endpoint()
+
+
+@pytest.fixture
+def weighing_gate(weave_project: WeaveClient, target: str) -> Gate:
+    return gate_of(weave_project, target)
+
+
+@pytest.fixture
+def place(
+    weave_project: WeaveClient,
+    weighing_gate: Gate,
+    version: ArtifactRef,
+    settings: Settings,
+    ledger: Ledger,
+    run: wandb.Run,
+) -> Workplace:
+    weighing = weighing_of(weighing_gate, version)
+    clock = StepClock(lease_of(ledger, weighing))
+    api = wandb_api(settings.wandb_timeout)
+    return Workplace(
+        weighing, settings, _NOT_TO_BE_USED, clock, weave_project, run, api, together=False
+    )
+
+
+def _holder(place: Workplace, rag_model: str, own: str | None) -> PromotedVersion:
+    """Who holds the alias, with the evaluation that promoted it; without a record if None."""
+    ref = ArtifactRef.parse(f"{place.gate.promote.to}:v0")
+    why = record(place.gate, champion=None, day=1).model_copy(update={"weave_call": own})
+    return PromotedVersion(
+        ref=ref, rag_model=WeaveRef.parse(rag_model), record=why if own else None
+    )
+
+
+def _evaluated(place: Workplace, knows: int = _KNOWS) -> Evaluated:
+    return evaluated(place.client, place.run, knows)
+
+
+def _of(place: Workplace, *scorers: Any, stopped: bool = False) -> Evaluated:
+    """Another evaluation of the same model, or one that was stopped early."""
+    return evaluate(
+        place.client,
+        place.run,
+        evaluation(*scorers),
+        Says(knows=_KNOWS),
+        concurrency=4,
+        is_decided=(lambda _rows: True) if stopped else None,
+        batch=4,
+    )
+
+
+def test_the_rows_are_those_of_the_evaluation_that_promoted_it(place: Workplace) -> None:
+    own = _evaluated(place)
+    _evaluated(place)
+    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    assert found.evaluated == own
+    assert found.evidence.weave_call == own.call
+    assert not found.evidence.evaluated_again
+    assert found.evidence.version == f"{place.gate.promote.to}:v0"
+    assert found.evidence.rag_model == own.model
+
+
+def test_an_evaluation_for_an_earlier_comparison_is_found_again(place: Workplace) -> None:
+    own, later = _of(place, correct), _evaluated(place)
+    _evaluated(place, knows=3)
+    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    assert found.evaluated == later
+    assert found.evidence.evaluated_again
+
+
+def test_an_evaluation_that_stopped_early_is_not_enough(place: Workplace) -> None:
+    whole = _evaluated(place)
+    own = _of(place, stopped=True)
+    assert (own.model, own.evaluation, len(own.rows)) == (whole.model, whole.evaluation, 4)
+    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    assert found.evaluated == whole
+    assert found.evidence.evaluated_again
+
+
+def test_evidence_that_is_not_whole_any_more_is_not_used(place: Workplace) -> None:
+    other, own = _evaluated(place), _evaluated(place)
+    place.client.delete_calls([own.rows[0].call])
+    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    assert found.evaluated == other
+
+
+def test_a_champion_that_a_person_made_is_found_by_its_model(place: Workplace) -> None:
+    before = _evaluated(place)
+    found = weighed_champion(place, _holder(place, before.model, None), evaluation())
+    assert found.evaluated == before
+    assert found.evidence.evaluated_again
+
+
+def test_a_champion_without_rows_is_evaluated_again_once(
+    place: Workplace, log_files: Callable[..., ArtifactRef]
+) -> None:
+    version = log_files({"weights.safetensors": b"the champion's"})
+    application = weave.publish(app_team.rag_model(), "RagModel").uri()
+    holder = _holder(place, rebuild(application, version.uri).ref.uri, None)
+    engine = _Engine()
+    place = place._replace(engine=cast("Engine", engine))
+    first, second = (weighed_champion(place, holder, evaluation()) for _ in range(2))
+    assert first == second
+    assert first.evidence.evaluated_again
+    assert first.evaluated.model == str(holder.rag_model)
+    assert first.evaluated.summary["correct"]["true_fraction"] == 1.0
+    assert engine.served == [str(version)]
+    assert place.clock.seconds.evaluate > 0
+    assert place.run.summary.get("correct") is None  # type: ignore[no-untyped-call]
+
+
+def test_a_champion_whose_chat_model_is_not_in_w_and_b_is_the_operators_to_mend(
+    place: Workplace,
+) -> None:
+    application = app_team.rag_model()
+    base = application.chat_model.chat_model
+    uri = weave.publish(application, "RagModel").uri()
+    sentence = f"champion .*:v0 cannot be evaluated again: its chat model {base} is no version"
+    with pytest.raises(ConfigurationError, match=sentence):
+        weighed_champion(place, _holder(place, uri, None), evaluation())
+
+
+def test_a_champion_that_is_no_rag_model_is_the_operators_to_mend(place: Workplace) -> None:
+    holder = _holder(place, _evaluated(place).model, None).model_copy(update={"rag_model": None})
+    with pytest.raises(ConfigurationError, match=r"champion .*:v0 is no reference to a RagModel"):
+        weighed_champion(place, holder, evaluation())
+
+
+def test_the_champion_of_an_earlier_verdict_is_read_as_it_was(place: Workplace) -> None:
+    own = _evaluated(place)
+    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    assert champion_again(place.client, found.evidence) == found
+    place.client.delete_calls([own.rows[0].call])
+    with pytest.raises(EvidenceError, match=f"{own.call} has 11 of 12 rows"):
+        champion_again(place.client, found.evidence)

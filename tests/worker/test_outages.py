@@ -1,0 +1,98 @@
+"""A trace server that goes away while an evaluation runs (facts/weave-protocol.md 8)."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import wandb
+import weave
+from weave.trace.weave_client import WeaveClient
+
+from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
+from schemas.errors import PlatformError
+from worker.evaluate import evaluate
+from worker.evidence import Evaluated, read_back
+
+_ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(12)]
+_AWAY = 3.0  # seconds
+
+
+@weave.op
+def correct(answer: str, output: dict[str, str]) -> bool:
+    return output["answer"] == answer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalWandb]:
+    """A local W&B of this test alone."""
+    with LocalWandb(LocalWandbConfig(data_dir=tmp_path / "wandb")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(
+    server: LocalWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WeaveClient]:
+    wandb.teardown()
+    for variable, value in server.environment(tmp_path / "client").items():
+        monkeypatch.setenv(variable, value)
+    project = f"{server.config.entity}/outage"
+    yield weave.init(project, settings={"implicitly_patch_integrations": False})
+    if server.pid is None:
+        server.start()  # else Weave waits minutes for it when it ends
+    weave.finish()
+    wandb.teardown()
+
+
+@pytest.fixture
+def run(client: WeaveClient) -> Iterator[Any]:
+    with wandb.init(project="outage", settings=wandb.Settings(console="off")) as run:
+        yield run
+
+
+def _evaluate(client: WeaveClient, run: wandb.Run, model: Any) -> Evaluated:
+    dataset = weave.Dataset(name="rows", rows=_ROWS)
+    evaluation = weave.Evaluation(dataset=dataset, scorers=[correct])
+    return evaluate(client, run, evaluation, model, concurrency=4)
+
+
+def test_rows_that_were_answered_while_it_was_away_for_seconds_arrive(
+    server: LocalWandb, client: WeaveClient, run: wandb.Run
+) -> None:
+    away: list[str] = []
+
+    def go_away() -> None:
+        server.stop()
+        Event().wait(_AWAY)
+        server.start()
+
+    @weave.op
+    async def ask(question: str) -> dict[str, str]:
+        if question == away_at:
+            away.append(question)
+            await asyncio.to_thread(go_away)
+        return {"answer": "yes"}
+
+    away_at = ""
+    _evaluate(client, run, ask)  # ops and objects are up
+    away_at = "question 6"
+    found = _evaluate(client, run, ask)
+    assert away == [away_at]
+    assert len(found.rows) == len(_ROWS)
+    assert found.summary["correct"]["true_fraction"] == 1.0
+
+
+def test_evidence_on_a_server_that_is_gone_is_the_platforms_fault(
+    server: LocalWandb, client: WeaveClient, run: wandb.Run
+) -> None:
+    @weave.op
+    async def ask(question: str) -> dict[str, str]:
+        return {"answer": "yes"}
+
+    call = _evaluate(client, run, ask).call
+    server.stop()
+    with pytest.raises(PlatformError, match=f"read evaluation call {call} back"):
+        read_back(client, call)

@@ -1,0 +1,161 @@
+"""A stored verdict is reached again from Weave alone, and what differs is named."""
+
+from typing import Any
+
+import pytest
+import wandb
+from weave.trace.weave_client import WeaveClient
+
+from schemas.errors import ConfigurationError, EvidenceError
+from schemas.gates import Gate
+from schemas.refs import ArtifactRef
+from schemas.verdicts import Verdict
+from tests.worker.weighed import champion_of, evaluated, gate_of, verdict_of
+from worker.champion import Champion
+from worker.results import record_verdict
+from worker.reweigh import Reweighed, reweigh
+from worker.weigh import ITSELF, NO_CHAMPION, weigh
+
+
+@pytest.fixture
+def weighed_by(weave_project: WeaveClient, target: str) -> Gate:
+    return gate_of(weave_project, target)
+
+
+@pytest.fixture
+def holder(weave_project: WeaveClient, run: wandb.Run, target: str) -> Champion:
+    found = evaluated(weave_project, run, knows=7)
+    return champion_of(ArtifactRef.parse(f"{target}:v0"), found)
+
+
+def _recorded(
+    client: WeaveClient, run: wandb.Run, gate: Gate, version: ArtifactRef, holder: Champion | None
+) -> Verdict:
+    verdict = verdict_of(gate, version, run, evaluated(client, run, knows=10), holder)
+    assert verdict.evidence
+    record_verdict(client, verdict.evidence.weave_call, verdict)
+    return verdict
+
+
+@pytest.fixture
+def stored(
+    weave_project: WeaveClient,
+    run: wandb.Run,
+    weighed_by: Gate,
+    version: ArtifactRef,
+    holder: Champion,
+) -> Verdict:
+    """A verdict beside a champion."""
+    return _recorded(weave_project, run, weighed_by, version, holder)
+
+
+def _again(client: WeaveClient, verdict: Verdict, gate: Gate) -> Reweighed:
+    assert verdict.evidence
+    return reweigh(client, verdict.evidence.weave_call, gate)
+
+
+def _with(gate: Gate, thresholds: list[dict[str, Any]]) -> Gate:
+    return Gate.model_validate(gate.model_dump() | {"thresholds": thresholds})
+
+
+def _thresholds(gate: Gate) -> list[dict[str, Any]]:
+    return [one.model_dump() for one in gate.thresholds]
+
+
+def test_the_same_gate_reaches_the_same_verdict(
+    weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
+) -> None:
+    again = _again(weave_project, stored, weighed_by)
+    assert again.stored == stored
+    assert again.checks == stored.checks
+    assert [bool(check.comparison) for check in again.checks] == [False, True, True]
+    assert (again.outcome, again.reason) == (stored.outcome, stored.reason)
+    assert again.differing == []
+
+
+def test_a_bound_that_changed_is_named_as_it_was_and_as_it_is(
+    weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
+) -> None:
+    first, *others = _thresholds(weighed_by)
+    gate = _with(weighed_by, [first | {"at_least": 0.9}, *others])
+    again = _again(weave_project, stored, gate)
+    assert again.differing == [
+        "correct.true_fraction >= 0.5: no longer in the gate",
+        "correct.true_fraction >= 0.9: new in the gate",
+    ]
+    assert (stored.outcome, again.outcome) == ("promoted", "rejected")
+
+
+def test_thresholds_that_came_and_went_are_named(
+    weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
+) -> None:
+    first, second, _ = _thresholds(weighed_by)
+    gate = _with(weighed_by, [first, second, {"metric": "similar.mean", "at_least": 0.1}])
+    assert _again(weave_project, stored, gate).differing == [
+        "correct.true_fraction no worse than champion by 0.9 (95%): no longer in the gate",
+        "similar.mean >= 0.1: new in the gate",
+    ]
+
+
+def test_a_check_that_was_recorded_otherwise_is_named_with_its_numbers(
+    weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
+) -> None:
+    first, second, third = stored.checks
+    assert second.comparison
+    comparison = second.comparison.model_copy(update={"interval": (-0.25, 0.25)})
+    forged = (
+        first.model_copy(update={"value": 0.4, "passed": False}),
+        second.model_copy(update={"comparison": comparison}),
+        third,
+    )
+    assert stored.evidence
+    recorded = stored.model_copy(update={"checks": forged})
+    record_verdict(weave_project, stored.evidence.weave_call, recorded)
+    value, interval = _again(weave_project, stored, weighed_by).differing
+    assert value == ("correct.true_fraction >= 0.5: was 0.4 (failed), is 0.833333 (passed)")
+    assert interval.startswith("similar.mean no worse than champion by 0.5 (95%): was 0.")
+    assert " -0.25 +0.25 (passed), is 0." in interval
+
+
+@pytest.mark.parametrize("alone", [NO_CHAMPION, ITSELF])
+def test_a_verdict_without_a_champion_is_reached_again(
+    weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate, version: ArtifactRef, alone: str
+) -> None:
+    """Also where another check has a note, which is no reason to have no champion."""
+    first, *others = _thresholds(weighed_by)
+    gate = _with(weighed_by, [first | {"min_rows": 100}, *others])
+    found = evaluated(weave_project, run, knows=10)
+    verdict = verdict_of(gate, version, run, found)
+    verdict = verdict.model_copy(update={"checks": weigh(gate, found, alone=alone)})
+    record_verdict(weave_project, found.call, verdict)
+    again = _again(weave_project, verdict, gate)
+    assert again.differing == []
+    assert [check.note for check in again.checks[1:]] == [alone, alone]
+
+
+def test_a_gate_that_asks_for_a_champion_only_now_needs_another_weighing(
+    weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate, version: ArtifactRef
+) -> None:
+    alone = _with(weighed_by, _thresholds(weighed_by)[:1])
+    verdict = _recorded(weave_project, run, alone, version, None)
+    with pytest.raises(ConfigurationError, match=f"verdict on {version} was reached without"):
+        _again(weave_project, verdict, weighed_by)
+
+
+def test_an_evaluation_without_a_verdict_is_told(
+    weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate
+) -> None:
+    call = evaluated(weave_project, run, knows=1).call
+    with pytest.raises(ConfigurationError, match=f"No verdict was recorded on .* {call}"):
+        reweigh(weave_project, call, weighed_by)
+
+
+@pytest.mark.parametrize("whose", ["the version's", "the champion's"])
+def test_evidence_that_is_gone_is_told(
+    weave_project: WeaveClient, stored: Verdict, weighed_by: Gate, holder: Champion, whose: str
+) -> None:
+    assert stored.evidence
+    call = holder.evaluated.call if whose == "the champion's" else stored.evidence.weave_call
+    weave_project.delete_calls([call])
+    with pytest.raises(EvidenceError, match=f"There is no Weave call {call}"):
+        _again(weave_project, stored, weighed_by)

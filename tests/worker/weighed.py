@@ -1,0 +1,146 @@
+"""Small evaluations in the local W&B, and verdicts on them as the pipeline makes them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import wandb
+import weave
+from weave.trace.weave_client import WeaveClient
+
+from bus.lease import Lease
+from bus.ledger import Ledger
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate
+from schemas.refs import ArtifactRef
+from schemas.verdicts import ChampionEvidence, Evidence, Outcome, Verdict
+from schemas.weighings import Weighing
+from worker.champion import Champion
+from worker.evaluate import run_evaluation
+from worker.evidence import Evaluated
+from worker.weigh import outcome, sentence, weigh
+
+_LEASE = 600.0  # seconds: longer than any test
+_ROWS = [
+    {"id": f"{number:02}", "question": f"q{number}", "answer": "yes", "share": number / 40}
+    for number in range(12)
+]
+
+
+class Says(weave.Model):
+    """Knows the answers to the first questions."""
+
+    knows: int
+
+    @weave.op
+    async def predict(self, question: str) -> dict[str, str]:
+        return {"answer": "yes" if int(question[1:]) < self.knows else "no"}
+
+
+@weave.op
+def correct(answer: str, output: dict[str, str]) -> bool:
+    return output["answer"] == answer
+
+
+@weave.op
+def similar(share: float, answer: str, output: dict[str, str]) -> float:
+    return 1 - share if output["answer"] == answer else share
+
+
+def evaluation(*scorers: Any) -> weave.Evaluation:
+    """A published one; the same scorers give the same version."""
+    dataset = weave.Dataset(name="rows", rows=_ROWS)
+    made = weave.Evaluation(dataset=dataset, scorers=list(scorers or (correct, similar)))
+    weave.publish(made)
+    return made
+
+
+def evaluated(client: WeaveClient, run: wandb.Run, knows: int) -> Evaluated:
+    """The evaluation of a version that knows so many answers."""
+    return run_evaluation(client, run, evaluation(), Says(knows=knows), concurrency=4)
+
+
+def gate_of(client: WeaveClient, target: str, **changes: Any) -> Gate:
+    """A gate of the project that promotes to this collection."""
+    objects = f"weave:///{client.entity}/{client.project}/object"
+    return Gate.model_validate(
+        {
+            "name": "climate-rag",
+            "watch": ["wandb32/wandb-registry-RAG Chat Models/*"],
+            "rag_model": f"{objects}/Says:v0",
+            "evaluation": f"{objects}/rows-evaluation:latest",
+            "thresholds": [
+                {"metric": "correct.true_fraction", "at_least": 0.5},
+                {"metric": "similar.mean", "no_worse_than": "champion", "margin": 0.5},
+                {"metric": "correct.true_fraction", "no_worse_than": "champion", "margin": 0.9},
+            ],
+            "promote": {"to": target, "aliases": ["production"]},
+        }
+        | changes
+    )
+
+
+def verdict_of(
+    gate: Gate,
+    version: ArtifactRef,
+    run: wandb.Run,
+    candidate: Evaluated,
+    champion: Champion | None = None,
+    *,
+    of: Outcome | None = None,
+) -> Verdict:
+    """What a version is told by its evaluation.
+
+    Args:
+        of: another outcome than that of the checks.
+    """
+    checks = weigh(gate, candidate, champion and champion.evaluated)
+    return Verdict(
+        weighing=WeighingId.of(gate.name, version),
+        source="webhook",
+        outcome=of or outcome(checks),
+        reason=sentence(checks),
+        gate_digest=gate.digest,
+        checks=checks,
+        evidence=Evidence(
+            weave_call=candidate.call,
+            weave_url=candidate.url,
+            run_url=str(run.url),
+            rag_model=candidate.model,
+            evaluation=candidate.evaluation,
+            dataset=candidate.dataset,
+            rows=len(candidate.rows),
+            of_rows=candidate.of_rows,
+            champion=champion.evidence if champion else None,
+        ),
+    )
+
+
+def champion_of(ref: ArtifactRef, found: Evaluated) -> Champion:
+    """A champion whose rows are those of its own evaluation."""
+    evidence = ChampionEvidence(
+        version=str(ref), rag_model=found.model, weave_call=found.call, evaluated_again=False
+    )
+    return Champion(evidence, found)
+
+
+def weighing_of(gate: Gate, version: ArtifactRef) -> Weighing:
+    """The ledger's record while a worker weighs the version."""
+    return Weighing(
+        id=WeighingId.of(gate.name, version),
+        gate=gate,
+        event=ModelVersionEvent(ref=version, source="webhook", force=True),
+        state="running",
+        opened_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def lease_of(ledger: Ledger, record: Weighing) -> Lease:
+    """The lease of a worker that has just claimed the weighing."""
+    ledger.open(record.id, record.gate, record.event)
+    token = ledger.claim(record.id)
+    assert token is not None
+    return Lease(ledger, record.id, token, _LEASE)
+
+
+def allowed() -> None:
+    """This worker may go on."""

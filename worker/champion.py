@@ -1,0 +1,131 @@
+"""The champion's side of a comparison: who it is, and how it answered the same rows."""
+
+from typing import NamedTuple
+
+import weave
+from weave.trace.ref_util import get_ref
+from weave.trace.weave_client import WeaveClient
+
+from registry.champions import PromotedVersion
+from schemas.errors import ConfigurationError, EvidenceError, InternalError
+from schemas.refs import ArtifactRef
+from schemas.verdicts import ChampionEvidence
+from worker.evaluate import run_evaluation
+from worker.evidence import AFTER_A_WHILE, Evaluated, evaluation_calls, read_back
+from worker.rag.stored import part, read
+from worker.workplace import Workplace, answering, asked
+
+
+class Champion(NamedTuple):
+    """A champion with its evaluation.
+
+    Attributes:
+        evidence: what the verdict says of it.
+        evaluated: its evaluation, every row of it.
+    """
+
+    evidence: ChampionEvidence
+    evaluated: Evaluated
+
+
+def weighed_champion(
+    place: Workplace, holder: PromotedVersion, evaluation: weave.Evaluation
+) -> Champion:
+    """The champion's rows under an evaluation.
+
+    They come from the evaluation that promoted it, if that was this one in full; else from one
+    that was made of the same RagModel version for an earlier comparison; else the champion is
+    evaluated again, once: the next comparison finds that call in Weave.
+
+    Args:
+        holder: who holds the gate's alias.
+        evaluation: a published one; its digest covers dataset and scorers.
+
+    Raises:
+        ArtifactError: its chat model cannot be served any more.
+        ConfigurationError: it is no RagModel, or its chat model is not in W&B.
+        EvidenceError: what was evaluated again is incomplete.
+    """
+    ref = get_ref(evaluation)
+    if ref is None:
+        raise InternalError("A champion is compared under an evaluation that is not published.")
+    model, own = _rag_model(holder), holder.record.weave_call if holder.record else None
+    if own and (found := _whole(place.client, own, model, ref.uri)):
+        return _champion(holder, model, found, again=False)
+    for call in evaluation_calls(place.client, ref.uri, model):
+        if call != own and (found := _whole(place.client, call, model, ref.uri)):
+            return _champion(holder, model, found, again=True)
+    found = _evaluated_again(place, holder, model, evaluation)
+    return _champion(holder, model, found, again=True)
+
+
+def champion_again(client: WeaveClient, evidence: ChampionEvidence) -> Champion:
+    """The champion of an earlier verdict, as it was then.
+
+    Raises:
+        EvidenceError: its evaluation is not on the trace server any more.
+    """
+    return Champion(evidence, read_back(client, evidence.weave_call, looks=()))
+
+
+def _rag_model(holder: PromotedVersion) -> str:
+    if holder.rag_model is None:
+        raise ConfigurationError(
+            f"The champion {holder.ref} is no reference to a RagModel, so nothing can be compared"
+            " with it.",
+            fix="Give the gate's alias to a version that a gate promoted, or take it away.",
+        )
+    return holder.rag_model.uri
+
+
+def _whole(client: WeaveClient, call: str, model: str, evaluation: str) -> Evaluated | None:
+    """A call's evaluation, if it is this one of this model and nothing is missing."""
+    try:
+        found = read_back(client, call, looks=AFTER_A_WHILE[:1])
+    except EvidenceError:
+        return None
+    is_of_both = (found.evaluation, found.model) == (evaluation, model)
+    return found if is_of_both and len(found.rows) == found.of_rows else None
+
+
+def _evaluated_again(
+    place: Workplace, holder: PromotedVersion, model: str, evaluation: weave.Evaluation
+) -> Evaluated:
+    version = _chat_model(holder, model)
+    with place.clock.step("evaluate"):
+        place.clock.report(f"evaluating the champion {holder.ref} again")
+        with (
+            answering(place, version, model) as answers,
+            asked(place, version, answers, evaluation),
+        ):
+            return run_evaluation(
+                place.client,
+                place.run,
+                evaluation,
+                answers.rebuilt.model,
+                concurrency=answers.concurrency,
+            )
+
+
+def _chat_model(holder: PromotedVersion, model: str) -> ArtifactRef:
+    name = str(part(read(model), "chat_model").fields["chat_model"])
+    try:
+        return ArtifactRef.parse(name)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"The champion {holder.ref} cannot be evaluated again: its chat model {name} is no"
+            " version in W&B.",
+            fix="Take the gate's alias from it; the next version is then the first champion.",
+        ) from error
+
+
+def _champion(
+    holder: PromotedVersion, model: str, evaluated: Evaluated, *, again: bool
+) -> Champion:
+    evidence = ChampionEvidence(
+        version=str(holder.ref),
+        rag_model=model,
+        weave_call=evaluated.call,
+        evaluated_again=again,
+    )
+    return Champion(evidence, evaluated)

@@ -18,6 +18,10 @@ _VLLM = "vllm.entrypoints.openai.api_server"
 # and a prefix is computed anew for each row (docs/performance.md).
 _ON_CPU = ("--enforce-eager", "--block-size", "32")
 
+# On a CPU all that vLLM would compile is how it ranks the tokens of an answer: for a C++ compiler,
+# which a machine may not have, and seconds of the first answer.
+_UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
+
 # W&B's and Celery's secrets are none of the engine's business, and a key would lock us out.
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
 
@@ -88,6 +92,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
         **_cores(),
+        **({} if Machine.this().cuda else _UNCOMPILED),
     }
 
 

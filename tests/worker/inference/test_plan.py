@@ -113,6 +113,11 @@ def test_a_gpu_gets_its_share_of_memory_and_a_cpu_no_graphs(tiny_settings: Setti
     assert "--enforce-eager" in on_cpu
 
 
+def test_a_cpu_engine_asks_for_no_compiler(tiny_settings: Settings) -> None:
+    compiles = environment(tiny_settings).get("TORCH_COMPILE_DISABLE") != "1"
+    assert compiles == Machine.this().cuda
+
+
 def test_quantised_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:
     options = ServeOptions(quantize=True)
     arguments = flags(Way.LORA, options, tiny_settings, Machine(vllm=True, cuda=True))

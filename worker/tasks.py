@@ -150,9 +150,7 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
         if _worth_another(error) and record.attempts < _ATTEMPTS:
             ledger.release(record.id, lease.token, _DELAYS[record.attempts - 1], str(error))
             return "to be tried again"
-        from worker.announce import with_report
-
-        verdict = with_report(record.gate, _failed(record, clock, error), settings)
+        verdict = _failed(record, clock, error)
     written = ledger.suspend if verdict.outcome == "awaiting approval" else ledger.end
     if not written(verdict, lease.token):
         log.warning("the verdict came too late: another worker has the weighing")
@@ -198,12 +196,17 @@ def _failed(record: Weighing, clock: StepClock, error: Exception) -> Verdict:
     reason = (
         str(error) if isinstance(error, WeighbridgeError) else f"{type(error).__name__}: {error}"
     )
-    if record.verdict:  # a decision that could not be carried out; the evidence stands
-        return record.verdict.model_copy(update={"outcome": "failed", "reason": reason})
-    return Verdict(
+    if record.verdict:  # a decision that could not be carried out; evidence and report stand
+        told = {"outcome": "failed", "reason": reason, "decision": record.decision}
+        return record.verdict.model_copy(update=told)
+    from worker.announce import with_report
+
+    verdict = Verdict(
         weighing=record.id,
         source=record.event.source,
         outcome="failed",
         reason=reason,
+        gate_digest=record.gate.digest,
         seconds=clock.seconds,
     )
+    return with_report(record.gate, verdict, settings)

@@ -12,8 +12,9 @@ import weave
 from weave.trace.weave_client import WeaveClient
 
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
+from rehearsal.redis_server import free_port
 from schemas.errors import PlatformError
-from worker.evaluate import evaluate
+from worker.evaluate import run_evaluation
 from worker.evidence import Evaluated, read_back
 
 _ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(12)]
@@ -27,8 +28,9 @@ def correct(answer: str, output: dict[str, str]) -> bool:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LocalWandb]:
-    """A local W&B of this test alone."""
-    with LocalWandb(LocalWandbConfig(data_dir=tmp_path / "wandb")) as running:
+    """A local W&B of this test alone, which comes back where it was."""
+    config = LocalWandbConfig(data_dir=tmp_path / "wandb", port=free_port())
+    with LocalWandb(config) as running:
         yield running
 
 
@@ -41,22 +43,22 @@ def client(
         monkeypatch.setenv(variable, value)
     project = f"{server.config.entity}/outage"
     yield weave.init(project, settings={"implicitly_patch_integrations": False})
-    if server.pid is None:
-        server.start()  # else Weave waits minutes for it when it ends
     weave.finish()
     wandb.teardown()
 
 
 @pytest.fixture
-def run(client: WeaveClient) -> Iterator[Any]:
+def run(server: LocalWandb, client: WeaveClient) -> Iterator[Any]:
     with wandb.init(project="outage", settings=wandb.Settings(console="off")) as run:
         yield run
+        if server.pid is None:
+            server.start()  # else both SDKs wait for it when they end
 
 
 def _evaluate(client: WeaveClient, run: wandb.Run, model: Any) -> Evaluated:
     dataset = weave.Dataset(name="rows", rows=_ROWS)
     evaluation = weave.Evaluation(dataset=dataset, scorers=[correct])
-    return evaluate(client, run, evaluation, model, concurrency=4)
+    return run_evaluation(client, run, evaluation, model, concurrency=4)
 
 
 def test_rows_that_were_answered_while_it_was_away_for_seconds_arrive(

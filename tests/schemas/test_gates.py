@@ -44,7 +44,11 @@ def test_the_example_in_the_repository_is_valid() -> None:
     ("right", "wrong", "message"),
     [
         ("aliases:", "alias:", r"line 12: gates.0.promote.alias: this key is not known"),
-        ("at_least: 0.70", "at_leest: 0.70", r"line 8: .*names one bound: at_least or at_most"),
+        (
+            "at_least: 0.70",
+            "at_leest: 0.70",
+            r"line 8: .*names one bound: at_least, at_most, no_worse_than or better_than",
+        ),
         ("at_least: 0.70", "at_least: .nan", r"line 8: .*finite number"),
         ("rag_model:", "rag_modle:", r"line 4: gates.0.rag_modle: this key is not known"),
         ("object/RagModel:latest", "RagModel", r"line 4: .*is not a reference to a Weave object"),
@@ -103,3 +107,15 @@ def test_the_digest_changes_with_the_rule(gate: Gate) -> None:
     other = gate.model_copy(update={"allow_stored_code": True})
     assert gate.digest != other.digest
     assert gate.digest == gate.model_copy().digest
+
+
+@pytest.mark.parametrize("aliases", ["[production]", "[]"])
+def test_a_relative_threshold_needs_an_alias_that_its_champion_holds(aliases: str) -> None:
+    relative = "{metric: answer_correctness.mean, no_worse_than: champion, margin: 0.02}"
+    text = _TEXT.replace("{metric: answer_correctness.mean, at_least: 0.70}", relative).replace(
+        "aliases: [production]", f"aliases: {aliases}"
+    )
+    if aliases == "[]":
+        assert "needs an alias under promote.aliases" in _refusal(text)
+    else:
+        assert GateFile.parse(text, "gates.yaml").gates[0].relative

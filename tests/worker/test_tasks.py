@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import html
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import redis
 import wandb
+import weave
 import yaml
 from celery import Celery
 from celery.events.state import State
@@ -30,7 +32,7 @@ from rehearsal.processes import Processes
 from rehearsal.redis_server import free_port
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
-from schemas.refs import ArtifactRef
+from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from schemas.weighings import Weighing
@@ -293,6 +295,7 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
 ) -> None:
     version = ArtifactRef.parse(link("weights", f"collection {uuid4().hex[:8]}"))
     weighing = WeighingId.of(gate.name, version)
+    _publish_evaluation(gate)
     ledger.open(weighing, gate, event)
     with _watching(app) as known, _downloaded_elsewhere(settings, version):
         task = publish_weighing(app, weighing)
@@ -306,6 +309,15 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
         assert known.tasks[task].result == f"download: {waiting}"
     wait(lambda: state.state == "SUCCESS")  # of the task; nobody published the gate's RagModel
     assert state.result == "failed"
+
+
+def _publish_evaluation(gate: Gate) -> None:
+    ref = WeaveRef.parse(gate.evaluation)
+    client = weave.init(ref.project_path, settings={"implicitly_patch_integrations": False})
+    dataset = weave.Dataset(name="one_row", rows=[{"question": "q"}])
+    weave.publish(weave.Evaluation(dataset=dataset, scorers=[]), ref.name)
+    client.flush()
+    weave.finish()
 
 
 def test_a_weighing_whose_workers_keep_dying_fails(
@@ -322,7 +334,7 @@ def test_a_weighing_whose_workers_keep_dying_fails(
     assert verdict is not None
     assert verdict.outcome == "failed"
     assert f"died in each of {_ATTEMPTS} attempts" in verdict.reason
-    assert verdict.reason in Path(str(verdict.report)).read_text()
+    assert verdict.reason in html.unescape(Path(str(verdict.report)).read_text())
 
 
 def _hold(ledger: Ledger, weighing: WeighingId) -> None:

@@ -7,6 +7,7 @@ COPY pyproject.toml README.md weighbridge.py ./
 COPY schemas schemas
 COPY registry registry
 COPY bus bus
+COPY commands commands
 COPY producers producers
 RUN pip install --no-cache-dir . && useradd --create-home weighbridge
 USER weighbridge
@@ -18,6 +19,7 @@ COPY pyproject.toml README.md weighbridge.py ./
 COPY schemas schemas
 COPY registry registry
 COPY bus bus
+COPY commands commands
 COPY worker worker
 # Triton and vLLM compile small kernels at start.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \

@@ -1,5 +1,6 @@
 # make rehearsal   the whole thing on this machine, in a few minutes
 # make test        every test, on real parts
+# make chaos       200 versions while everything dies at random; SEED=n
 # make lint typecheck
 #
 # Each sets up what it needs in .venv, once.
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu picks the small CPU build; both work.
 TORCH_INDEX ?=
 
-.PHONY: rehearsal test lint typecheck format bench setup requirements clean
+.PHONY: rehearsal test chaos lint typecheck format bench setup requirements clean
 .DEFAULT_GOAL := rehearsal
 
 rehearsal: setup
@@ -33,8 +34,14 @@ format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# make chaos SEED=7: 200 versions while everything dies at random
+SEED ?= 1
+chaos: setup
+	@$(BIN)/python -m tests.chaos.run --seed $(SEED)
+
 bench: setup
 	@$(BIN)/python -m bench.ledger
+	@$(BIN)/python -m bench.events
 	@$(BIN)/python -m bench.inference
 	@$(BIN)/python -m bench.early_stop
 

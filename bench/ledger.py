@@ -29,7 +29,7 @@ def _life(ledger: Ledger, gate: Gate, number: int) -> None:
     weighing = WeighingId(gate=gate.name, collection="org/wandb-registry-R/c", number=number)
     event = ModelVersionEvent(ref=weighing.version, source="manual")
     ledger.open(weighing, gate, event)
-    token = ledger.claim(weighing) or ""
+    token = ledger.claim(weighing, "a worker") or ""
     ledger.beat(weighing, token)
     verdict = Verdict(weighing=weighing, source="manual", outcome="rejected", reason="measured")
     ledger.end(verdict, token)

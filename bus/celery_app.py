@@ -5,9 +5,18 @@ Redis as a broker brings a crashed worker's task back late, or a long one twice
 decided by the ledger, and a redelivered task meets the ledger first.
 """
 
+from typing import Any
+
+import redis
 from celery import Celery
 
-from bus.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT
+from bus.connection import (
+    ANSWER_TIMEOUT,
+    CONNECT_TIMEOUT,
+    KEY_PREFIX,
+    celery_options,
+    celery_url,
+)
 from schemas.settings import Settings
 
 EVENTS_QUEUE = "events"
@@ -16,6 +25,9 @@ DISPATCH_TASK = "weighbridge.dispatch"
 WEIGH_TASK = "weighbridge.weigh"
 SWEEP_TASK = "weighbridge.sweep"
 
+# Of a queue. Redis needs no declaration, and what one leaves there nobody would remove.
+UNDECLARED = {"no_declare": True}
+
 # Seconds. Longer than any weighing: redelivery by the broker is the last resort, the sweeper the
 # first, and a timeout below the longest task would run every long task twice.
 _VISIBILITY_TIMEOUT = 24 * 3600
@@ -23,17 +35,31 @@ _PUBLISH_RETRIES = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.
 _STATES_KEPT = 24 * 3600  # seconds; the ledger keeps what must be known later
 
 
+class _App(Celery):  # type: ignore[misc]  # Celery has no types
+    """Spells the broker's URL as Celery wants it, which prefers what the environment says."""
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        """A connection to consume with."""
+        return super().connection_for_read(celery_url(url or self.conf.broker_read_url), **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """A connection to publish with."""
+        spelled = celery_url(url or self.conf.broker_write_url)
+        return super().connection_for_write(spelled, **options)
+
+
 def celery_app(settings: Settings) -> Celery:
     """The app that producers send with and that workers serve.
 
     Args:
-        settings: the broker's URL is all that is read.
+        settings: how Redis is reached, and the lease, are all that is read.
 
     Returns:
         An app whose tasks are late-acknowledged, one reserved at a time.
     """
-    app = Celery("weighbridge", broker=settings.broker_url)
+    app = _App("weighbridge", broker=settings.broker_url)
     app.conf.update(
+        task_queues={EVENTS_QUEUE: UNDECLARED, GPU_QUEUE: UNDECLARED},
         task_routes={
             DISPATCH_TASK: {"queue": EVENTS_QUEUE},
             SWEEP_TASK: {"queue": EVENTS_QUEUE},
@@ -47,11 +73,13 @@ def celery_app(settings: Settings) -> Celery:
         task_ignore_result=True,  # the ledger has the results
         task_publish_retry_policy=_PUBLISH_RETRIES,
         broker_transport_options={
+            **celery_options(settings.broker_url, settings.redis_master),
             "visibility_timeout": _VISIBILITY_TIMEOUT,
             "socket_keepalive": True,
             "socket_connect_timeout": CONNECT_TIMEOUT,
         },
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker waits for Redis however long it is away
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=True,
         task_send_sent_event=True,
@@ -82,11 +110,19 @@ def worker_app(settings: Settings) -> Celery:
     """
     app = celery_app(settings)
     app.conf.update(
-        result_backend=settings.broker_url,
+        result_backend=celery_url(settings.broker_url),
         result_expires=_STATES_KEPT,
         # A Redis that is away, or does not answer, must not hold a weighing up.
         redis_socket_connect_timeout=CONNECT_TIMEOUT,
         redis_socket_timeout=ANSWER_TIMEOUT,
-        result_backend_transport_options={"retry_policy": {"max_retries": 0}},
+        result_backend_transport_options={
+            **celery_options(settings.broker_url, settings.redis_master),
+            "retry_policy": {"max_retries": 0},
+        },
     )
     return app
+
+
+def queue_length(client: redis.Redis, queue: str) -> int:
+    """How many tasks wait in a queue; one that a worker holds is none of them."""
+    return client.llen(f"{KEY_PREFIX}{queue}")

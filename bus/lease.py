@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -73,6 +74,26 @@ class Lease:
         """
         self._beat(progress)
         self.check()
+
+    def insist(self, write: Callable[[], bool]) -> bool:
+        """Write to the ledger, again and again while Redis is away and the lease may still last.
+
+        Returns:
+            What `write` answered.
+
+        Raises:
+            LeaseLostError: the lease is no longer ours.
+            redis.RedisError: Redis stayed away for longer than a lease.
+        """
+        deadline = time.monotonic() + self._seconds
+        while True:
+            try:
+                return write()
+            except redis.RedisError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("Redis is away", weighing=str(self._weighing), error=str(error))
+                self._left.wait(min(1.0, self._interval))
 
     def _keep(self) -> None:
         while not self._left.wait(self._interval) and not self._lost.is_set():

@@ -6,23 +6,27 @@ it stops at `awaiting approval`, and a person's decision sends it round once mor
 the broker is at least once; the ledger makes it once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import redis
 
 from bus import transitions
+from bus.connection import KEY_PREFIX
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.verdicts import Decision, Verdict
-from schemas.weighings import Progress, Weighing
+from schemas.weighings import AuditLine, Progress, Weighing
 
-_NAMESPACE = "weighbridge:"
-_UNFINISHED = f"{_NAMESPACE}unfinished"
-_AUDIT = f"{_NAMESPACE}audit"
-_ALL = f"{_NAMESPACE}weighings"
-_TOKENS = f"{_NAMESPACE}tokens"
+_RECORD = f"{KEY_PREFIX}weighing:"
+_UNFINISHED = f"{KEY_PREFIX}unfinished"
+_AUDIT = f"{KEY_PREFIX}audit"
+_ALL = f"{KEY_PREFIX}weighings"
+_TOKENS = f"{KEY_PREFIX}tokens"
+
+_DAY = 86400.0  # seconds
+_PRUNED_AT_ONCE = 1000
 
 
 class Ledger:
@@ -31,16 +35,20 @@ class Ledger:
     Args:
         client: decodes responses to str, as `bus.connection.connect` makes it.
         lease: seconds that a claim lasts without a heartbeat.
+        keep_days: days that a weighing is kept after it has ended.
     """
 
-    def __init__(self, client: redis.Redis, lease: float) -> None:
+    def __init__(self, client: redis.Redis, lease: float, keep_days: float = 90.0) -> None:
         self._redis = client
         self._lease = _ms(lease)
+        self._keep = _ms(keep_days * _DAY)
         self._open = client.register_script(transitions.OPEN)
         self._claim = client.register_script(transitions.CLAIM)
         self._beat = client.register_script(transitions.BEAT)
         self._end = client.register_script(transitions.END)
         self._decide = client.register_script(transitions.DECIDE)
+        self._retry = client.register_script(transitions.RETRY)
+        self._prune = client.register_script(transitions.PRUNE)
         self._release = client.register_script(transitions.RELEASE)
         self._revive = client.register_script(transitions.REVIVE)
 
@@ -63,14 +71,18 @@ class Ledger:
         ]
         return bool(self._open(keys=[*_keys(weighing), _ALL], args=arguments))
 
-    def claim(self, weighing: WeighingId) -> str | None:
+    def claim(self, weighing: WeighingId, holder: str) -> str | None:
         """Take the lease of a weighing that is queued, or whose lease ran out.
+
+        Args:
+            holder: name of the worker.
 
         Returns:
             The fencing token, or None when somebody else has it, it awaits approval, or it has
             ended.
         """
-        token = self._claim(keys=[*_keys(weighing), _TOKENS], args=[str(weighing), self._lease])
+        arguments: list[str | int] = [str(weighing), self._lease, holder]
+        token = self._claim(keys=[*_keys(weighing), _TOKENS], args=arguments)
         return cast("str | None", token)
 
     def beat(self, weighing: WeighingId, token: str, progress: Progress | None = None) -> bool:
@@ -108,6 +120,14 @@ class Ledger:
         arguments = [str(weighing), decision.model_dump_json(), str(decision)]
         return bool(self._decide(keys=_keys(weighing), args=arguments))
 
+    def retry(self, weighing: WeighingId) -> bool:
+        """Queue a weighing that has failed, with all its attempts before it.
+
+        Returns:
+            False when it has not failed; then nothing was changed.
+        """
+        return bool(self._retry(keys=_keys(weighing), args=[str(weighing)]))
+
     def release(self, weighing: WeighingId, token: str, delay: float, reason: str) -> bool:
         """Give the weighing back to the queue, to be tried again.
 
@@ -117,33 +137,62 @@ class Ledger:
         arguments: list[str | int] = [str(weighing), token, _ms(delay), reason]
         return bool(self._release(keys=_keys(weighing), args=arguments))
 
-    def revive(self, weighing: WeighingId, *, queue_empty: bool) -> bool:
+    def revive(self, weighing: WeighingId, *, tasks_missing: bool) -> bool:
         """Whether the task of an unfinished weighing must be sent again; one caller is told.
 
         Args:
-            queue_empty: no task waits in the queue, so a queued weighing has lost its own.
+            tasks_missing: fewer tasks wait than weighings, so a queued one may have lost its own.
         """
-        arguments: list[str | int] = [str(weighing), self._lease, int(queue_empty)]
+        arguments: list[str | int] = [str(weighing), self._lease, int(tasks_missing)]
         return bool(self._revive(keys=_keys(weighing), args=arguments))
 
     def get(self, weighing: WeighingId) -> Weighing | None:
         """The record, or None when this version was never opened under this gate."""
-        fields = cast("dict[str, str]", self._redis.hgetall(_record(weighing)))
+        fields = cast("dict[str, str]", self._redis.hgetall(record_key(weighing)))
         return _weighing(weighing, fields) if fields else None
 
     def knows(self, weighing: WeighingId) -> bool:
         """Whether this version was ever opened under this gate."""
-        return bool(self._redis.exists(_record(weighing)))
+        return bool(self._redis.exists(record_key(weighing)))
+
+    def unknown(self, weighings: Sequence[WeighingId]) -> list[WeighingId]:
+        """Those of them that were never opened."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for weighing in weighings:
+                pipeline.exists(record_key(weighing))
+            return [
+                one
+                for one, is_known in zip(weighings, pipeline.execute(), strict=True)
+                if not is_known
+            ]
 
     def unfinished(self) -> list[WeighingId]:
         """Weighings without a verdict, those first that are due first."""
         return self._ids(_UNFINISHED)
 
+    def due(self) -> list[WeighingId]:
+        """Weighings without a verdict that the sweeper must look at now."""
+        seconds, microseconds = self._redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        members = cast("list[str]", self._redis.zrange(_UNFINISHED, "-inf", now, byscore=True))
+        return [WeighingId.parse(text) for text in members]
+
+    def queued(self) -> int:
+        """How many weighings should have a task in the queue: none runs them, none is delayed."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for weighing in self.unfinished():
+                pipeline.hmget(record_key(weighing), "state", "waiting")
+            return sum(one == ["queued", None] for one in pipeline.execute())
+
     def all(self) -> Iterator[Weighing]:
-        """Every weighing, in the order of opening."""
+        """Every weighing that is kept, in the order of opening."""
         for weighing in self._ids(_ALL):
             if record := self.get(weighing):
                 yield record
+
+    def prune(self) -> None:
+        """Take weighings out of the list whose records were not kept any longer."""
+        self._prune(keys=[_ALL], args=[self._keep, _RECORD, _PRUNED_AT_ONCE])
 
     def note(self, subject: str, what: str, why: str) -> None:
         """Add a line to the audit stream about what is no transition of a weighing.
@@ -158,10 +207,22 @@ class Ledger:
             maxlen=transitions.AUDIT_LENGTH,
         )
 
-    def audit(self) -> list[dict[str, str]]:
-        """The lines that the audit stream still holds, oldest first: id, state, note."""
-        entries = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(_AUDIT))
-        return [fields for _, fields in entries]
+    def audit(self) -> list[AuditLine]:
+        """The lines that the audit stream still holds, oldest first."""
+        return _lines(self._redis.xrange(_AUDIT))
+
+    def follow(self, after: str = "$", *, block: float) -> list[AuditLine]:
+        """The lines that are written to the audit stream after a line.
+
+        Args:
+            after: `stream_id` of that line; `$` is the last one that there is.
+            block: seconds to wait for the first one.
+
+        Returns:
+            Oldest first; none when the time is over.
+        """
+        answer: Any = self._redis.xread({_AUDIT: after}, block=_ms(block))
+        return _lines(answer[0][1]) if answer else []
 
     def _write(self, verdict: Verdict, token: str) -> bool:
         arguments: list[str | int] = [
@@ -170,6 +231,7 @@ class Ledger:
             verdict.outcome,
             verdict.model_dump_json(),
             verdict.reason,
+            self._keep,
         ]
         return bool(self._end(keys=_keys(verdict.weighing), args=arguments))
 
@@ -178,16 +240,38 @@ class Ledger:
         return [WeighingId.parse(text) for text in members]
 
 
-def _record(weighing: WeighingId) -> str:
-    return f"{_NAMESPACE}weighing:{weighing}"
+def record_key(weighing: WeighingId) -> str:
+    """The key of a weighing's record."""
+    return f"{_RECORD}{weighing}"
 
 
 def _keys(weighing: WeighingId) -> list[str]:
-    return [_record(weighing), _UNFINISHED, _AUDIT]
+    return [record_key(weighing), _UNFINISHED, _AUDIT]
+
+
+def _lines(entries: Any) -> list[AuditLine]:
+    return [
+        AuditLine(stream_id=number, at=_moment(number.partition("-")[0]), **fields)
+        for number, fields in entries
+    ]
+
+
+def _moment(ms: str) -> datetime:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)
 
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1000)
+
+
+_MOMENTS = {
+    "opened_at": "opened_at",
+    "queued_at": "queued_at",
+    "started_at": "started_at",
+    "ended_at": "ended_at",
+    "lease_until": "expires",
+    "next_try_at": "waiting",
+}
 
 
 def _weighing(weighing: WeighingId, fields: dict[str, str]) -> Weighing:
@@ -197,8 +281,12 @@ def _weighing(weighing: WeighingId, fields: dict[str, str]) -> Weighing:
         "event": ModelVersionEvent.model_validate_json(fields["event"]),
         "state": fields["state"],
         "attempts": fields["attempts"],
-        "opened_at": datetime.fromtimestamp(int(fields["opened_at"]) / 1000, UTC),
+        "holder": fields.get("holder", ""),
+        "reason": fields.get("reason", ""),
     }
+    for name, field in _MOMENTS.items():
+        if moment := fields.get(field):
+            record[name] = _moment(moment)
     if progress := fields.get("progress"):
         record["progress"] = Progress.model_validate_json(progress)
     if verdict := fields.get("verdict"):

@@ -1,23 +1,55 @@
-"""Put an event on the bus, and a weighing's task into its queue."""
+"""Put an event on the bus, and tasks into their queues."""
 
+from collections.abc import Sequence
+
+import redis
+import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from bus.celery_app import DISPATCH_TASK, WEIGH_TASK
+from bus.inbox import Inbox
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate
+
+log = structlog.get_logger()
 
 
-def publish(app: Celery, event: ModelVersionEvent) -> str:
+def publish(app: Celery, inbox: Inbox, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
     """Put an event on the bus. When this returns, Redis has it.
 
+    Args:
+        gates: those that take it.
+
     Returns:
-        The id of the Celery task that will dispatch it.
+        False for a duplicate, which told nothing new.
 
     Raises:
         PlatformError: Redis did not take it; nothing was enqueued.
     """
-    return _send(app, DISPATCH_TASK, event.model_dump_json())
+    try:
+        new = inbox.accept(event, gates)
+    except redis.RedisError as error:
+        raise PlatformError(
+            f"Redis at {_host(app)} did not take the event: {error}.",
+            fix="Start Redis or mend CELERY_BROKER_URL, then send it again.",
+        ) from error
+    if new:
+        try:
+            publish_dispatch(app, [event.id])
+        except PlatformError as error:  # the inbox has it, so the sweeper will send it
+            log.warning("an event waits for the sweeper", version=str(event.ref), why=str(error))
+    return new
+
+
+def publish_dispatch(app: Celery, event_ids: Sequence[str]) -> None:
+    """Have a worker dispatch events that the inbox has accepted.
+
+    Raises:
+        PlatformError: Redis did not take the task; the sweeper will send it later.
+    """
+    _send(app, DISPATCH_TASK, list(event_ids))
 
 
 def publish_weighing(app: Celery, weighing: WeighingId) -> str:
@@ -32,13 +64,13 @@ def publish_weighing(app: Celery, weighing: WeighingId) -> str:
     return _send(app, WEIGH_TASK, str(weighing))
 
 
-def _send(app: Celery, task: str, argument: str) -> str:
+def _send(app: Celery, task: str, argument: str | list[str]) -> str:
     try:
         return str(app.send_task(task, args=[argument]).id)
     except OperationalError as error:
         raise PlatformError(
-            f"Redis at {_host(app)} did not take the event: {error}.",
-            fix="Start Redis or mend CELERY_BROKER_URL, then send it again.",
+            f"Redis at {_host(app)} did not take a task: {error}.",
+            fix="Start Redis or mend CELERY_BROKER_URL; the sweeper will send it then.",
         ) from error
 
 

@@ -8,10 +8,14 @@ claim, and whoever comes with an older one is refused.
 
 AUDIT_LENGTH = 10_000  # lines that the audit stream keeps, at least
 
-_PRELUDE = f"""
-local record, unfinished, audit = KEYS[1], KEYS[2], KEYS[3]
+NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+_PRELUDE = f"""
+{NOW}
+local record, unfinished, audit = KEYS[1], KEYS[2], KEYS[3]
 local function log(id, state, note)
   redis.call('XADD', audit, 'MAXLEN', '~', {AUDIT_LENGTH}, '*',
              'id', id, 'state', state, 'note', note)
@@ -20,9 +24,18 @@ local function holds(token)
   return redis.call('HGET', record, 'state') == 'running'
      and redis.call('HGET', record, 'token') == token
 end
+local function leave()
+  redis.call('HDEL', record, 'token', 'expires', 'holder', 'progress')
+end
+local function queue_again(id)
+  redis.call('HSET', record, 'state', 'queued', 'attempts', 0, 'queued_at', now)
+  redis.call('PERSIST', record)
+  redis.call('ZADD', unfinished, now, id)
+end
 """
 
-# ARGV: id, gate, event, grace (ms), force (0 or 1). KEYS 4: all weighings, by time of opening.
+# ARGV: id, gate, event, grace (ms), force (0 or 1). KEYS 4: all weighings, by time of opening. The
+# grace is what the queue may take before the sweeper asks whether the task was lost.
 OPEN = (
     _PRELUDE
     + """
@@ -31,15 +44,16 @@ if state == 'queued' or state == 'running' then return 0 end
 if state and ARGV[5] == '0' then return 0 end
 redis.call('DEL', record)
 redis.call('HSET', record, 'state', 'queued', 'gate', ARGV[2], 'event', ARGV[3],
-           'attempts', 0, 'opened_at', now)
+           'attempts', 0, 'opened_at', now, 'queued_at', now)
 redis.call('ZADD', unfinished, now + ARGV[4], ARGV[1])
-redis.call('ZADD', KEYS[4], now, ARGV[1])
+redis.call('ZADD', KEYS[4], time[1] * 1000 + time[2] / 1000, ARGV[1])
 log(ARGV[1], 'queued', 'opened')
 return 1
 """
 )
 
-# ARGV: id, lease (ms). KEYS 4: the counter of tokens. Answers the token, or nil if it may not run.
+# ARGV: id, lease (ms), holder. KEYS 4: the counter of tokens. Answers the token, or nil if it may
+# not run.
 CLAIM = (
     _PRELUDE
     + """
@@ -47,11 +61,12 @@ local state = redis.call('HGET', record, 'state')
 local expires = tonumber(redis.call('HGET', record, 'expires') or '0')
 if state ~= 'queued' and not (state == 'running' and expires < now) then return nil end
 local token = tostring(redis.call('INCR', KEYS[4]))
-redis.call('HSET', record, 'state', 'running', 'token', token, 'expires', now + ARGV[2])
+redis.call('HSET', record, 'state', 'running', 'token', token, 'expires', now + ARGV[2],
+           'holder', ARGV[3], 'started_at', now)
 redis.call('HDEL', record, 'progress', 'waiting')
 redis.call('HINCRBY', record, 'attempts', 1)
 redis.call('ZADD', unfinished, now + ARGV[2], ARGV[1])
-log(ARGV[1], 'running', 'claimed with token ' .. token)
+log(ARGV[1], 'running', 'claimed by ' .. ARGV[3] .. ' with token ' .. token)
 return token
 """
 )
@@ -68,14 +83,17 @@ return 1
 """
 )
 
-# ARGV: id, token, outcome, verdict (JSON), reason. Answers 1, or 0 when the lease was lost. An
-# outcome that awaits approval is written the same way: only DECIDE leads on from there.
+# ARGV: id, token, outcome, verdict (JSON), reason, how long to keep it (ms). Answers 1, or 0 when
+# the lease was lost. An outcome that awaits approval is written the same way: only DECIDE leads on
+# from there.
 END = (
     _PRELUDE
     + """
 if not holds(ARGV[2]) then return 0 end
-redis.call('HSET', record, 'state', ARGV[3], 'verdict', ARGV[4])
-redis.call('HDEL', record, 'token', 'expires', 'progress')
+redis.call('HSET', record, 'state', ARGV[3], 'verdict', ARGV[4], 'reason', ARGV[5],
+           'ended_at', now)
+leave()
+redis.call('PEXPIRE', record, ARGV[6])
 redis.call('ZREM', unfinished, ARGV[1])
 log(ARGV[1], ARGV[3], ARGV[5])
 return 1
@@ -88,9 +106,23 @@ DECIDE = (
     _PRELUDE
     + """
 if redis.call('HGET', record, 'state') ~= 'awaiting approval' then return 0 end
-redis.call('HSET', record, 'state', 'queued', 'decision', ARGV[2], 'attempts', 0)
-redis.call('ZADD', unfinished, now, ARGV[1])
+redis.call('HSET', record, 'decision', ARGV[2])
+queue_again(ARGV[1])
 log(ARGV[1], 'queued', ARGV[3])
+return 1
+"""
+)
+
+# ARGV: id. Answers 1, or 0 when the weighing has not failed. What it said of the failure goes, but
+# for a verdict that a person decided about: the decision is carried out once more.
+RETRY = (
+    _PRELUDE
+    + """
+if redis.call('HGET', record, 'state') ~= 'failed' then return 0 end
+if redis.call('HEXISTS', record, 'decision') == 0 then redis.call('HDEL', record, 'verdict') end
+redis.call('HDEL', record, 'ended_at', 'reason')
+queue_again(ARGV[1])
+log(ARGV[1], 'queued', 'to be tried again')
 return 1
 """
 )
@@ -100,16 +132,16 @@ RELEASE = (
     _PRELUDE
     + """
 if not holds(ARGV[2]) then return 0 end
-redis.call('HSET', record, 'state', 'queued', 'waiting', 1)
-redis.call('HDEL', record, 'token', 'expires', 'progress')
+redis.call('HSET', record, 'state', 'queued', 'waiting', now + ARGV[3], 'reason', ARGV[4])
+leave()
 redis.call('ZADD', unfinished, now + ARGV[3], ARGV[1])
 log(ARGV[1], 'queued', ARGV[4])
 return 1
 """
 )
 
-# ARGV: id, grace (ms), whether the queue is empty (0 or 1). Answers 1 when its task must be sent
-# again: its lease ran out, its delay is over, or it is queued and yet nowhere in the queue.
+# ARGV: id, grace (ms), whether the queue lacks tasks (0 or 1). Answers 1 when its task must be sent
+# again: its lease ran out, its delay is over, or it is queued and its task may be lost.
 REVIVE = (
     _PRELUDE
     + """
@@ -119,12 +151,24 @@ local state = redis.call('HGET', record, 'state')
 if not state then redis.call('ZREM', unfinished, ARGV[1]) return 0 end
 redis.call('ZADD', unfinished, now + ARGV[2], ARGV[1])
 if state == 'running' then
-  redis.call('HSET', record, 'state', 'queued')
-  redis.call('HDEL', record, 'token', 'expires', 'progress')
+  redis.call('HSET', record, 'state', 'queued', 'reason', 'the worker was lost')
+  leave()
   log(ARGV[1], 'queued', 'the lease ran out')
   return 1
 end
 if redis.call('HDEL', record, 'waiting') == 1 then return 1 end
 return tonumber(ARGV[3])
+"""
+)
+
+# KEYS: 1 all weighings, by time of opening. ARGV: how long records are kept (ms), prefix of a
+# record's key, how many to look at. Takes those out of the list whose record is gone.
+PRUNE = (
+    NOW
+    + """
+local old = now - ARGV[1]
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', old, 'LIMIT', 0, ARGV[3])) do
+  if redis.call('EXISTS', ARGV[2] .. id) == 0 then redis.call('ZREM', KEYS[1], id) end
+end
 """
 )

@@ -1,127 +1,168 @@
 """Enqueue by hand: from the command line, or from a script."""
 
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
-from celery import Celery
+import wandb
 
+from bus.celery_app import celery_app
+from bus.connection import connect
+from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish
+from producers.waiting import Tell, wait_for
 from registry.calls import wandb_api
-from registry.versions import resolve
-from schemas.errors import ConfigurationError, PlatformError
+from registry.changes import LinkedVersion, Registries
+from registry.graphql import Graphql
+from registry.versions import RegisteredVersion, resolve
+from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent, WeighingId
-from schemas.gates import Gate, GateFile
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.weighings import Weighing
 
-_DISPATCHED_WITHIN = 60.0  # seconds
-_LOOK = 0.5  # seconds between two looks at the ledger
+_WILDCARDS = set("*?[")
 
 
-class Enqueued(NamedTuple):
-    """What was put on the bus.
-
-    Attributes:
-        event: as it was published.
-        weighings: those that it opens, or that are open or ended already.
-    """
-
-    event: ModelVersionEvent
-    weighings: list[WeighingId]
-
-
-def enqueue(
-    app: Celery, settings: Settings, text: str, *, gate: str | None = None, force: bool = False
-) -> Enqueued:
-    """Put a version on the bus, after checking that it exists and that a gate will weigh it.
+class Enqueued:
+    """What was put on the bus: a handle for a script.
 
     Args:
-        text: the version, `entity/project/collection:version`, by number or alias.
+        ledger: has the verdicts.
+        opened_by: each weighing, with the event that opens it unless it is open or ended already.
+    """
+
+    def __init__(self, ledger: Ledger, opened_by: Mapping[WeighingId, ModelVersionEvent]) -> None:
+        self._ledger = ledger
+        self._opened_by = dict(opened_by)
+
+    @property
+    def events(self) -> list[ModelVersionEvent]:
+        """The events as they were published, one for each version."""
+        return list(dict.fromkeys(self._opened_by.values()))
+
+    @property
+    def weighings(self) -> list[WeighingId]:
+        """The weighings that they open, or that are open or ended already."""
+        return list(self._opened_by)
+
+    def results(self) -> list[Weighing]:
+        """Where each weighing stands now; one that no worker has opened yet is left out."""
+        records = [self._ledger.get(weighing) for weighing in self._opened_by]
+        return [record for record in records if record is not None]
+
+    def wait(self, timeout: float | None = None, tell: Tell | None = None) -> list[Weighing]:
+        """Wait until every weighing has its verdict, or awaits approval.
+
+        Args:
+            timeout: seconds; None waits for as long as it takes.
+            tell: hears of every change.
+
+        Returns:
+            The records, each with its verdict.
+
+        Raises:
+            NotEndedError: the time is over.
+            PlatformError: no worker dispatched an event.
+        """
+        forced = {one: event if event.force else None for one, event in self._opened_by.items()}
+        return wait_for(self._ledger, forced, timeout=timeout, tell=tell)
+
+
+def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> Enqueued:
+    """Put versions on the bus, after checking that each exists and that a gate will weigh it.
+
+    Args:
+        refs: versions, `entity/project/collection:version`, by number or alias. Shell wildcards in
+            the collection or the version take every version in a registry that matches, the
+            oldest first.
         gate: weigh under this gate only, whatever it watches.
         force: weigh again although there is a verdict.
 
     Raises:
-        ConfigurationError: there is no such version or gate, or no gate watches it.
-        PlatformError: W&B or Redis did not answer; nothing was enqueued.
+        ConfigurationError: there is no such version or gate, or no gate watches it; nothing was
+            enqueued.
+        PlatformError: W&B or Redis did not answer.
     """
-    ref = ArtifactRef.parse(text)
-    gates = _gates(settings.gates, gate, ref)
-    version = resolve(wandb_api(settings.wandb_timeout), ref)
-    event = ModelVersionEvent(
-        ref=version.ref,
-        artifact_id=version.artifact_id,
-        source="manual",
-        gate=gate,
-        force=force,
+    settings = Settings()
+    events = _events(settings, refs, gate, force=force)
+    client = connect(settings.broker_url, settings.redis_master)
+    inbox = Inbox(client, settings.lease)
+    opened_by: dict[WeighingId, ModelVersionEvent] = {}
+    with celery_app(settings) as app:
+        for event in events:
+            gates = settings.gates.taking(event)
+            publish(app, inbox, event, gates)
+            opened_by |= {WeighingId.of(one.name, event.ref): event for one in gates}
+    return Enqueued(Ledger(client, settings.lease, settings.keep_days), opened_by)
+
+
+def _events(
+    settings: Settings, refs: Iterable[str], gate: str | None, *, force: bool
+) -> list[ModelVersionEvent]:
+    """One event for each version that is meant, in the order of the references."""
+    asked = [_manual(ArtifactRef.parse(text), gate, force=force) for text in refs]
+    for event in asked:
+        if not _is_pattern(event.ref):
+            _require_taken(settings, event)
+    api = wandb_api(settings.wandb_timeout)
+    versions = {one.ref: one for event in asked for one in _meant(api, settings, event)}
+    return [
+        _manual(version.ref, gate, force=force, artifact_id=version.artifact_id)
+        for version in versions.values()
+    ]
+
+
+def _manual(
+    ref: ArtifactRef, gate: str | None, *, force: bool, artifact_id: str | None = None
+) -> ModelVersionEvent:
+    return ModelVersionEvent(
+        ref=ref, artifact_id=artifact_id, source="manual", gate=gate, force=force
     )
-    publish(app, event)
-    return Enqueued(event, [WeighingId.of(one.name, version.ref) for one in gates])
 
 
-def _gates(gate_file: GateFile, name: str | None, ref: ArtifactRef) -> list[Gate]:
-    if name is not None:
-        return [gate_file.named(name)]
-    watching = gate_file.watching(ref.collection_path)
-    if not watching:
-        watched = ", ".join(pattern for gate in gate_file.gates for pattern in gate.watch)
+def _is_pattern(ref: ArtifactRef) -> bool:
+    """Whether a reference holds shell wildcards, and so may mean several versions."""
+    return bool(_WILDCARDS & set(ref.collection + ref.version))
+
+
+def _meant(
+    api: wandb.Api, settings: Settings, event: ModelVersionEvent
+) -> Sequence[RegisteredVersion]:
+    """The versions that a reference stands for; of a pattern, those that a gate takes."""
+    if not _is_pattern(event.ref):
+        return [resolve(api, event.ref)]
+    graphql = Graphql.like(api, settings.wandb_timeout, threading.Event())
+    known = Registries(graphql).versions(event.ref.entity, event.ref.project)
+    found = [
+        version
+        for version in known
+        if _matches(version, event.ref)
+        and settings.gates.taking(event.model_copy(update={"ref": version.ref}))
+    ]
+    if not found:
         raise ConfigurationError(
-            f"No gate watches {ref.collection_path}.",
-            fix=f"The gate file watches {watched}; name a gate with --gate to weigh it anyway.",
+            f"No version that a gate watches matches {event.ref}.", fix=_watched(settings)
         )
-    return watching
+    # The newest is weighed last, so that it ends as the champion.
+    return sorted(found, key=lambda version: (version.linked_at, version.ref.number))
 
 
-def wait_for(
-    ledger: Ledger, enqueued: Enqueued, tell: Callable[[Weighing], None]
-) -> list[Weighing]:
-    """Wait until every weighing of what was enqueued has its verdict, or awaits approval.
-
-    Args:
-        tell: called with a record whenever it has changed.
-
-    Returns:
-        The records, each with its verdict.
-
-    Raises:
-        PlatformError: no worker dispatched the event.
-    """
-    forced_by = enqueued.event if enqueued.event.force else None
-    return [wait_for_one(ledger, one, tell, forced_by=forced_by) for one in enqueued.weighings]
+def _matches(version: LinkedVersion, pattern: ArtifactRef) -> bool:
+    names = {version.ref.version, *version.aliases}
+    return fnmatchcase(version.ref.collection, pattern.collection) and any(
+        fnmatchcase(name, pattern.version) for name in names
+    )
 
 
-def wait_for_one(
-    ledger: Ledger,
-    weighing: WeighingId,
-    tell: Callable[[Weighing], None],
-    *,
-    forced_by: ModelVersionEvent | None = None,
-) -> Weighing:
-    """Wait until a weighing has its verdict, or awaits approval.
+def _require_taken(settings: Settings, event: ModelVersionEvent) -> None:
+    if not settings.gates.taking(event):
+        raise ConfigurationError(
+            f"No gate watches {event.ref.collection_path}.", fix=_watched(settings)
+        )
 
-    Args:
-        tell: called with the record whenever it has changed.
-        forced_by: what is to open it again; the verdict from before is not the answer.
 
-    Raises:
-        PlatformError: no worker dispatched the event.
-    """
-    told, deadline = None, time.monotonic() + _DISPATCHED_WITHIN
-    while True:
-        record = ledger.get(weighing)
-        # A verdict from before is not what was forced; one that was still being reached is.
-        stale = record and record.settled and forced_by and record.event != forced_by and not told
-        if record is None or stale:
-            if time.monotonic() > deadline:
-                raise PlatformError(
-                    f"No worker opened {weighing} within {_DISPATCHED_WITHIN:g} s.",
-                    fix="Start a worker that serves the events queue, with the same gate file.",
-                )
-        elif record != told:
-            tell(record)
-            told = record
-            if record.settled:
-                return record
-        time.sleep(_LOOK)
+def _watched(settings: Settings) -> str:
+    watched = ", ".join(pattern for gate in settings.gates.gates for pattern in gate.watch)
+    return f"The gate file watches {watched}; name a gate with --gate to weigh it anyway."

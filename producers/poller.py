@@ -1,52 +1,201 @@
-"""The poller: compares the Registry with the ledger. The webhook is a hint, this is the truth."""
+"""The poller: compares the Registry with the ledger. The webhook is a hint, this is the truth.
 
+A look reads what changed in a registry since the look before (registry/changes.py says what W&B
+can tell of that). The first look of a process, and one every `full_look_interval` seconds, reads
+everything.
+"""
+
+import random
 import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import redis
 import structlog
-import wandb
 from celery import Celery
 
-from bus.celery_app import EVENTS_QUEUE
+from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish
+from producers.backfill import alias_taken, backfilled, left_behind, taken
+from producers.marks import OVERLAP, Marks
 from registry.calls import wandb_api
-from registry.versions import versions
-from schemas.errors import ConfigurationError, PlatformError
+from registry.changes import LinkedVersion, Registries
+from registry.graphql import Graphql
+from registry.tags import verdict_tags
+from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
+from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 
 log = structlog.get_logger()
 
+_LONGEST_PAUSE = 600.0  # seconds between two looks during an outage
+_DOUBLED_AT_MOST = 60  # times; more would overflow
 
-def poll_once(app: Celery, ledger: Ledger, api: wandb.Api, gates: GateFile) -> list[WeighingId]:
-    """Publish an event for every watched version that the ledger does not know.
+
+class WatchedRegistry(NamedTuple):
+    """A registry that gates watch.
+
+    Attributes:
+        organization: that owns it.
+        name: in full, with the prefix.
+    """
+
+    organization: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.organization}/{self.name}"
+
+
+class Poller:
+    """Looks at the registries that the gates watch. Several may run: an event counts once.
+
+    Args:
+        app: publishes.
+        client: of Redis.
+        ledger: knows what was weighed.
+        settings: gates, backfill, how long a call may take.
+        stop: ends a wait for W&B.
+
+    Attributes:
+        graphql: asks W&B.
+        watched: the gates that watch each registry.
+
+    Raises:
+        ConfigurationError: the gate file has a fault, or there is no API key.
+        PlatformError: W&B did not answer.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        client: redis.Redis,
+        ledger: Ledger,
+        settings: Settings,
+        stop: threading.Event,
+    ) -> None:
+        self._app = app
+        self._ledger = ledger
+        self._backfill = settings.backfill
+        self._memory = timedelta(days=settings.keep_days)
+        self._inbox = Inbox(client, settings.lease)
+        self._marks = Marks(client, settings.full_look_interval)
+        self._read_whole: set[WatchedRegistry] = set()
+        self.watched = _watched(settings.gates)
+        timeout = settings.wandb_timeout
+        self.graphql = Graphql.like(wandb_api(timeout), timeout, stop)
+        self._registries = Registries(self.graphql)
+
+    def look(self, registry: WatchedRegistry) -> list[WeighingId]:
+        """Publish what is to be weighed in a registry and is neither in the ledger nor tagged.
+
+        Returns:
+            What was published.
+
+        Raises:
+            ConfigurationError: there is no such registry, or the key is refused.
+            PlatformError: W&B did not answer, or Redis did not take an event.
+        """
+        gates = self.watched[registry]
+        born = [self._marks.born(gate.name, str(registry)) for gate in gates]
+        since = self._marks.read(str(registry)) if registry in self._read_whole else None
+        versions = self._registries.versions(*registry, since)
+        published = [
+            weighing
+            for gate, birth in zip(gates, born, strict=True)
+            for weighing in self._look_under(gate, registry, versions, birth, is_whole=not since)
+        ]
+        if versions:
+            newest = max(version.changed_at for version in versions)
+            self._marks.move(str(registry), newest, is_whole=not since)
+        self._read_whole.add(registry)
+        return published
+
+    def _look_under(
+        self,
+        gate: Gate,
+        registry: WatchedRegistry,
+        versions: Sequence[LinkedVersion],
+        born: datetime,
+        *,
+        is_whole: bool,
+    ) -> list[WeighingId]:
+        watched = [one for one in versions if gate.watches(one.ref.collection_path)]
+        wanted = taken(gate, watched, born - OVERLAP)
+        if not is_whole:
+            return self._publish_undone(gate, wanted, born)
+        older = self._older(gate, registry, watched, born - OVERLAP)
+        published = self._publish_undone(gate, [*wanted, *older], born)
+        self._marks.backfill(gate.name, str(registry), self._backfill)
+        return published
+
+    def _older(
+        self,
+        gate: Gate,
+        registry: WatchedRegistry,
+        versions: Sequence[LinkedVersion],
+        born: datetime,
+    ) -> list[LinkedVersion]:
+        """What is older than the gate and to be weighed: told once for each way to backfill."""
+        before = self._marks.backfilled(gate.name, str(registry))
+        if before == self._backfill:
+            return []
+        older = backfilled(gate, versions, born, self._backfill)
+        return older if before else [*older, *left_behind(gate, versions, born)]
+
+    def _publish_undone(
+        self, gate: Gate, versions: Sequence[LinkedVersion], born: datetime
+    ) -> list[WeighingId]:
+        undone = {
+            WeighingId.of(gate.name, version.ref): version
+            for version in versions
+            if not self._is_tagged(gate, version, born)
+        }
+        unknown = self._ledger.unknown(list(undone))
+        return [one for one in unknown if self._publish(gate, undone[one])]
+
+    def _is_tagged(self, gate: Gate, version: LinkedVersion, born: datetime) -> bool:
+        """Whether a tag says that the version is done, of which the ledger cannot know.
+
+        What is linked while the ledger remembers is in the ledger when it is done; a tag on it may
+        come from another collection that holds the same artifact.
+        """
+        is_forgotten = version.linked_at < max(born, datetime.now(UTC) - self._memory)
+        return is_forgotten and bool(version.tags & verdict_tags(gate.name))
+
+    def _publish(self, gate: Gate, version: LinkedVersion) -> bool:
+        event = ModelVersionEvent(
+            ref=version.ref,
+            artifact_id=version.artifact_id,
+            source="poller",
+            alias=alias_taken(gate, version),
+            gate=gate.name,
+        )
+        is_new = publish(self._app, self._inbox, event, [gate])
+        if is_new:
+            log.info("the poller found a version", version=str(version.ref), gate=gate.name)
+        return is_new
+
+
+def poll_once(
+    app: Celery, client: redis.Redis, ledger: Ledger, settings: Settings
+) -> list[WeighingId]:
+    """Look at everything once.
 
     Returns:
         What was published.
 
     Raises:
-        ConfigurationError: a watched registry does not exist, or the key is refused.
+        ConfigurationError: the gate file has a fault, a watched registry does not exist, or the
+            key is missing or refused.
         PlatformError: W&B or Redis did not answer.
     """
-    return [weighing for gate in gates.gates for weighing in _poll_gate(app, ledger, api, gate)]
-
-
-def _poll_gate(app: Celery, ledger: Ledger, api: wandb.Api, gate: Gate) -> list[WeighingId]:
-    published = []
-    for pattern in gate.watch:
-        for version in versions(api, pattern):
-            weighing = WeighingId.of(gate.name, version.ref)
-            if ledger.knows(weighing):
-                continue
-            event = ModelVersionEvent(
-                ref=version.ref, artifact_id=version.artifact_id, source="poller", gate=gate.name
-            )
-            publish(app, event)
-            log.info("the poller found a version", version=str(version.ref), gate=gate.name)
-            published.append(weighing)
-    return published
+    poller = Poller(app, client, ledger, settings, threading.Event())
+    return [weighing for registry in poller.watched for weighing in poller.look(registry)]
 
 
 def poll(
@@ -58,29 +207,53 @@ def poll(
 ) -> None:
     """Look at the Registry every `poll_interval` seconds until told to stop.
 
-    What one gate cannot do is logged and tried again; the other gates are looked at all the same.
+    What cannot be looked at is logged and tried again, during an outage less and less often; the
+    other registries are looked at all the same.
 
     Raises:
         ConfigurationError: the gate file has a fault, or there is no API key.
     """
-    gates, api = settings.gates, None
+    poller, outages = None, 0
     while not stop.is_set():
         try:
-            api = api or wandb_api(settings.wandb_timeout)
-            _look(app, client, ledger, api, gates)
-        except (PlatformError, redis.RedisError) as error:
+            poller = poller or Poller(app, client, ledger, settings, stop)
+            answered = [_is_answered(poller, registry) for registry in poller.watched]
+        except PlatformError as error:
+            answered = [False]
             log.warning("the poller could not look", reason=str(error))
-        stop.wait(settings.poll_interval)
+        outages = 0 if all(answered) else outages + 1
+        stop.wait(pause(settings.poll_interval, outages))
 
 
-def _look(
-    app: Celery, client: redis.Redis, ledger: Ledger, api: wandb.Api, gates: GateFile
-) -> None:
-    if client.llen(EVENTS_QUEUE):
-        log.warning("events wait to be dispatched; is a worker serving the events queue?")
-        return  # what was published before would be published again
+def _is_answered(poller: Poller, registry: WatchedRegistry) -> bool:
+    """Look at a registry; False when W&B or Redis did not answer."""
+    try:
+        poller.look(registry)
+    except (WeighbridgeError, redis.RedisError) as error:
+        log.warning("the poller could not look", registry=str(registry), reason=str(error))
+        return isinstance(error, ConfigurationError)
+    return True
+
+
+def pause(interval: float, outages: int) -> float:
+    """Seconds until the next look.
+
+    After an outage it is a random time, so that pollers do not come back together, up to a limit
+    that doubles with each outage in a row.
+
+    Args:
+        interval: seconds between two looks when all is well.
+        outages: looks in a row that got no answer.
+    """
+    doubled = interval * 2.0 ** min(outages, _DOUBLED_AT_MOST)
+    longest = max(interval, min(_LONGEST_PAUSE, doubled))
+    return random.uniform(interval, longest)  # noqa: S311 (no secret)
+
+
+def _watched(gates: GateFile) -> dict[WatchedRegistry, list[Gate]]:
+    watched: dict[WatchedRegistry, list[Gate]] = {}
     for gate in gates.gates:
-        try:
-            _poll_gate(app, ledger, api, gate)
-        except (ConfigurationError, PlatformError) as error:
-            log.warning("the poller could not look", gate=gate.name, reason=str(error))
+        refs = [ArtifactRef.parse(pattern) for pattern in gate.watch]
+        for registry in dict.fromkeys(WatchedRegistry(ref.entity, ref.project) for ref in refs):
+            watched.setdefault(registry, []).append(gate)
+    return watched

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
+import structlog
 import wandb
 from pydantic import BaseModel, ConfigDict
 
 from bus.ledger import Ledger
+from bus.turn import turn
 from registry.calls import wandb_api, wandb_call
 from registry.champions import PromotedVersion, find, promoted_by
 from registry.versions import resolve
@@ -15,6 +17,8 @@ from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 
 _KEY = "rolled_back"  # in the metadata of the version that lost the aliases
+
+log = structlog.get_logger()
 
 
 class RollbackRecord(BaseModel):
@@ -69,19 +73,22 @@ def rollback(
     Raises:
         ConfigurationError: there is no such gate or version, no champion before, or the gate
             never promoted that version or moves no aliases.
-        PlatformError: W&B did not answer.
+        PlatformError: W&B or Redis did not answer, or promotions kept it waiting for too long.
     """
     gate = settings.gates.named(name)
     if not gate.promote.aliases:
         raise ConfigurationError(f"Gate '{name}' moves no aliases.", fix="See promote.aliases.")
     api = wandb_api(settings.wandb_timeout)
-    target = _target(api, gate, to)
-    done = Rollback(gate=name, to=str(target), moved=_elsewhere(api, gate, target))
-    if done.moved:
-        record = RollbackRecord(by=by, at=datetime.now(UTC), why=why, to=done.to)
-        ledger.note(name, "rolled back", _sentence(done, record))
-        _mark(api, done, record)
-        _move(api, done)
+    with turn(settings, gate.promote.to, log.info) as held:
+        target = _target(api, gate, to)
+        done = Rollback(gate=name, to=str(target), moved=_elsewhere(api, gate, target))
+        if done.moved:
+            record = RollbackRecord(by=by, at=datetime.now(UTC), why=why, to=done.to)
+            ledger.note(name, "rolled back", _sentence(done, record))
+            held.check()
+            _mark(api, done, record)
+            held.check()
+            _move(api, done)
     return done
 
 

@@ -11,7 +11,9 @@ from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
 from schemas.refs import ArtifactRef, WeaveRef
 
-_ENTRY = "model"  # the name under which the tutorial files the reference
+REFERENCE = "model"
+"""The name of the entry that refers to the RagModel, as the tutorial has it."""
+
 _TYPE = "model"  # the type under which the tutorial logs it
 _NO_VERSION = "artifact membership"  # what W&B's SDK says is not found (facts/wandb-protocol.md 7)
 
@@ -91,7 +93,7 @@ def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
 
 def _promoted(ref: ArtifactRef, artifact: Any) -> PromotedVersion:
     numbered = ref.model_copy(update={"version": artifact.version})
-    entry = artifact.manifest.entries.get(_ENTRY)
+    entry = artifact.manifest.entries.get(REFERENCE)
     rag_model = WeaveRef.parse(entry.ref) if entry and entry.ref else None
     return PromotedVersion(ref=numbered, rag_model=rag_model, record=_record(artifact))
 

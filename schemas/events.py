@@ -1,5 +1,6 @@
 """What crosses the bus first: a model version appeared."""
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Literal, Self
 
@@ -19,6 +20,7 @@ class ModelVersionEvent(BaseModel):
         artifact_id: W&B's id of the artifact, where the reporter knew it.
         source: the road it came by.
         author: who linked it or who asked, where known.
+        alias: the alias that was given to it; None when it was linked.
         noticed_at: when the producer saw it.
         gate: weigh under this gate only; None means every gate that watches the collection.
         force: weigh again although there is a verdict.
@@ -30,9 +32,22 @@ class ModelVersionEvent(BaseModel):
     artifact_id: str | None = None
     source: Source
     author: str | None = None
+    alias: str | None = None
     noticed_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     gate: str | None = None
     force: bool = False
+
+    @property
+    def id(self) -> str:
+        """What makes it the same event: 16 hexadecimal digits.
+
+        W&B sends no delivery id (facts/wandb-webhooks.md), so a delivery that comes twice is known
+        by what it says; each forced weighing is one of its own.
+        """
+        said = [str(self.ref), self.artifact_id, self.alias, self.gate]
+        if self.force:
+            said.append(self.noticed_at.isoformat())
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 class WeighingId(BaseModel):

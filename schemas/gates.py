@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from schemas.errors import ConfigurationError
+from schemas.events import ModelVersionEvent
 from schemas.refs import REGISTRY_PREFIX, ArtifactRef, WeaveRef
 from schemas.thresholds import KINDS, Confidence, Relative, Threshold
 
@@ -60,6 +61,8 @@ class Gate(_Strict):
     Attributes:
         watch: patterns of Registry collections, `org/wandb-registry-NAME/COLLECTION`, in which
             the collection may hold shell wildcards.
+        when_alias: weigh a version when it gets an alias that matches this shell pattern, not when
+            it is linked.
         rag_model: the published RagModel whose chat model is exchanged.
         evaluation: the published Evaluation that it is weighed with.
         chat_model: parameters of the chat model that differ from the published ones.
@@ -76,6 +79,7 @@ class Gate(_Strict):
     watch: tuple[Annotated[str, AfterValidator(lambda path: _registry_collection(path))], ...] = (
         Field(min_length=1)
     )
+    when_alias: str | None = Field(default=None, min_length=1)
     rag_model: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
     evaluation: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
     chat_model: ChatModelParameters = ChatModelParameters()
@@ -116,6 +120,23 @@ class Gate(_Strict):
     def watches(self, collection_path: str) -> bool:
         """Whether versions of this collection are weighed under this gate."""
         return any(fnmatchcase(collection_path, pattern) for pattern in self.watch)
+
+    def takes(self, event: ModelVersionEvent) -> bool:
+        """Whether this event has its version weighed under this gate.
+
+        An event that names a gate, or is sent by a person, needs no alias.
+        """
+        if event.gate is not None:
+            return event.gate == self.name
+        if not self.watches(event.ref.collection_path):
+            return False
+        return event.source == "manual" or self.takes_alias(event.alias)
+
+    def takes_alias(self, alias: str | None) -> bool:
+        """Whether a version is weighed when it gets this alias; None: when it is linked."""
+        if alias is None or self.when_alias is None:
+            return alias is None and self.when_alias is None
+        return fnmatchcase(alias, self.when_alias)
 
     @property
     def digest(self) -> str:
@@ -161,6 +182,16 @@ class GateFile(_Strict):
     def watching(self, collection_path: str) -> list[Gate]:
         """The gates that watch this collection."""
         return [gate for gate in self.gates if gate.watches(collection_path)]
+
+    def taking(self, event: ModelVersionEvent) -> list[Gate]:
+        """The gates under which this event has its version weighed.
+
+        Raises:
+            ConfigurationError: the event names a gate that there is not.
+        """
+        if event.gate is not None:
+            return [self.named(event.gate)]
+        return [gate for gate in self.gates if gate.takes(event)]
 
     def named(self, name: str) -> Gate:
         """The gate of that name.

@@ -51,3 +51,22 @@ class PromotionRecord(BaseModel):
             return cls.model_validate(metadata)
         except ValidationError:
             return None
+
+    def begun(self, metadata: dict[str, Any], since: datetime) -> Self | None:
+        """What an earlier attempt wrote into an artifact's metadata about this promotion.
+
+        Args:
+            since: when the weighing was opened; a record from before is of another promotion.
+
+        Returns:
+            Its record, whoever was the champion then; None if no attempt came that far.
+        """
+        earlier = self.of(metadata)
+        if earlier is None or earlier.promoted_at < since:
+            return None
+        is_same = (earlier.gate, earlier.gate_digest, earlier.chat_model) == (
+            self.gate,
+            self.gate_digest,
+            self.chat_model,
+        )
+        return earlier if is_same else None

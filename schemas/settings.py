@@ -16,6 +16,8 @@ from schemas.gates import GateFile
 # vllm/config/lora.py, MaxLoRARanks
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
+Backfill = Literal["none", "latest", "all"]
+WebhookCheck = Literal["token", "signature"]
 LoadFormat = Literal["auto", "safetensors", "fastsafetensors", "runai_streamer"]
 
 
@@ -30,9 +32,20 @@ class Settings(BaseSettings):
         models_dir: base models, as `<org>/<name>` folders, looked up before any hub.
         webhook_token: bearer token that W&B's automation sends.
         webhook_secret: secret with which W&B's automation signs.
+        webhook_checks: what every delivery must prove; leaving one out is for senders that cannot.
         webhook_host: address the receiver listens on.
         webhook_port: its port.
         poll_interval: seconds between two looks at the Registry.
+        full_look_interval: seconds between two looks at everything, which find what a look at the
+            changes cannot see.
+        backfill: which versions that are older than a gate are weighed under it: none, the latest
+            of each collection, or all.
+        redis_master: name of the master where the broker's URL names Sentinels.
+        max_attempts: how often a weighing is tried before it has failed.
+        retry_delay: seconds before the second attempt; before each later one twice as long.
+        max_retry_delay: seconds between two attempts, at most.
+        max_age: seconds after which a weighing is not tried again.
+        keep_days: days that the ledger keeps a weighing that has ended.
         lease: seconds that a worker's claim lasts without a heartbeat.
         wandb_timeout: seconds that one call to W&B may take (facts/wandb-protocol.md 8).
         cache_gib: GiB that downloaded versions may take together; the longest unused go first.
@@ -66,7 +79,7 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         default="redis://127.0.0.1:6379/0",
         validation_alias="CELERY_BROKER_URL",
-        pattern=r"^(redis|rediss|unix)://",
+        pattern=r"^(redis|rediss|unix|sentinel)://",
         repr=False,  # it may hold a password
     )
     gates_path: Path = Field(default=Path("gates.yaml"), validation_alias="WEIGHBRIDGE_GATES")
@@ -77,11 +90,20 @@ class Settings(BaseSettings):
 
     webhook_token: SecretStr | None = None
     webhook_secret: SecretStr | None = None
+    webhook_checks: frozenset[WebhookCheck] = frozenset({"token", "signature"})
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 8080
 
     poll_interval: float = Field(default=30.0, gt=0)
+    full_look_interval: float = Field(default=3600.0, gt=0)
+    backfill: Backfill = "latest"
+    redis_master: str = "mymaster"
     lease: float = Field(default=60.0, gt=0)
+    max_attempts: int = Field(default=8, gt=0)
+    retry_delay: float = Field(default=30.0, gt=0)
+    max_retry_delay: float = Field(default=1800.0, gt=0)
+    max_age: float = Field(default=86400.0, gt=0)
+    keep_days: float = Field(default=90.0, gt=0)
     wandb_timeout: float = Field(default=19.0, gt=0)
 
     cache_gib: float = Field(default=100.0, gt=0)

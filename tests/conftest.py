@@ -12,6 +12,7 @@ from celery import Celery
 
 from bus.celery_app import celery_app
 from bus.connection import connect
+from bus.inbox import Inbox
 from bus.ledger import Ledger
 from rehearsal.base_model import base_model, models_dir
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
@@ -59,6 +60,11 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 @pytest.fixture
 def ledger(client: redis.Redis, settings: Settings) -> Ledger:
     return Ledger(client, settings.lease)
+
+
+@pytest.fixture
+def inbox(client: redis.Redis, settings: Settings) -> Inbox:
+    return Inbox(client, settings.lease)
 
 
 @pytest.fixture

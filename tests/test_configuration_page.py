@@ -1,5 +1,6 @@
 """docs/configuration.md says what schemas/settings.py does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None:
         return _NONE
+    if isinstance(value, frozenset):
+        return json.dumps(sorted(value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

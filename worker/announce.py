@@ -84,7 +84,7 @@ def announce(
     verdict = verdict.model_copy(update={"report": _kept(page, settings.report_dir, verdict)})
     run.log({"report": wandb.Html(page, inject=False)})
     tag_run(run, verdict.outcome)
-    tag_version(api, verdict.weighing.version, verdict.outcome)
+    tag_version(api, verdict.weighing, verdict.outcome)
     if verdict.evidence:
         record_verdict(client, verdict.evidence.weave_call, verdict)
     return verdict

@@ -1,10 +1,9 @@
 """Carries out what a person decided about a version that awaited approval: nothing runs again."""
 
-import wandb
 from weave.trace.weave_client import WeaveClient
 
 from registry.calls import wandb_api
-from registry.champions import PromotedVersion, champion
+from registry.champions import PromotedVersion
 from schemas.errors import ConfigurationError, InternalError
 from schemas.gates import Gate
 from schemas.settings import Settings
@@ -13,7 +12,7 @@ from schemas.weighings import Weighing
 from worker.announce import Findings, announce
 from worker.champion import champion_again
 from worker.evidence import read_back
-from worker.promote import promote
+from worker.promote import Agree, promote_in_turn
 from worker.recording import evaluation_run, weave_client
 from worker.steps import StepClock
 
@@ -41,7 +40,10 @@ def carry_out(record: Weighing, settings: Settings, clock: StepClock) -> Verdict
     with evaluation_run(record, settings, of=evidence) as run:
         if decision.approved:
             with clock.step("promote"):
-                verdict = _promoted(run, api, gate, verdict, evidence, clock)
+                promoted = promote_in_turn(
+                    run, api, record, verdict, _agree(gate, verdict, evidence), settings, clock
+                )
+                verdict = verdict.model_copy(update={"promoted_ref": str(promoted)})
         clock.check()
         seconds = verdict.seconds.model_copy(update={"promote": clock.seconds.promote})
         verdict = verdict.model_copy(update={"seconds": seconds})
@@ -61,20 +63,13 @@ def _decided(verdict: Verdict, decision: Decision) -> Verdict:
     return verdict.model_copy(update={"outcome": outcome, "reason": reason, "decision": decision})
 
 
-def _promoted(
-    run: wandb.Run,
-    api: wandb.Api,
-    gate: Gate,
-    verdict: Verdict,
-    evidence: Evidence,
-    clock: StepClock,
-) -> Verdict:
-    before = champion(api, gate)
-    # Whose promotion was cut short is the champion by now.
-    if gate.relative and not (before and before.is_of(gate, verdict.weighing.version)):
-        _require_same_champion(gate, evidence, before)
-    promoted = promote(run, gate, verdict, before, clock.check)
-    return verdict.model_copy(update={"promoted_ref": str(promoted)})
+def _agree(gate: Gate, verdict: Verdict, evidence: Evidence) -> Agree:
+    def agree(now: PromotedVersion | None) -> None:
+        # Whose promotion was cut short is the champion by now.
+        if gate.relative and not (now and now.is_of(gate, verdict.weighing.version)):
+            _require_same_champion(gate, evidence, now)
+
+    return agree
 
 
 def _require_same_champion(gate: Gate, evidence: Evidence, now: PromotedVersion | None) -> None:

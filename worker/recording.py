@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import requests
 import wandb
@@ -19,6 +19,10 @@ from schemas.weighings import Weighing
 from worker.tracing import lighten
 
 _RETRIES, _RETRY_WAIT = 5, 10  # of one call; seconds between two tries at most
+# What is uploaded beside the work holds nobody up. If it gave up early, the run would end as if all
+# had arrived; so its end is what is bounded.
+_UPLOAD_RETRIES = 1000
+_FINISHED_WITHIN = 120.0  # seconds
 _JOB_TYPE = "model_evaluation"
 
 
@@ -59,11 +63,15 @@ def _run_settings(settings: Settings) -> wandb.Settings:
         silent=True,
         reinit="create_new",  # not the global run: worker/evaluate.py says why
         init_timeout=settings.wandb_timeout,
+        finish_timeout=_FINISHED_WITHIN,
+        finish_timeout_raises=True,
+        x_graphql_timeout_seconds=settings.wandb_timeout,
         x_graphql_retry_max=_RETRIES,
         x_graphql_retry_wait_max_seconds=_RETRY_WAIT,
-        x_file_transfer_retry_max=_RETRIES,
+        x_file_transfer_retry_max=_UPLOAD_RETRIES,
         x_file_transfer_retry_wait_max_seconds=_RETRY_WAIT,
-        x_file_stream_retry_max=_RETRIES,
+        x_file_stream_timeout_seconds=settings.wandb_timeout,
+        x_file_stream_retry_max=_UPLOAD_RETRIES,
         x_file_stream_retry_wait_max_seconds=_RETRY_WAIT,
     )
 
@@ -109,8 +117,14 @@ def evaluation_run(
             },
             settings=_run_settings(settings),
         )
-    with run:
+    try:
         yield run
+    except BaseException:
+        with suppress(Exception):  # what was raised says more
+            run.finish(exit_code=1)
+        raise
+    with wandb_call(f"finish run {run.path}"):
+        run.finish()
 
 
 def record_template(run: wandb.Run, digest: str | None) -> None:

@@ -5,15 +5,25 @@ log and the beat set up.
 """
 
 import os
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
 import redis
 import structlog
 from celery import Task, signals
+from pydantic import ValidationError
 
-from bus.celery_app import DISPATCH_TASK, SWEEP_TASK, WEIGH_TASK, worker_app
+from bus.celery_app import (
+    DISPATCH_TASK,
+    GPU_QUEUE,
+    SWEEP_TASK,
+    WEIGH_TASK,
+    queue_length,
+    worker_app,
+)
 from bus.connection import connect
+from bus.inbox import Inbox
 from bus.lease import Lease, LeaseLostError
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
@@ -21,20 +31,16 @@ from bus.sweeper import sweep
 from registry.calls import wandb_api
 from registry.versions import resolve
 from schemas.errors import ArtifactError, PlatformError, WeighbridgeError
-from schemas.events import ModelVersionEvent, WeighingId
-from schemas.gates import Gate
+from schemas.events import WeighingId
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from schemas.weighings import Weighing
+from worker.backoff import next_delay
 from worker.steps import StepClock
 from worker.task_state import TaskState
 
 if TYPE_CHECKING:
     from worker.inference import Engine, ExternalEngine
-
-_ATTEMPTS = 5  # then the weighing has failed, with the last reason
-# Seconds before the second, third ... attempt: W&B may be away for a while.
-_DELAYS = (30.0, 120.0, 480.0, 1200.0)
 
 _OWNER = "WEIGHBRIDGE_WORKER_PID"
 
@@ -46,12 +52,17 @@ app = worker_app(settings)
 @cache
 def _client() -> redis.Redis:
     # Not at import: a connection must not be shared by a parent and its forked children.
-    return connect(settings.broker_url)
+    return connect(settings.broker_url, settings.redis_master)
 
 
 @cache
 def _ledger() -> Ledger:
-    return Ledger(_client(), settings.lease)
+    return Ledger(_client(), settings.lease, settings.keep_days)
+
+
+@cache
+def _inbox() -> Inbox:
+    return Inbox(_client(), settings.lease)
 
 
 @signals.worker_init.connect
@@ -68,24 +79,38 @@ def _engine() -> "Engine | ExternalEngine":
     return engine_of(settings, owner_pid=int(os.environ.get(_OWNER, os.getpid())))
 
 
-@app.task(
-    name=DISPATCH_TASK,
-    autoretry_for=(PlatformError, redis.RedisError),
-    retry_backoff=True,
-    max_retries=10,
-)
-def dispatch(event_json: str) -> list[str]:
-    """Open a weighing for every gate that the version falls under, and send its task.
+@app.task(name=DISPATCH_TASK)
+def dispatch(event_ids: list[str]) -> list[str]:
+    """Open a weighing for every gate that takes an event, and send its task.
+
+    An event that cannot be dispatched now stays in the inbox: the sweeper has it tried again.
 
     Returns:
-        The weighings that this event opened; empty when it told nothing new.
+        The weighings that these events opened; empty when they told nothing new.
     """
-    event = ModelVersionEvent.model_validate_json(event_json)
+    opened: list[str] = []
+    for event_id in event_ids:
+        try:
+            opened += _dispatch(event_id)
+        except PlatformError as error:
+            log.warning("to be dispatched later", event_id=event_id, reason=str(error))
+            continue
+        except (WeighbridgeError, ValidationError) as error:
+            log.error("cannot be dispatched", event_id=event_id, reason=str(error))
+            _ledger().note(event_id, "refused", str(error))
+        _inbox().forget(event_id)
+    return opened
+
+
+def _dispatch(event_id: str) -> list[str]:
+    event = _inbox().read(event_id)
+    if event is None:
+        return []  # another delivery of this task was faster
     if event.ref.number is None:
         version = resolve(wandb_api(settings.wandb_timeout), event.ref)
         event = event.model_copy(update={"ref": version.ref, "artifact_id": version.artifact_id})
     opened = []
-    for gate in _gates(event):
+    for gate in settings.gates.taking(event):
         weighing = WeighingId.of(gate.name, event.ref)
         if _ledger().open(weighing, gate, event):
             publish_weighing(app, weighing)
@@ -95,19 +120,11 @@ def dispatch(event_json: str) -> list[str]:
     return opened
 
 
-def _gates(event: ModelVersionEvent) -> list[Gate]:
-    if event.gate is not None:
-        return [settings.gates.named(event.gate)]
-    gates = settings.gates.watching(event.ref.collection_path)
-    if not gates:
-        log.info("no gate watches this collection", version=str(event.ref))
-    return gates
-
-
 @app.task(name=SWEEP_TASK)
 def sweep_ledger() -> list[str]:
     """Send again what a dead worker left behind."""
-    return [str(weighing) for weighing in sweep(app, _client(), _ledger())]
+    waiting = queue_length(_client(), GPU_QUEUE)
+    return [str(weighing) for weighing in sweep(app, _inbox(), _ledger(), waiting)]
 
 
 @app.task(name=WEIGH_TASK, bind=True, ignore_result=False)
@@ -121,7 +138,7 @@ def weigh(task: Task, weighing_text: str) -> str:
     """
     weighing = WeighingId.parse(weighing_text)
     ledger = _ledger()
-    token = ledger.claim(weighing)
+    token = ledger.claim(weighing, str(task.request.hostname))
     record = ledger.get(weighing)
     if token is None or record is None:
         log.info("not to be weighed now", weighing=weighing_text)
@@ -135,9 +152,10 @@ def weigh(task: Task, weighing_text: str) -> str:
 
 def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -> str:
     try:
-        if record.attempts > _ATTEMPTS:
+        if record.attempts > settings.max_attempts:
             raise ArtifactError(
-                f"The worker died in each of {_ATTEMPTS} attempts to weigh this version.",
+                f"The worker died in each of {settings.max_attempts} attempts to weigh this"
+                " version.",
                 fix="The workers' and the engine's logs say how; most often memory ran out.",
             )
         verdict = _weighed(ledger, record, clock)
@@ -147,12 +165,14 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
     except Exception as error:  # whatever broke: the weighing ends with a reason, or is tried again
         log.exception("the attempt failed", attempt=record.attempts)
         _forget_sdk()
-        if _worth_another(error) and record.attempts < _ATTEMPTS:
-            ledger.release(record.id, lease.token, _DELAYS[record.attempts - 1], str(error))
+        delay = next_delay(record, settings, datetime.now(UTC)) if _worth_another(error) else None
+        if delay is not None:
+            reason = str(error)
+            lease.insist(lambda: ledger.release(record.id, lease.token, delay, reason))
             return "to be tried again"
         verdict = _failed(record, clock, error)
-    written = ledger.suspend if verdict.outcome == "awaiting approval" else ledger.end
-    if not written(verdict, lease.token):
+    write = ledger.suspend if verdict.outcome == "awaiting approval" else ledger.end
+    if not lease.insist(lambda: write(verdict, lease.token)):
         log.warning("the verdict came too late: another worker has the weighing")
         return "lease lost"
     log.info("verdict", outcome=verdict.outcome, reason=verdict.reason)

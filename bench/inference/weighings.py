@@ -21,6 +21,8 @@ from weave.trace.weave_client import WeaveClient
 
 from bench.inference.work import Work, program, run_program, write_merged
 from bus.celery_app import celery_app
+from bus.connection import connect
+from bus.inbox import Inbox
 from bus.publish import publish
 from rehearsal import app_team, climate
 from rehearsal.local_wandb.config import ENTITY, ORGANISATION, PROJECT
@@ -193,7 +195,9 @@ def _evaluate_again(stage: Stage, verdict: Verdict) -> float:
     begun = datetime.now(UTC)
     version = verdict.weighing.version
     event = ModelVersionEvent(ref=version, source="manual", gate=_WHOLE, force=True)
-    publish(celery_app(Settings()), event)
+    settings = Settings()
+    inbox = Inbox(connect(settings.broker_url), settings.lease)
+    publish(celery_app(settings), inbox, event, settings.gates.taking(event))
     return _weighed(stage, _WHOLE, begun).seconds.evaluate
 
 

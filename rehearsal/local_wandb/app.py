@@ -38,7 +38,7 @@ def create_app(config: LocalWandbConfig) -> FastAPI:
     endpoint = GraphqlEndpoint(load_schema())
     store = Store(config.data_dir)
     signer = Signer(kept_secret(config.data_dir / "signing-secret", length=32))
-    automations = Automations(config.webhook)
+    automations = Automations(config.webhook, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,8 +59,8 @@ def create_app(config: LocalWandbConfig) -> FastAPI:
         urls = SignedUrls(signer, str(request.base_url).rstrip("/"))
         context = Context(store, config, urls)
         answer = endpoint.answer(body, context)
-        for linked in context.linked:
-            automations.announce(linked)
+        for event in context.linked:
+            automations.announce(event)
         return JSONResponse(answer.body, answer.status)
 
     app.include_router(file_stream_routes(store))

@@ -36,6 +36,17 @@ from rehearsal.local_wandb.server import serve
 @click.option("--project", default=PROJECT, show_default=True, help="Suggested to clients.")
 @click.option("--webhook-url", help="Told about every version linked into a registry.")
 @click.option("--webhook-registry", help="Tell only of this registry, wandb-registry-NAME.")
+@click.option(
+    "--webhook-name",
+    default=Webhook.model_fields["name"].default,
+    show_default=True,
+    help="Of the webhook integration, as automations name it.",
+)
+@click.option(
+    "--webhook-automation/--no-webhook-automation",
+    default=True,
+    help="Tell from the start, or only what automations that clients make say.",
+)
 @click.option("--webhook-token", envvar="LOCAL_WANDB_WEBHOOK_TOKEN", help="Bearer token.")
 @click.option("--webhook-secret", envvar="LOCAL_WANDB_WEBHOOK_SECRET", help="Signs deliveries.")
 @click.option(
@@ -44,15 +55,24 @@ from rehearsal.local_wandb.server import serve
     multiple=True,
     help="Number of a delivery to leave out on purpose, as W&B may; repeatable.",
 )
+@click.option(
+    "--double-delivery",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Number of a delivery to make twice on purpose; repeatable.",
+)
 @click.option("--api-key", envvar="WANDB_API_KEY", help="Without it, one is made and kept.")
 @click.option("--end-with-parent", is_flag=True, hidden=True)
 def local_wandb(
     api_key: str | None,
     webhook_url: str | None,
     webhook_registry: str | None,
+    webhook_name: str,
+    webhook_automation: bool,
     webhook_token: str | None,
     webhook_secret: str | None,
     drop_delivery: tuple[int, ...],
+    double_delivery: tuple[int, ...],
     end_with_parent: bool,
     data_dir: Path,
     port: int | None,
@@ -66,10 +86,13 @@ def local_wandb(
     try:
         webhook = webhook_url and Webhook(
             url=HttpUrl(webhook_url),
+            name=webhook_name,
             registry=webhook_registry,
+            automation=webhook_automation,
             token=SecretStr(webhook_token) if webhook_token else None,
             secret=SecretStr(webhook_secret) if webhook_secret else None,
             drop_deliveries=frozenset(drop_delivery),
+            double_deliveries=frozenset(double_delivery),
         )
         config = LocalWandbConfig(
             data_dir=data_dir,

@@ -22,25 +22,33 @@ PROJECT = "weave-cookboook-demo"
 
 
 class Webhook(BaseModel):
-    """Where versions that are linked into a registry are announced.
+    """A webhook integration, and the automation that announces linked versions to it.
 
     Args:
         url: receives the POST.
+        name: of the integration, as automations that clients make know it.
         token: sent as `Authorization: Bearer`, when given.
         secret: signs the body in `X-Wandb-Signature`, when given.
         registry: name of the one registry that is announced, with its prefix, as an automation
             of W&B has its scope; None announces all.
+        automation: announce every version that is linked into a registry from the start; off,
+            only the automations that clients make send anything.
         drop_deliveries: numbers, from 1, of deliveries that are left out on purpose: W&B "can
             delay or skip repeated triggers" (facts/wandb-webhooks.md), and so can this one.
+        double_deliveries: numbers of deliveries that are made twice, because automations at several
+            scopes fire for one event.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: HttpUrl
+    name: str = "weighbridge"
     token: SecretStr | None = None
     secret: SecretStr | None = None
     registry: str | None = None
+    automation: bool = True
     drop_deliveries: frozenset[int] = frozenset()
+    double_deliveries: frozenset[int] = frozenset()
 
 
 class LocalWandbConfig(BaseModel):
@@ -55,7 +63,7 @@ class LocalWandbConfig(BaseModel):
         org: name of the organisation, whose registries have the same entity name.
         project: suggested to clients that name none.
         api_key: that clients must send; without one, `data_dir/api-key` is made and used.
-        webhook: where linked versions are announced.
+        webhook: where automations send to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

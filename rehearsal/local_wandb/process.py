@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rehearsal.local_wandb.config import LocalWandbConfig
+from rehearsal.local_wandb.config import LocalWandbConfig, Webhook
 from rehearsal.local_wandb.environment import client_environment
 from rehearsal.local_wandb.running import Running, running_file
 
@@ -142,12 +142,19 @@ def _arguments(config: LocalWandbConfig) -> list[str]:
     arguments = [part for pair in named.items() for part in pair] + ["--end-with-parent"]
     if config.allow_remote:
         arguments.append("--allow-remote")
-    if config.webhook:
-        arguments += ["--webhook-url", str(config.webhook.url)]
-        if config.webhook.registry:
-            arguments += ["--webhook-registry", config.webhook.registry]
-        for number in sorted(config.webhook.drop_deliveries):
-            arguments += ["--drop-delivery", str(number)]
+    return arguments + (_webhook_arguments(config.webhook) if config.webhook else [])
+
+
+def _webhook_arguments(webhook: Webhook) -> list[str]:
+    arguments = ["--webhook-url", str(webhook.url), "--webhook-name", webhook.name]
+    if webhook.registry:
+        arguments += ["--webhook-registry", webhook.registry]
+    if not webhook.automation:
+        arguments.append("--no-webhook-automation")
+    for number in sorted(webhook.drop_deliveries):
+        arguments += ["--drop-delivery", str(number)]
+    for number in sorted(webhook.double_deliveries):
+        arguments += ["--double-delivery", str(number)]
     return arguments
 
 

@@ -22,21 +22,21 @@ def short(
 
 
 def test_a_lease_outlives_its_term_while_it_is_kept(short: Ledger, weighing: WeighingId) -> None:
-    token = short.claim(weighing)
+    token = short.claim(weighing, "a worker")
     assert token is not None
     with Lease(short, weighing, token, _SHORT) as lease:
         threading.Event().wait(3 * _SHORT)  # the time that passes is what is tested
-        assert short.claim(weighing) is None
+        assert short.claim(weighing, "a worker") is None
         lease.check()
 
 
 def test_a_lost_lease_stops_the_worker_before_its_next_side_effect(
     client: redis.Redis, short: Ledger, weighing: WeighingId
 ) -> None:
-    token = short.claim(weighing)
+    token = short.claim(weighing, "a worker")
     assert token is not None
     with Lease(short, weighing, token, 3600) as lease:  # its thread does not beat in time
-        while short.claim(weighing) is None:
+        while short.claim(weighing, "a worker") is None:
             pass
         with pytest.raises(LeaseLostError, match="was lost"):
             lease.report(Progress(step="promote"))
@@ -45,7 +45,7 @@ def test_a_lost_lease_stops_the_worker_before_its_next_side_effect(
 
 
 def test_nothing_beats_after_the_lease_is_left(short: Ledger, weighing: WeighingId) -> None:
-    token = short.claim(weighing)
+    token = short.claim(weighing, "a worker")
     assert token is not None
     before = threading.active_count()
     with Lease(short, weighing, token, _SHORT):

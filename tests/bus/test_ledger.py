@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import redis
 
-from bus.ledger import Ledger
+from bus.ledger import Ledger, record_key
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.verdicts import Decision, Outcome, Verdict
@@ -44,7 +44,7 @@ def waiting(ledger: Ledger, opened: WeighingId) -> WeighingId:
 
 
 def _token(ledger: Ledger, weighing: WeighingId) -> str:
-    token = ledger.claim(weighing)
+    token = ledger.claim(weighing, "a worker")
     assert token is not None
     return token
 
@@ -79,12 +79,12 @@ def test_of_many_openers_at_once_one_opens(
 
 def test_of_many_workers_at_once_one_claims(ledger: Ledger, opened: WeighingId) -> None:
     with ThreadPoolExecutor(8) as pool:
-        tokens = list(pool.map(lambda _: ledger.claim(opened), range(40)))
+        tokens = list(pool.map(lambda _: ledger.claim(opened, "a worker"), range(40)))
     assert sum(token is not None for token in tokens) == 1
 
 
 def test_what_was_never_opened_cannot_be_claimed(ledger: Ledger, weighing: WeighingId) -> None:
-    assert ledger.claim(weighing) is None
+    assert ledger.claim(weighing, "a worker") is None
     assert ledger.get(weighing) is None
 
 
@@ -103,7 +103,7 @@ def test_a_verdict_ends_a_weighing(ledger: Ledger, opened: WeighingId) -> None:
     assert record is not None
     assert record.ended
     assert record.verdict == _verdict(opened)
-    assert ledger.claim(opened) is None
+    assert ledger.claim(opened, "a worker") is None
     assert ledger.unfinished() == []
 
 
@@ -128,7 +128,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
     late = _token(ledger, weighing)
     current = None
     while current is None:
-        current = ledger.claim(weighing)
+        current = ledger.claim(weighing, "a worker")
     assert not ledger.beat(weighing, late)
     assert not ledger.end(_verdict(weighing, "promoted"), late)
     assert not ledger.release(weighing, late, 0, "late")
@@ -137,20 +137,20 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
 
 def test_a_lease_that_is_held_is_not_given_away(ledger: Ledger, opened: WeighingId) -> None:
     token = _token(ledger, opened)
-    assert ledger.claim(opened) is None
+    assert ledger.claim(opened, "a worker") is None
     assert ledger.beat(opened, token)
 
 
 def test_a_released_weighing_is_revived_once(ledger: Ledger, opened: WeighingId) -> None:
     assert ledger.release(opened, _token(ledger, opened), 0, "the engine died")
-    revived = [ledger.revive(opened, queue_empty=False) for _ in range(3)]
+    revived = [ledger.revive(opened, tasks_missing=False) for _ in range(3)]
     assert revived == [True, False, False]
-    assert ledger.claim(opened) is not None
+    assert ledger.claim(opened, "a worker") is not None
 
 
 def test_a_released_weighing_waits_for_its_delay(ledger: Ledger, opened: WeighingId) -> None:
     ledger.release(opened, _token(ledger, opened), 3600, "W&B was away")
-    assert not ledger.revive(opened, queue_empty=True)
+    assert not ledger.revive(opened, tasks_missing=True)
 
 
 def test_an_expired_lease_is_revived(
@@ -158,8 +158,8 @@ def test_an_expired_lease_is_revived(
 ) -> None:
     ledger = Ledger(client, lease=_EXPIRED)
     ledger.open(weighing, gate, event)
-    ledger.claim(weighing)
-    while not ledger.revive(weighing, queue_empty=False):
+    ledger.claim(weighing, "a worker")
+    while not ledger.revive(weighing, tasks_missing=False):
         pass
     record = ledger.get(weighing)
     assert record is not None
@@ -171,14 +171,14 @@ def test_a_queued_weighing_whose_task_is_waiting_is_left_alone(
 ) -> None:
     ledger = Ledger(client, lease=0)
     ledger.open(weighing, gate, event)
-    assert not ledger.revive(weighing, queue_empty=False)
-    assert ledger.revive(weighing, queue_empty=True)
+    assert not ledger.revive(weighing, tasks_missing=False)
+    assert ledger.revive(weighing, tasks_missing=True)
 
 
 def test_every_transition_is_audited(ledger: Ledger, opened: WeighingId) -> None:
     ledger.release(opened, _token(ledger, opened), 0, "the engine died")
     ledger.end(_verdict(opened), _token(ledger, opened))
-    states = [(entry["state"], entry["note"]) for entry in ledger.audit()]
+    states = [(entry.state, entry.note) for entry in ledger.audit()]
     assert [state for state, _ in states] == ["queued", "running", "queued", "running", "rejected"]
     assert states[2][1] == "the engine died"
 
@@ -196,9 +196,9 @@ def test_a_verdict_that_awaits_approval_is_kept_and_is_not_the_end(
 def test_what_awaits_approval_is_left_alone_by_workers_and_sweepers(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
-    assert ledger.claim(waiting) is None
+    assert ledger.claim(waiting, "a worker") is None
     assert ledger.unfinished() == []
-    assert not ledger.revive(waiting, queue_empty=True)
+    assert not ledger.revive(waiting, tasks_missing=True)
 
 
 def test_what_awaits_approval_is_weighed_again_only_by_force(
@@ -231,7 +231,7 @@ def test_a_decision_whose_task_was_lost_is_found_by_the_sweeper_at_once(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     ledger.decide(waiting, _decision())
-    assert ledger.revive(waiting, queue_empty=True)
+    assert ledger.revive(waiting, tasks_missing=True)
 
 
 def test_of_many_decisions_at_once_one_counts(ledger: Ledger, waiting: WeighingId) -> None:
@@ -260,7 +260,7 @@ def test_a_failed_attempt_to_carry_out_a_decision_keeps_it(
 ) -> None:
     ledger.decide(waiting, _decision())
     assert ledger.release(waiting, _token(ledger, waiting), 0, "W&B was away")
-    assert ledger.revive(waiting, queue_empty=False)
+    assert ledger.revive(waiting, tasks_missing=False)
     _token(ledger, waiting)
     record = _record(ledger, waiting)
     assert (record.state, record.attempts, record.decision) == ("running", 2, _decision())
@@ -274,8 +274,8 @@ def test_a_decision_outlives_the_worker_that_carried_it_out(
     ledger.open(weighing, gate, event)
     ledger.suspend(_verdict(weighing, "awaiting approval"), _token(ledger, weighing))
     ledger.decide(weighing, _decision())
-    Ledger(client, lease=_EXPIRED).claim(weighing)
-    while not ledger.revive(weighing, queue_empty=False):
+    Ledger(client, lease=_EXPIRED).claim(weighing, "a worker")
+    while not ledger.revive(weighing, tasks_missing=False):
         pass
     assert _record(ledger, weighing).decision == _decision()
 
@@ -301,12 +301,131 @@ def test_the_audit_names_who_decided_and_why(
 ) -> None:
     ledger.decide(waiting, decision)
     suspended, decided = ledger.audit()[-2:]
-    assert suspended["state"] == "awaiting approval"
-    assert decided == {"id": str(waiting), "state": "queued", "note": note}
+    assert suspended.state == "awaiting approval"
+    assert (decided.id, decided.state, decided.note) == (str(waiting), "queued", note)
 
 
 def test_a_note_stands_in_the_audit_among_the_transitions(
     ledger: Ledger, opened: WeighingId
 ) -> None:
     ledger.note("climate-rag", "rolled back", "by ada")
-    assert ledger.audit()[-1] == {"id": "climate-rag", "state": "rolled back", "note": "by ada"}
+    line = ledger.audit()[-1]
+    assert (line.id, line.state, line.note) == ("climate-rag", "rolled back", "by ada")
+
+
+def test_the_audit_can_be_followed_from_any_line(ledger: Ledger, opened: WeighingId) -> None:
+    first = ledger.audit()[0]
+    assert ledger.follow(first.stream_id, block=0.01) == []
+    _token(ledger, opened)
+    (line,) = ledger.follow(first.stream_id, block=0.01)
+    assert (line.id, line.state) == (str(opened), "running")
+    assert first.at <= line.at
+
+
+def test_a_running_weighing_names_who_holds_it_and_until_when(
+    ledger: Ledger, opened: WeighingId
+) -> None:
+    assert ledger.claim(opened, "gpu-7@host") is not None
+    record = _record(ledger, opened)
+    assert record.holder == "gpu-7@host"
+    assert record.started_at is not None
+    assert record.lease_until is not None
+    assert 59 < (record.lease_until - record.started_at).total_seconds() <= 60
+
+
+def test_an_attempt_that_broke_off_leaves_its_reason_and_when_it_is_repeated(
+    ledger: Ledger, opened: WeighingId
+) -> None:
+    ledger.release(opened, _token(ledger, opened), 3600, "W&B was away")
+    record = _record(ledger, opened)
+    assert (record.reason, record.holder, record.lease_until) == ("W&B was away", "", None)
+    assert record.next_try_at is not None
+    assert (record.next_try_at - record.opened_at).total_seconds() > 3599
+
+
+@pytest.fixture
+def failed(ledger: Ledger, opened: WeighingId) -> WeighingId:
+    assert ledger.end(_verdict(opened, "failed"), _token(ledger, opened))
+    return opened
+
+
+def test_what_failed_is_kept_with_its_reason(ledger: Ledger, failed: WeighingId) -> None:
+    record = _record(ledger, failed)
+    assert (record.state, record.reason) == ("failed", "because")
+    assert record.ended_at is not None
+
+
+def test_what_failed_can_be_tried_again_with_all_its_attempts(
+    ledger: Ledger, failed: WeighingId
+) -> None:
+    assert ledger.retry(failed)
+    record = _record(ledger, failed)
+    assert (record.state, record.attempts, record.verdict) == ("queued", 0, None)
+    assert (record.reason, record.ended_at) == ("", None)
+    assert ledger.revive(failed, tasks_missing=True)  # at once, should its task get lost
+    assert ledger.claim(failed, "a worker") is not None
+
+
+def test_only_what_failed_can_be_tried_again(ledger: Ledger, opened: WeighingId) -> None:
+    assert not ledger.retry(opened)
+    token = _token(ledger, opened)
+    assert not ledger.retry(opened)
+    ledger.end(_verdict(opened), token)
+    assert not ledger.retry(opened)
+    assert _record(ledger, opened).state == "rejected"
+
+
+def test_a_decision_that_could_not_be_carried_out_is_tried_again_as_a_decision(
+    ledger: Ledger, waiting: WeighingId
+) -> None:
+    ledger.decide(waiting, _decision())
+    ledger.end(_verdict(waiting, "failed"), _token(ledger, waiting))
+    assert ledger.retry(waiting)
+    record = _record(ledger, waiting)
+    assert record.decision == _decision()
+    assert record.verdict == _verdict(waiting, "failed")
+
+
+def test_the_versions_that_are_not_known_are_told_apart(ledger: Ledger, opened: WeighingId) -> None:
+    others = [opened.model_copy(update={"number": number}) for number in (7, 8)]
+    assert ledger.unknown([others[0], opened, others[1]]) == others
+    assert ledger.unknown([]) == []
+
+
+def test_those_that_should_have_a_task_in_the_queue_are_counted(
+    ledger: Ledger, opened: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    for number in (7, 8):
+        ledger.open(opened.model_copy(update={"number": number}), gate, event)
+    assert ledger.queued() == 3
+    token = _token(ledger, opened)
+    assert ledger.queued() == 2
+    ledger.release(opened, token, 3600, "W&B was away")
+    assert ledger.queued() == 2
+
+
+def test_an_ended_weighing_is_kept_for_its_time_and_then_forgotten(
+    client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    a_moment = 0.001 / 86400  # days
+    ledger = Ledger(client, lease=60, keep_days=a_moment)
+    ledger.open(weighing, gate, event)
+    assert client.ttl(record_key(weighing)) == -1  # not before it has ended
+    ledger.end(_verdict(weighing), _token(ledger, weighing))
+    while ledger.knows(weighing):
+        pass
+    ledger.prune()
+    assert client.zcard("weighbridge:weighings") == 0
+
+
+def test_what_is_opened_or_tried_again_is_kept_until_it_has_ended_again(
+    ledger: Ledger, client: redis.Redis, failed: WeighingId
+) -> None:
+    assert client.ttl(record_key(failed)) > 0
+    ledger.retry(failed)
+    assert client.ttl(record_key(failed)) == -1
+
+
+def test_pruning_leaves_what_has_not_ended(ledger: Ledger, opened: WeighingId) -> None:
+    Ledger(ledger._redis, lease=60, keep_days=0).prune()
+    assert [one.id for one in ledger.all()] == [opened]

@@ -5,23 +5,36 @@ import redis
 from celery import Celery
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
+from bus.connection import KEY_PREFIX, connect
+from bus.inbox import Inbox
 from bus.publish import publish, publish_weighing
 from rehearsal.redis_server import free_port
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate
 from schemas.settings import Settings
 
 
 def _headers(client: redis.Redis, queue: str) -> list[dict[str, str]]:
-    return [json.loads(message)["headers"] for message in client.lrange(queue, 0, -1)]
+    messages = client.lrange(f"{KEY_PREFIX}{queue}", 0, -1)
+    return [json.loads(message)["headers"] for message in messages]
 
 
-def test_an_event_lies_in_the_events_queue_when_publish_returns(
-    app: Celery, client: redis.Redis, event: ModelVersionEvent
+def test_an_event_and_the_task_that_dispatches_it_are_on_redis_when_publish_returns(
+    app: Celery, client: redis.Redis, inbox: Inbox, gate: Gate, event: ModelVersionEvent
 ) -> None:
-    task = publish(app, event)
+    assert publish(app, inbox, event, [gate])
+    assert inbox.read(event.id) == event
     (headers,) = _headers(client, EVENTS_QUEUE)
-    assert (headers["task"], headers["id"]) == ("weighbridge.dispatch", task)
+    assert headers["task"] == "weighbridge.dispatch"
+    assert event.id in headers["argsrepr"]
+
+
+def test_a_duplicate_is_not_sent(
+    app: Celery, client: redis.Redis, inbox: Inbox, gate: Gate, event: ModelVersionEvent
+) -> None:
+    assert [publish(app, inbox, event, [gate]) for _ in range(3)] == [True, False, False]
+    assert len(_headers(client, EVENTS_QUEUE)) == 1
 
 
 def test_a_weighing_goes_to_the_gpu_workers(
@@ -41,11 +54,14 @@ def test_a_producer_listens_for_no_result(
     assert client.pubsub_channels("celery-task-meta-*") == []
 
 
-def test_without_redis_the_error_names_it_and_hides_its_password(event: ModelVersionEvent) -> None:
+def test_without_redis_the_error_names_it_and_hides_its_password(
+    gate: Gate, event: ModelVersionEvent
+) -> None:
     url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
     away = celery_app(Settings.model_validate({"CELERY_BROKER_URL": url}))
+    inbox = Inbox(connect(url), grace=60)
     with pytest.raises(PlatformError, match="did not take the event") as refusal:
-        publish(away, event)
+        publish(away, inbox, event, [gate])
     away.close()
     assert "127.0.0.1" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)

@@ -1,7 +1,8 @@
 import redis
 from celery import Celery
 
-from bus.celery_app import GPU_QUEUE
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_length
+from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
 from bus.sweeper import sweep
@@ -10,32 +11,73 @@ from schemas.gates import Gate
 
 
 def test_a_weighing_whose_task_was_lost_is_sent_again(
-    app: Celery, client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+    app: Celery,
+    client: redis.Redis,
+    inbox: Inbox,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
 ) -> None:
     ledger = Ledger(client, lease=0)
     ledger.open(weighing, gate, event)
-    assert sweep(app, client, ledger) == [weighing]
-    assert client.llen(GPU_QUEUE) == 1
+    assert sweep(app, inbox, ledger, 0) == [weighing]
+    assert queue_length(client, GPU_QUEUE) == 1
+
+
+def test_a_weighing_whose_task_was_lost_is_missed_while_others_wait(
+    app: Celery,
+    client: redis.Redis,
+    inbox: Inbox,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
+) -> None:
+    ledger = Ledger(client, lease=0)
+    other = weighing.model_copy(update={"number": 4})
+    for one in (weighing, other):
+        ledger.open(one, gate, event)
+    publish_weighing(app, other)
+    assert weighing in sweep(app, inbox, ledger, 1)
 
 
 def test_a_weighing_whose_worker_died_is_sent_again(
-    app: Celery, client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+    app: Celery,
+    client: redis.Redis,
+    inbox: Inbox,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
 ) -> None:
     ledger = Ledger(client, lease=0.001)
     ledger.open(weighing, gate, event)
-    ledger.claim(weighing)
+    ledger.claim(weighing, "a worker")
     revived: list[WeighingId] = []
     while not revived:
-        revived = sweep(app, client, ledger)
+        revived = sweep(app, inbox, ledger, 0)
     assert revived == [weighing]
 
 
 def test_what_is_in_good_hands_is_left_alone(
-    app: Celery, client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+    app: Celery,
+    inbox: Inbox,
+    ledger: Ledger,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
 ) -> None:
-    ledger = Ledger(client, lease=60)
+    inbox.accept(event, [gate])
     ledger.open(weighing, gate, event)
     publish_weighing(app, weighing)
-    assert sweep(app, client, ledger) == []
-    ledger.claim(weighing)
-    assert sweep(app, client, ledger) == []
+    assert sweep(app, inbox, ledger, 1) == []
+    ledger.claim(weighing, "a worker")
+    assert sweep(app, inbox, ledger, 0) == []
+
+
+def test_events_that_nobody_dispatched_are_sent_again_by_one_sweeper(
+    app: Celery, client: redis.Redis, ledger: Ledger, gate: Gate, event: ModelVersionEvent
+) -> None:
+    Inbox(client, grace=0).accept(event, [gate])
+    inbox = Inbox(client, grace=60)
+    for _ in range(3):
+        assert sweep(app, inbox, ledger, 0) == []
+    assert queue_length(client, EVENTS_QUEUE) == 1

@@ -165,7 +165,7 @@ def test_an_engine_that_is_killed_in_mid_evaluation_costs_one_attempt(
     _wait_for(stage, lambda: _rows_done(stage, weighing) > 0)
     _kill_engine(warm_run_dir)
     _wait_for(stage, lambda: _state_of(stage, weighing) == "queued")
-    notes = [entry["note"] for entry in stage.ledger.audit() if entry["id"] == str(weighing)]
+    notes = [entry.note for entry in stage.ledger.audit() if entry.id == str(weighing)]
     assert re.search(f"The engine died while it served {re.escape(str(version))}", notes[-1])
 
 

@@ -126,7 +126,7 @@ def test_run_and_version_are_tagged_and_the_call_has_the_verdict(
 ) -> None:
     for verdict, found in zip(rehearsed.verdicts, numbers, strict=True):
         assert found["run_tags"] == [f"weighbridge-{verdict['verdict']}"]
-        assert found["version_tags"] == [f"weighbridge-{verdict['verdict']}"]
+        assert found["version_tags"] == [f"weighbridge-climate-rag-{verdict['verdict']}"]
         [recorded] = found["feedback"]
         assert (recorded["outcome"], recorded["reason"]) == (verdict["verdict"], verdict["reason"])
         assert any(name.startswith("media/html/report") for name in found["run_files"])

@@ -197,7 +197,7 @@ def test_an_approved_version_is_promoted_with_who_approved_it(story: Story) -> N
     champion = story.first_champion
     assert champion["version"] == "v0"
     assert champion["metadata"]["approved_by"] == record["verdict"]["decision"]["by"]
-    assert champion["tags"] == ["weighbridge-promoted"]
+    assert champion["tags"] == ["weighbridge-careful-promoted"]
 
 
 def test_what_a_person_rejects_changes_nothing(story: Story) -> None:

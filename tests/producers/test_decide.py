@@ -5,7 +5,7 @@ import pytest
 import redis
 from celery import Celery
 
-from bus.celery_app import GPU_QUEUE
+from bus.celery_app import GPU_QUEUE, queue_length
 from bus.ledger import Ledger
 from producers.decide import decide
 from schemas.errors import ConfigurationError
@@ -34,7 +34,7 @@ def suspend(
     def weigh(name: str = _GATE) -> WeighingId:
         weighing = WeighingId.of(name, version)
         assert ledger.open(weighing, gate.model_copy(update={"name": name}), event)
-        token = ledger.claim(weighing)
+        token = ledger.claim(weighing, "a worker")
         assert token is not None
         verdict = Verdict(
             weighing=weighing, source="webhook", outcome="awaiting approval", reason="it passed"
@@ -74,8 +74,8 @@ def test_an_approval_is_recorded_and_sent_to_a_worker(
     decision = _decision(ledger, weighing)
     assert decision is not None
     assert (decision.approved, decision.by, decision.why) == (True, "ada", "")
-    assert client.llen(GPU_QUEUE) == 1
-    assert ledger.claim(weighing) is not None
+    assert queue_length(client, GPU_QUEUE) == 1
+    assert ledger.claim(weighing, "a worker") is not None
 
 
 def test_a_rejection_is_recorded_with_its_reason(
@@ -119,7 +119,7 @@ def test_of_several_gates_one_must_be_named(
     ours, theirs = suspend(), suspend(_OTHER)
     with pytest.raises(ConfigurationError, match=f"under {_GATE}, {_OTHER}. Name one with --gate"):
         decided()
-    assert client.llen(GPU_QUEUE) == 0
+    assert queue_length(client, GPU_QUEUE) == 0
     assert decided(gate=_OTHER) == [theirs]
     assert _decision(ledger, ours) is None
 
@@ -142,7 +142,7 @@ def test_what_was_decided_before_is_told_with_its_state(
     decided()
     with pytest.raises(ConfigurationError, match=f"approval: it is queued under {_GATE}"):
         decided()
-    assert client.llen(GPU_QUEUE) == 1
+    assert queue_length(client, GPU_QUEUE) == 1
 
 
 def test_what_was_never_weighed_cannot_be_approved(
@@ -150,7 +150,7 @@ def test_what_was_never_weighed_cannot_be_approved(
 ) -> None:
     with pytest.raises(ConfigurationError, match="it is not known to the ledger"):
         decided()
-    assert client.llen(GPU_QUEUE) == 0
+    assert queue_length(client, GPU_QUEUE) == 0
 
 
 def test_a_version_that_does_not_exist_cannot_be_approved(

@@ -1,21 +1,25 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import redis
 import yaml
-from celery import Celery
 
-from bus.celery_app import EVENTS_QUEUE
+from bus.celery_app import EVENTS_QUEUE, queue_length
+from bus.inbox import Inbox
 from bus.ledger import Ledger
-from producers.enqueue import Enqueued, enqueue, wait_for
-from schemas.errors import ConfigurationError, PlatformError
-from schemas.events import ModelVersionEvent, WeighingId
+from producers.enqueue import enqueue
+from producers.waiting import NotEndedError
+from schemas.errors import ConfigurationError
+from schemas.events import WeighingId
 from schemas.gates import Gate, GateFile
+from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from schemas.verdicts import Outcome, Verdict
-from schemas.weighings import Weighing
+
+_REGISTRY = "wandb32/wandb-registry-RAG Chat Models"
 
 
 @pytest.fixture
@@ -24,133 +28,134 @@ def collection() -> str:
 
 
 @pytest.fixture(autouse=True)
-def gate_file(settings: Settings, gate: Gate) -> Path:
+def environment(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, gate: Gate, client: redis.Redis
+) -> None:
+    """What a script finds: a gate file and an empty Redis."""
     text = yaml.safe_dump(GateFile(gates=(gate,)).model_dump(mode="json"))
     settings.gates_path.write_text(text)
-    return settings.gates_path
+    monkeypatch.setenv("CELERY_BROKER_URL", settings.broker_url)
+    monkeypatch.setenv("WEIGHBRIDGE_GATES", str(settings.gates_path))
 
 
 def test_a_version_is_put_on_the_bus_under_every_gate_that_watches_it(
-    app: Celery,
-    settings: Settings,
-    client: redis.Redis,
-    link: Callable[..., str],
-    collection: str,
+    client: redis.Redis, inbox: Inbox, link: Callable[..., str], collection: str
 ) -> None:
     linked = link("one", collection)
-    (weighing,) = enqueue(app, settings, linked.replace(":v0", ":latest")).weighings
-    assert str(weighing) == f"climate-rag/{linked}"
-    assert client.llen(EVENTS_QUEUE) == 1
+    enqueued = enqueue(linked.replace(":v0", ":latest"))
+    assert list(map(str, enqueued.weighings)) == [f"climate-rag/{linked}"]
+    assert inbox.waiting() == [event.id for event in enqueued.events]
+    assert queue_length(client, EVENTS_QUEUE) == 1
+
+
+def test_the_same_version_is_taken_once_and_with_force_each_time(
+    client: redis.Redis, link: Callable[..., str], collection: str
+) -> None:
+    linked = link("one", collection)
+    twice = enqueue(linked, linked.replace(":v0", ":latest"))
+    assert (len(twice.events), len(twice.weighings)) == (1, 1)
+    enqueue(linked)
+    assert queue_length(client, EVENTS_QUEUE) == 1
+    for _ in range(2):
+        enqueue(linked, force=True)
+    assert queue_length(client, EVENTS_QUEUE) == 3
 
 
 @pytest.mark.parametrize(
     ("ref", "name", "message"),
     [
-        ("wandb32/wandb-registry-RAG Chat Models/none:v0", None, "could not read version"),
+        (f"{_REGISTRY}/none:v0", None, "could not read version"),
+        (f"{_REGISTRY}/none*:v*", None, "No version that a gate watches matches"),
+        ("wandb32/wandb-registry-Nobody Made It/c:*", None, "there is no such registry"),
         ("wandb32/wandb-registry-Other/c:v0", None, "No gate watches"),
-        ("wandb32/wandb-registry-RAG Chat Models/c:v0", "other", "no gate 'other'"),
+        (f"{_REGISTRY}/c:v0", "other", "no gate 'other'"),
     ],
 )
 def test_what_cannot_be_weighed_is_refused_and_nothing_is_enqueued(
-    app: Celery,
-    settings: Settings,
     client: redis.Redis,
-    registry: Callable[[str], str],
+    link: Callable[..., str],
+    collection: str,
     ref: str,
     name: str | None,
     message: str,
 ) -> None:
-    registry("RAG Chat Models")
+    linked = link("one", collection)
     with pytest.raises(ConfigurationError, match=message):
-        enqueue(app, settings, ref, gate=name)
-    assert client.llen(EVENTS_QUEUE) == 0
+        enqueue(linked, ref, gate=name)
+    assert queue_length(client, EVENTS_QUEUE) == 0
 
 
-def _weigh(
-    ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent, outcome: Outcome
+@pytest.fixture
+def four(link: Callable[..., str], collection: str) -> list[str]:
+    """Versions in two collections."""
+    names = [f"{collection} {which}" for which in "aabb"]
+    return [link(str(number), name) for number, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("{} *:v*", [0, 1, 2, 3]),
+        ("{} a:*", [0, 1]),
+        ("{} ?:v0", [0, 2]),
+        ("{} *:latest", [1, 3]),
+        ("{} *", [1, 3]),
+    ],
+)
+def test_a_pattern_stands_for_all_that_match_and_the_newest_of_a_collection_comes_last(
+    four: list[str], collection: str, pattern: str, meant: list[int]
 ) -> None:
-    """What the workers do with an event, from its dispatch to the verdict."""
-    assert ledger.open(weighing, gate, event)
-    token = ledger.claim(weighing)
-    assert token is not None
-    verdict = Verdict(weighing=weighing, source=event.source, outcome=outcome, reason="because")
-    assert ledger.end(verdict, token)
+    events = enqueue(f"{_REGISTRY}/{pattern.format(collection)}").events
+    # Of those in two collections W&B tells to the second only which is older.
+    found = sorted((event.ref for event in events), key=lambda ref: ref.collection)
+    assert [str(ref) for ref in found] == [four[number] for number in meant]
 
 
-def test_a_verdict_that_is_there_already_is_the_answer(
-    ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+def test_what_a_pattern_means_beside_what_gates_watch_needs_a_gates_name(
+    settings: Settings, gate: Gate, four: list[str], collection: str
 ) -> None:
-    _weigh(ledger, weighing, gate, event, "rejected")
-    again = event.model_copy(update={"source": "manual"})
-    told: list[Weighing] = []
-    (record,) = wait_for(ledger, Enqueued(again, [weighing]), told.append)
-    assert record.state == "rejected"
-    assert told == [record]
+    narrow = gate.model_copy(update={"watch": (f"{_REGISTRY}/{collection} a",)})
+    text = yaml.safe_dump(GateFile(gates=(narrow,)).model_dump(mode="json"))
+    settings.gates_path.write_text(text)
+    pattern = f"{_REGISTRY}/{collection} *:v*"
+    assert len(enqueue(pattern).weighings) == 2
+    assert len(enqueue(pattern, gate="climate-rag").weighings) == 4
 
 
-class _LaterLedger(Ledger):
-    """A ledger in which something happens between the first look and the second."""
-
-    looks = 0
-    happens: Callable[[], object]
-
-    def get(self, weighing: WeighingId) -> Weighing | None:
-        self.looks += 1
-        if self.looks == 2:
-            self.happens()
-        return super().get(weighing)
-
-
-def test_with_force_an_old_verdict_is_not_the_answer(
-    client: redis.Redis,
-    ledger: Ledger,
-    settings: Settings,
-    weighing: WeighingId,
-    gate: Gate,
-    event: ModelVersionEvent,
+def test_the_handle_tells_where_the_weighings_stand(
+    ledger: Ledger, gate: Gate, link: Callable[..., str], collection: str
 ) -> None:
-    _weigh(ledger, weighing, gate, event, "rejected")
-    forced = event.model_copy(update={"source": "manual", "force": True})
-    later = _LaterLedger(client, settings.lease)
-    later.happens = lambda: _weigh(ledger, weighing, gate, forced, "promoted")
-    told: list[Weighing] = []
-    (record,) = wait_for(later, Enqueued(forced, [weighing]), told.append)
-    assert (record.state, record.event) == ("promoted", forced)
-    assert told == [record]
+    enqueued = enqueue(link("one", collection))
+    assert enqueued.results() == []
+    [weighing], [event] = enqueued.weighings, enqueued.events
+    ledger.open(weighing, gate, event)
+    assert [record.state for record in enqueued.results()] == ["queued"]
+    with pytest.raises(NotEndedError, match=str(weighing)):
+        enqueued.wait(timeout=0)
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_without_a_worker_the_wait_ends_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch,
-    ledger: Ledger,
-    weighing: WeighingId,
-    gate: Gate,
-    event: ModelVersionEvent,
-    force: bool,
+_SCRIPT = """
+import sys
+from weighbridge import enqueue
+
+enqueued = enqueue(sys.argv[1])
+print(*enqueued.weighings)
+sys.exit(f"{ {'torch', 'weave', 'transformers'} & sys.modules.keys() or ''}")
+"""
+
+
+def test_a_script_enqueues_without_the_heavy_packages(
+    inbox: Inbox, link: Callable[..., str], collection: str
 ) -> None:
-    monkeypatch.setattr("producers.enqueue._DISPATCHED_WITHIN", 0.01)
-    if force:  # only an old verdict is there
-        _weigh(ledger, weighing, gate, event, "rejected")
-    enqueued = Enqueued(event.model_copy(update={"source": "manual", "force": force}), [weighing])
-    with pytest.raises(PlatformError, match=rf"No worker opened {weighing} within 0\.01 s"):
-        wait_for(ledger, enqueued, lambda record: None)
-
-
-def test_force_that_a_running_weighing_absorbs_is_answered_by_its_verdict(
-    monkeypatch: pytest.MonkeyPatch,
-    client: redis.Redis,
-    settings: Settings,
-    weighing: WeighingId,
-    gate: Gate,
-    event: ModelVersionEvent,
-) -> None:
-    monkeypatch.setattr("producers.enqueue._DISPATCHED_WITHIN", 0.01)
-    later = _LaterLedger(client, settings.lease)
-    later.open(weighing, gate, event)
-    token = later.claim(weighing)
-    assert token is not None
-    verdict = Verdict(weighing=weighing, source="webhook", outcome="promoted", reason="because")
-    later.happens = lambda: later.end(verdict, token)
-    forced = event.model_copy(update={"source": "manual", "force": True})
-    (record,) = wait_for(later, Enqueued(forced, [weighing]), lambda record: None)
-    assert record.state == "promoted"
+    linked = link("one", collection)
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, linked],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    version = ArtifactRef.parse(linked)
+    assert done.stdout == f"{WeighingId.of('climate-rag', version)}\n"
+    assert done.stderr == "\n"
+    assert len(inbox.waiting()) == 1

@@ -115,8 +115,8 @@ def test_who_and_why_stand_in_the_audit(
 ) -> None:
     roll_back()
     (line,) = ledger.audit()
-    assert (line["id"], line["state"]) == (promoting.name, "rolled back")
-    assert f"champion from {three[2]} to {three[1]} by ada: it is rude" in line["note"]
+    assert (line.id, line.state) == (promoting.name, "rolled back")
+    assert f"champion from {three[2]} to {three[1]} by ada: it is rude" in line.note
 
 
 def test_nothing_moves_that_cannot_be_recorded(

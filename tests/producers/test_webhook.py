@@ -2,23 +2,25 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from celery import Celery
+import yaml
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from bus.celery_app import EVENTS_QUEUE, celery_app
+from bus.celery_app import EVENTS_QUEUE, queue_length
+from bus.inbox import Inbox
+from bus.ledger import Ledger
 from producers.webhook import Credentials, webhook_app
-from rehearsal.redis_server import free_port
+from rehearsal.redis_server import RedisServer
 from schemas.errors import ConfigurationError
-from schemas.events import ModelVersionEvent
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate, GateFile
 from schemas.settings import Settings
 
 _VERSION = "wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
@@ -35,9 +37,18 @@ _PAYLOAD = {
 
 
 @pytest.fixture
-def receiver(app: Celery, settings: Settings) -> Iterator[TestClient]:
-    with TestClient(webhook_app(app, Credentials.of(settings))) as client:
-        yield client
+def gated(settings: Settings, gate: Gate) -> Settings:
+    """Settings with a gate for linked versions, and one for those that get an alias."""
+    aliased = gate.model_copy(update={"name": "aliased", "when_alias": "candidate-*"})
+    document = GateFile(gates=(gate, aliased)).model_dump(mode="json", exclude_none=True)
+    settings.gates_path.write_text(yaml.safe_dump(document))
+    return settings
+
+
+@pytest.fixture
+def receiver(gated: Settings, client: redis.Redis) -> Iterator[TestClient]:
+    with TestClient(webhook_app(gated)) as receiver:
+        yield receiver
 
 
 def _signature(body: bytes, secret: str = "the-secret") -> bytes:
@@ -46,38 +57,122 @@ def _signature(body: bytes, secret: str = "the-secret") -> bytes:
 
 def _post(receiver: TestClient, body: bytes, **headers: str) -> Any:
     signed = base64.b64encode(_signature(body)).decode()
-    usual = {"authorization": "Bearer the-token", "x-wandb-signature": signed}
+    usual = {
+        "content-type": "application/json",
+        "authorization": "Bearer the-token",
+        "x-wandb-signature": signed,
+    }
     return receiver.post("/webhook", content=body, headers={**usual, **headers})
 
 
-def _published(client: redis.Redis) -> list[ModelVersionEvent]:
-    messages = [json.loads(message) for message in client.lrange(EVENTS_QUEUE, 0, -1)]
-    bodies = [json.loads(base64.b64decode(message["body"])) for message in messages]
-    return [ModelVersionEvent.model_validate_json(body[0][0]) for body in bodies]
+def _tell(receiver: TestClient, **changes: Any) -> Any:
+    return _post(receiver, json.dumps({**_PAYLOAD, **changes}).encode())
 
 
-def test_a_linked_version_is_accepted_and_lies_on_the_bus(
-    receiver: TestClient, client: redis.Redis
+def _kept(inbox: Inbox) -> list[ModelVersionEvent]:
+    events = [inbox.read(event_id) for event_id in inbox.waiting()]
+    return [event for event in events if event]
+
+
+def test_a_linked_version_is_accepted_and_lies_in_the_inbox(
+    receiver: TestClient, inbox: Inbox
 ) -> None:
-    answer = _post(receiver, json.dumps(_PAYLOAD).encode())
+    answer = _tell(receiver)
+    (event,) = _kept(inbox)
     assert answer.status_code == 202
-    assert answer.json()["version"] == _VERSION
-    (event,) = _published(client)
+    assert answer.json() == {"events": [event.id], "weighings": [f"climate-rag/{_VERSION}"]}
     assert str(event.ref) == _VERSION
     assert event.artifact_id == "QXJ0aWZhY3Q6NTE3ODg5ODg3"
-    assert (event.source, event.author) == ("webhook", "ada")
+    assert (event.source, event.author, event.alias) == ("webhook", "ada", None)
 
 
-def test_a_signature_in_hexadecimal_is_taken_too(receiver: TestClient) -> None:
+def test_a_worker_is_told_of_what_was_accepted(gated: Settings, client: redis.Redis) -> None:
+    with TestClient(webhook_app(gated)) as receiver:
+        answers = [_tell(receiver, artifact_version_string=f"{_VERSION}{n}") for n in range(20)]
+    told = [json.loads(message) for message in client.lrange(f"weighbridge:{EVENTS_QUEUE}", 0, -1)]
+    ids = {one for task in told for one in json.loads(base64.b64decode(task["body"]))[0][0]}
+    assert ids == {answer.json()["events"][0] for answer in answers}
+    assert len(told) < len(answers)
+
+
+def test_the_same_keys_are_taken_nested_as_github_wants_them(
+    receiver: TestClient, inbox: Inbox
+) -> None:
+    nested = {"event_type": "weigh", "client_payload": _PAYLOAD}
+    assert _post(receiver, json.dumps(nested).encode()).status_code == 202
+    assert [str(event.ref) for event in _kept(inbox)] == [_VERSION]
+
+
+@pytest.mark.parametrize("key", ["artifact_version_string", "artifact_version"])
+def test_a_version_with_its_scheme_is_taken(receiver: TestClient, inbox: Inbox, key: str) -> None:
+    body = {"event_type": "LINK_ARTIFACT", key: f"wandb-artifact:///{_VERSION}"}
+    assert _post(receiver, json.dumps(body).encode()).status_code == 202
+    (event,) = _kept(inbox)
+    assert (str(event.ref), event.artifact_id) == (_VERSION, None)
+
+
+def test_an_alias_that_a_gate_waits_for_is_accepted(receiver: TestClient, inbox: Inbox) -> None:
+    answer = _tell(receiver, event_type="ADD_ARTIFACT_ALIAS", alias="candidate-7")
+    assert answer.status_code == 202
+    assert answer.json()["weighings"] == [f"aliased/{_VERSION}"]
+    assert [event.alias for event in _kept(inbox)] == ["candidate-7"]
+
+
+def test_a_version_that_must_be_resolved_first_opens_what_the_worker_finds(
+    receiver: TestClient,
+) -> None:
+    answer = _tell(receiver, artifact_version_string=_VERSION.replace("v3", "latest"))
+    assert (answer.status_code, answer.json()["weighings"]) == (202, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"event_type": "RUN_STATE", "artifact_version_string": ""}, "event type RUN_STATE"),
+        ({"event_type": "ADD_ARTIFACT_ALIAS", "alias": "other"}, f"no gate takes {_VERSION}"),
+        ({"artifact_version_string": "a/b/c:v0"}, "no gate takes a/b/c:v0"),
+    ],
+)
+def test_what_no_gate_waits_for_is_ignored_with_the_reason(
+    receiver: TestClient, inbox: Inbox, changes: dict[str, str], why: str
+) -> None:
+    answer = _tell(receiver, **changes)
+    assert (answer.status_code, answer.json()) == (200, {"ignored": why})
+    assert _kept(inbox) == []
+
+
+def test_a_delivery_that_comes_twice_is_a_duplicate(receiver: TestClient, inbox: Inbox) -> None:
+    first, second = _tell(receiver), _tell(receiver)
+    event_id = first.json()["events"][0]
+    assert second.status_code == 200
+    assert second.json() == {"ignored": f"event {event_id} is known already"}
+    assert inbox.waiting() == [event_id]
+
+
+def test_a_version_that_is_weighed_already_is_a_duplicate(
+    receiver: TestClient, ledger: Ledger, gate: Gate, event: ModelVersionEvent
+) -> None:
+    ledger.open(WeighingId.of(gate.name, event.ref), gate, event)
+    assert "is known already" in _tell(receiver).json()["ignored"]
+
+
+@pytest.mark.parametrize("signature", [_signature(json.dumps(_PAYLOAD).encode()).hex()])
+def test_a_signature_in_hexadecimal_is_taken_too(receiver: TestClient, signature: str) -> None:
     body = json.dumps(_PAYLOAD).encode()
-    assert _post(receiver, body, **{"x-wandb-signature": _signature(body).hex()}).status_code == 202
+    for written in (signature, signature.upper()):
+        assert _post(receiver, body, **{"x-wandb-signature": written}).is_success
 
 
 @pytest.mark.parametrize(
     ("headers", "status", "reason"),
     [
-        ({"authorization": "Bearer other"}, 401, "bearer token is missing or wrong"),
-        ({"authorization": ""}, 401, "bearer token is missing or wrong"),
+        ({"content-type": "text/plain", "authorization": ""}, 415, "not application/json"),
+        (
+            {"authorization": "Bearer other", "x-wandb-signature": ""},
+            401,
+            "bearer token is missing",
+        ),
+        ({"authorization": "Bearer the-token\xe9"}, 401, "bearer token is missing or wrong"),
         ({"x-wandb-signature": ""}, 403, "X-Wandb-Signature is missing or does not match"),
         ({"x-wandb-signature": "not base64 é"}, 403, "X-Wandb-Signature is missing"),
         (
@@ -87,14 +182,14 @@ def test_a_signature_in_hexadecimal_is_taken_too(receiver: TestClient) -> None:
         ),
     ],
 )
-def test_who_does_not_know_both_secrets_is_refused(
-    receiver: TestClient, client: redis.Redis, headers: dict[str, str], status: int, reason: str
+def test_who_does_not_prove_who_it_is_is_refused(
+    receiver: TestClient, inbox: Inbox, headers: dict[str, str], status: int, reason: str
 ) -> None:
     encoded = {name: value.encode() for name, value in headers.items()}
     answer = _post(receiver, json.dumps(_PAYLOAD).encode(), **encoded)  # type: ignore[arg-type]
     assert answer.status_code == status
     assert reason in answer.json()["detail"]
-    assert _published(client) == []
+    assert _kept(inbox) == []
 
 
 @pytest.mark.parametrize(
@@ -102,8 +197,27 @@ def test_who_does_not_know_both_secrets_is_refused(
     [
         (b"{", 400, "the body is not JSON"),
         (b"", 400, "the body is not JSON"),
+        (b'{"event_type": "\xff"}', 400, "the body is not JSON"),
+        (b'{"event_type": "\\ud800"}', 400, "the body is not JSON"),
+        (b"[" * 10_000, 400, "the body is not JSON"),
         (b"[]", 422, "object"),
-        (b"{}", 422, "artifact_version_string: Field required"),
+        (b"{}", 422, "event_type: Field required"),
+        (b'{"event_type": 1e999}', 422, "event_type: Input should be a valid string"),
+        (b'{"event_type": NaN}', 422, "event_type: Input should be a valid string"),
+        (b'{"event_type": "LINK_ARTIFACT"}', 422, "artifact_version_string: it is missing"),
+        (b'{"event_type": "ADD_ARTIFACT_ALIAS"}', 422, "alias: it is missing"),
+        (
+            b'{"event_type": "LINK_ARTIFACT", "artifact_version_string": "a/b/c\\u0000:v1"}',
+            422,
+            "it holds a control character",
+        ),
+        (
+            b'{"event_type": "LINK_ARTIFACT", "artifact_version_string": "a/b/c:v'
+            + b"9" * 5000
+            + b'"}',
+            422,
+            "at most 512 characters",
+        ),
         (
             json.dumps({**_PAYLOAD, "artifact_version_string": "v3"}).encode(),
             422,
@@ -113,49 +227,84 @@ def test_who_does_not_know_both_secrets_is_refused(
     ],
 )
 def test_a_body_that_tells_of_no_version_is_refused_with_the_reason(
-    receiver: TestClient, client: redis.Redis, body: bytes, status: int, reason: str
+    receiver: TestClient, inbox: Inbox, body: bytes, status: int, reason: str
 ) -> None:
     answer = _post(receiver, body)
     assert answer.status_code == status
     assert reason in str(answer.json()["detail"])
-    assert _published(client) == []
+    assert _kept(inbox) == []
 
 
-def test_an_event_of_another_type_is_ignored(receiver: TestClient, client: redis.Redis) -> None:
-    answer = _post(receiver, json.dumps({**_PAYLOAD, "event_type": "RUN_STATE"}).encode())
-    assert (answer.status_code, answer.json()) == (200, {"ignored": "event type RUN_STATE"})
-    assert _published(client) == []
+def test_a_check_that_is_configured_off_asks_for_nothing(
+    gated: Settings, client: redis.Redis
+) -> None:
+    update = {"webhook_checks": frozenset({"token"}), "webhook_secret": None}
+    with TestClient(webhook_app(gated.model_copy(update=update))) as receiver:
+        body = json.dumps(_PAYLOAD).encode()
+        assert _post(receiver, body, **{"x-wandb-signature": ""}).status_code == 202
+        assert _post(receiver, body, authorization="").status_code == 401
 
 
-def test_while_redis_is_away_the_sender_is_told_to_come_again(settings: Settings) -> None:
-    url = f"redis://127.0.0.1:{free_port()}/0"
-    away = celery_app(Settings.model_validate({"CELERY_BROKER_URL": url}))
-    with TestClient(webhook_app(away, Credentials.of(settings))) as receiver:
-        answer = _post(receiver, json.dumps(_PAYLOAD).encode())
-    away.close()
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "5"
-
-
-@given(st.binary(max_size=300))
-@hypothesis_settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_no_signed_body_breaks_the_receiver(receiver: TestClient, body: bytes) -> None:
-    assert _post(receiver, body).status_code in {200, 202, 400, 422}
-
-
-def test_a_receiver_without_secrets_does_not_start() -> None:
-    with pytest.raises(ConfigurationError, match="WEIGHBRIDGE_WEBHOOK_TOKEN"):
-        Credentials.of(Settings())
-
-
-@pytest.mark.parametrize("empty", ["webhook_token", "webhook_secret"])
-def test_an_empty_secret_is_no_secret(settings: Settings, empty: str) -> None:
-    open_to_all = settings.model_copy(update={empty: SecretStr("")})
-    with pytest.raises(ConfigurationError, match="has no token or no secret"):
-        Credentials.of(open_to_all)
+@pytest.mark.parametrize("variable", ["TOKEN", "SECRET"])
+@pytest.mark.parametrize("empty", [None, SecretStr("")])
+def test_a_receiver_without_a_secret_that_it_checks_does_not_start(
+    settings: Settings, variable: str, empty: SecretStr | None
+) -> None:
+    lacking = settings.model_copy(update={f"webhook_{variable.lower()}": empty})
+    with pytest.raises(ConfigurationError, match=f"WEIGHBRIDGE_WEBHOOK_{variable}"):
+        Credentials.of(lacking)
 
 
 def test_it_says_that_it_lives(receiver: TestClient) -> None:
     assert receiver.get("/healthz").json() == {"status": "ok"}
+
+
+def test_it_is_ready_while_events_are_dispatched(receiver: TestClient, inbox: Inbox) -> None:
+    _tell(receiver)
+    assert receiver.get("/readyz").json() == {"status": "ready"}
+
+
+def test_it_says_that_nobody_dispatches_what_it_accepts(
+    gated: Settings, client: redis.Redis
+) -> None:
+    hasty = gated.model_copy(update={"lease": 0.001})
+    with TestClient(webhook_app(hasty)) as receiver:
+        _tell(receiver)
+        time.sleep(0.01)
+        answer = receiver.get("/readyz")
+    assert answer.status_code == 503
+    assert "worker serves the queue 'events'" in answer.json()["detail"]
+
+
+def test_its_metrics_count_the_answers_and_tell_of_the_bus(
+    receiver: TestClient, client: redis.Redis
+) -> None:
+    for _ in range(2):
+        _tell(receiver)
+    _post(receiver, b"{")
+    text = receiver.get("/metrics").text
+    for answer in ("accepted", "duplicate", "400"):
+        assert f'weighbridge_webhook_deliveries_total{{answer="{answer}"}} 1.0' in text
+    assert "weighbridge_webhook_seconds_count 3.0" in text
+    assert "weighbridge_inbox_events 1.0" in text
+    waiting = queue_length(client, EVENTS_QUEUE)
+    assert f'weighbridge_queue_tasks{{queue="events"}} {waiting}.0' in text
+    assert "weighbridge_weighings_unfinished 0.0" in text
+    assert "the-token" not in text
+    assert "the-secret" not in text
+
+
+def test_it_outlives_a_redis_that_goes_and_comes_back(gated: Settings, tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        moved = gated.model_copy(update={"broker_url": server.url})
+        with TestClient(webhook_app(moved)) as receiver:
+            assert _tell(receiver).status_code == 202
+            server.stop()
+            away = _tell(receiver, artifact_version_string=f"{_VERSION}1")
+            assert (away.status_code, away.headers["retry-after"]) == (503, "5")
+            assert receiver.get("/readyz").status_code == 503
+            assert "weighbridge_redis_up 0.0" in receiver.get("/metrics").text
+            assert receiver.get("/healthz").status_code == 200
+            server.start()
+            assert _tell(receiver, artifact_version_string=f"{_VERSION}1").status_code == 202
+            assert "is known already" in _tell(receiver).json()["ignored"]

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
+from schemas.events import ModelVersionEvent
 from schemas.gates import Gate, GateFile
+from schemas.refs import ArtifactRef
 from schemas.settings import read_gates
 
 _TEXT = """\
@@ -119,3 +121,41 @@ def test_a_relative_threshold_needs_an_alias_that_its_champion_holds(aliases: st
         assert "needs an alias under promote.aliases" in _refusal(text)
     else:
         assert GateFile.parse(text, "gates.yaml").gates[0].relative
+
+
+@pytest.mark.parametrize(
+    ("when_alias", "alias", "taken"),
+    [
+        (None, None, True),
+        (None, "candidate", False),
+        ("candidate*", None, False),
+        ("candidate*", "candidate-2", True),
+        ("candidate*", "latest", False),
+    ],
+)
+def test_a_gate_waits_for_an_alias_if_it_names_one(
+    gate: Gate, event: ModelVersionEvent, when_alias: str | None, alias: str | None, taken: bool
+) -> None:
+    waiting = gate.model_copy(update={"when_alias": when_alias})
+    assert waiting.takes(event.model_copy(update={"alias": alias})) is taken
+
+
+def test_a_person_needs_no_alias_but_a_collection_that_is_watched(
+    gate: Gate, event: ModelVersionEvent
+) -> None:
+    waiting = gate.model_copy(update={"when_alias": "candidate"})
+    asked = event.model_copy(update={"source": "manual"})
+    assert waiting.takes(asked)
+    elsewhere = ArtifactRef.parse("wandb32/wandb-registry-Others/c:v0")
+    assert not waiting.takes(asked.model_copy(update={"ref": elsewhere}))
+
+
+def test_an_event_that_names_a_gate_is_taken_by_that_one_alone(
+    gate: Gate, event: ModelVersionEvent
+) -> None:
+    gates = GateFile(gates=(gate, gate.model_copy(update={"name": "second"})))
+    named = event.model_copy(update={"gate": "second"})
+    assert [one.name for one in gates.taking(named)] == ["second"]
+    assert [one.name for one in gates.taking(event)] == ["climate-rag", "second"]
+    with pytest.raises(ConfigurationError, match="no gate 'third'"):
+        gates.taking(event.model_copy(update={"gate": "third"}))

@@ -83,7 +83,7 @@ def test_run_version_and_call_have_the_verdict(
     said = announced(verdict)
     assert said == verdict.model_copy(update={"report": said.report})
     assert run.tags == ("weighbridge-promoted",)
-    assert _version_tags(verdict) == ["weighbridge-promoted"]
+    assert _version_tags(verdict) == ["weighbridge-climate-rag-promoted"]
     assert said.evidence
     assert recorded_verdict(weave_project, said.evidence.weave_call) == said
 
@@ -99,7 +99,7 @@ def test_announcing_again_replaces_what_was_said(
     assert "A person said no." in Path(said.report).read_text(encoding="utf-8")
     assert list(Path(said.report).parent.iterdir()) == [Path(said.report)]
     assert run.tags == ("weighbridge-rejected",)
-    assert _version_tags(verdict) == ["weighbridge-rejected"]
+    assert _version_tags(verdict) == ["weighbridge-climate-rag-rejected"]
     assert said.evidence
     assert recorded_verdict(weave_project, said.evidence.weave_call) == said
 
@@ -115,7 +115,7 @@ def test_a_report_folder_that_cannot_be_written_changes_no_verdict(
     [warning] = [one for one in logs if one["log_level"] == "warning"]
     assert f"cannot be written to {settings.report_dir}" in warning["reason"]
     assert run.summary["report"]["_type"] == "html-file"
-    assert _version_tags(verdict) == ["weighbridge-promoted"]
+    assert _version_tags(verdict) == ["weighbridge-climate-rag-promoted"]
 
 
 def test_findings_compare_only_rows_that_both_were_asked(

@@ -67,12 +67,13 @@ def asking(weave_project: WeaveClient, target: str) -> Gate:
 
 
 @pytest.fixture
-def holder(weave_project: WeaveClient, run: wandb.Run, asking: Gate) -> Champion:
+def holder(weave_project: WeaveClient, run: wandb.Run, api: wandb.Api, asking: Gate) -> Champion:
     """The champion, promoted by an evaluation of its own."""
     version = ArtifactRef.parse("wandb32/wandb-registry-RAG Chat Models/champion:v0")
     found = evaluated(weave_project, run, knows=8)
     verdict = verdict_of(asking, version, run, found, of="promoted")
-    return champion_of(promote(run, asking, verdict, None, allowed), found)
+    weighing = weighing_of(asking, version)
+    return champion_of(promote(run, api, weighing, verdict, None, allowed), found)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_the_final_verdict_stands_where_the_waiting_one_stood(
     assert verdict.evidence
     assert _runs(project) == runs
     assert _run_tags(verdict, project) == [f"weighbridge-{outcome}"]
-    assert _version_tags(verdict) == [f"weighbridge-{outcome}"]
+    assert _version_tags(verdict) == [f"weighbridge-climate-rag-{outcome}"]
     assert recorded_verdict(weave_project, verdict.evidence.weave_call) == verdict
 
 
@@ -230,4 +231,4 @@ def test_a_worker_that_died_half_way_is_followed_by_one_that_finishes(
     assert str(done[0].ref) == verdict.promoted_ref
     assert done[0].record
     assert done[0].record.champion == holder.evidence.version
-    assert _version_tags(verdict) == ["weighbridge-promoted"]
+    assert _version_tags(verdict) == ["weighbridge-climate-rag-promoted"]

@@ -1,11 +1,14 @@
 """What a promotion leaves in the target collection, and that it may be done again."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 import wandb
 
 from bus.lease import LeaseLostError
+from bus.ledger import Ledger
 from registry.calls import wandb_api
 from registry.champions import PromotedVersion, champion
 from schemas.errors import ConfigurationError, PlatformError
@@ -13,10 +16,13 @@ from schemas.events import WeighingId
 from schemas.gates import EarlyStop, Gate, Promotion
 from schemas.promotions import PromotionRecord
 from schemas.refs import ArtifactRef
+from schemas.settings import Settings
 from schemas.thresholds import AtLeast, NoWorseThan
 from schemas.verdicts import Check, Comparison, Decision, Evidence, Verdict
-from tests.worker.weighed import allowed
-from worker.promote import promote, require_same_champion
+from schemas.weighings import Weighing
+from tests.worker.weighed import allowed, lease_of, weighing_of
+from worker.promote import promote, promote_in_turn, require_same_champion
+from worker.steps import StepClock
 
 _TIMEOUT = 19.0
 _DIGEST = "cqRaGKcxutBWXyM0fCGTR1Yk2mISLsNari4wlGTwERo"
@@ -82,9 +88,20 @@ def _of_another(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"evidence": evidence, "weighing": weighing})
 
 
+def _weighing(gate: Gate, verdict: Verdict) -> Weighing:
+    return weighing_of(gate, verdict.weighing.version)
+
+
 def _promoted(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
     """Promote over whoever is the champion now, as the pipeline does."""
-    return promote(run, gate, verdict, champion(api, gate), allowed)
+    weighing = _weighing(gate, verdict)
+    return promote(run, api, weighing, verdict, champion(api, gate), allowed)
+
+
+def _again(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
+    """Promote in another weighing, opened just now."""
+    weighing = _weighing(gate, verdict).model_copy(update={"opened_at": datetime.now(UTC)})
+    return promote(run, api, weighing, verdict, champion(api, gate), allowed)
 
 
 def _held(api: wandb.Api, gate: Gate) -> PromotedVersion:
@@ -176,47 +193,146 @@ def test_a_version_that_was_displaced_may_be_promoted_again(
 ) -> None:
     first = _promoted(api, run, promoting, verdict)
     second = _promoted(api, run, promoting, _of_another(verdict))
-    assert _promoted(api, run, promoting, verdict) == first
+    assert _again(api, run, promoting, verdict) == first
     assert _held(api, promoting).ref == first
     assert _record(api, promoting).champion == str(second)
 
 
-def test_a_worker_that_lost_its_lease_links_nothing(
-    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+def _killed_at(
+    effect: int,
+    api: wandb.Api,
+    run: wandb.Run,
+    weighing: Weighing,
+    verdict: Verdict,
 ) -> None:
-    calls = iter([None, LeaseLostError("lost")])
+    """An attempt whose worker is killed when it is about to have an effect, the first being 0."""
+    checks = iter([*[None] * effect, LeaseLostError("killed")])
 
-    def lost_after_the_first_effect() -> None:
-        if error := next(calls):
+    def check() -> None:
+        if error := next(checks):
             raise error
 
-    with pytest.raises(LeaseLostError):
-        promote(run, promoting, verdict, None, lost_after_the_first_effect)
-    assert champion(api, promoting) is None
+    with suppress(LeaseLostError):
+        promote(run, api, weighing, verdict, champion(api, weighing.gate), check)
 
 
-def test_a_missing_target_registry_is_named(run: wandb.Run, gate: Gate, verdict: Verdict) -> None:
+@pytest.mark.parametrize("effect", [0, 1, 2])
+def test_what_a_killed_worker_has_begun_another_one_finishes(
+    run: wandb.Run, api: wandb.Api, project: str, promoting: Gate, verdict: Verdict, effect: int
+) -> None:
+    before = _promoted(api, run, promoting, _of_another(verdict))
+    _killed_at(effect, api, run, _weighing(promoting, verdict), verdict)
+    begun = _logged(api, project)
+    now = _promoted(api, run, promoting, verdict.model_copy(update={"checks": ()}))
+    held = _held(api, promoting)
+    assert (held.ref, now.version) == (now, "v1")
+    assert _record(api, promoting).champion == str(before)
+    if begun:  # what the first attempt found stands
+        assert held.record == begun
+    assert len(api.artifact_collection("model", f"{project}/RagModel").artifacts()) == 2
+
+
+def _logged(api: wandb.Api, project: str) -> PromotionRecord | None:
+    """What the reference says before it is linked."""
+    name = f"{project}/RagModel:{_DIGEST}"
+    return PromotionRecord.of(api.artifact(name).metadata) if api.artifact_exists(name) else None
+
+
+@pytest.mark.parametrize("effect", [0, 1, 2, 3])
+def test_a_killed_worker_leaves_no_gap_when_a_version_is_promoted_again(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict, effect: int
+) -> None:
+    first = _promoted(api, run, promoting, verdict)
+    second = _promoted(api, run, promoting, _of_another(verdict))
+    weighing = _weighing(promoting, verdict).model_copy(update={"opened_at": datetime.now(UTC)})
+    _killed_at(effect, api, run, weighing, verdict)
+    assert promote(run, api, weighing, verdict, champion(api, promoting), allowed) == first
+    assert _held(api, promoting).ref == first
+    assert _record(api, promoting).champion == str(second)
+
+
+def test_a_promotion_that_another_one_followed_is_not_repeated(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    """Its worker was killed before it could say that it had promoted."""
+    first = _promoted(api, run, promoting, verdict)
+    before = _record(api, promoting)
+    second = _promoted(api, run, promoting, _of_another(verdict))
+    assert _promoted(api, run, promoting, verdict) == first
+    assert _held(api, promoting).ref == second
+    assert _record(api, promoting).champion == str(first)
+    assert PromotionRecord.of(api.artifact(str(first)).metadata) == before
+
+
+def test_what_another_gate_made_champion_displaces_nobody_else(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+) -> None:
+    before = _promoted(api, run, promoting, _of_another(verdict))
+    _promoted(api, run, promoting.model_copy(update={"name": "other"}), verdict)
+    _promoted(api, run, promoting, verdict)
+    assert _record(api, promoting).gate == promoting.name
+    assert _record(api, promoting).champion == str(before)
+
+
+def test_of_two_promotions_at_once_the_second_displaces_the_first(
+    run: wandb.Run,
+    api: wandb.Api,
+    promoting: Gate,
+    verdict: Verdict,
+    settings: Settings,
+    ledger: Ledger,
+) -> None:
+    def in_turn(one: Verdict) -> ArtifactRef:
+        weighing = _weighing(promoting, one)
+        clock = StepClock(lease_of(ledger, weighing))
+        return promote_in_turn(run, api, weighing, one, lambda _champion: None, settings, clock)
+
+    with ThreadPoolExecutor() as workers:
+        refs = set(workers.map(in_turn, [verdict, _of_another(verdict)]))
+    held = _held(api, promoting)
+    (loser,) = refs - {held.ref}
+    assert _record(api, promoting).champion == str(loser)
+
+
+def test_who_may_not_displace_the_champion_changes_nothing(
+    run: wandb.Run,
+    api: wandb.Api,
+    project: str,
+    promoting: Gate,
+    verdict: Verdict,
+    settings: Settings,
+    ledger: Ledger,
+) -> None:
+    def disagree(now: PromotedVersion | None) -> None:
+        require_same_champion(promoting, None, now)
+
+    first = _promoted(api, run, promoting, _of_another(verdict))
+    weighing = _weighing(promoting, verdict)
+    clock = StepClock(lease_of(ledger, weighing))
+    with pytest.raises(PlatformError, match="was nobody when"):
+        promote_in_turn(run, api, weighing, verdict, disagree, settings, clock)
+    assert _held(api, promoting).ref == first
+    assert _logged(api, project) is None
+
+
+def test_a_missing_target_registry_is_named(
+    run: wandb.Run, api: wandb.Api, gate: Gate, verdict: Verdict
+) -> None:
     to = "wandb32/wandb-registry-Nowhere/RAG Model"
     astray = gate.model_copy(update={"promote": Promotion(to=to)})
     with pytest.raises(ConfigurationError, match="link the promoted version to wandb32/wandb-reg"):
-        promote(run, astray, verdict, None, allowed)
+        promote(run, api, _weighing(astray, verdict), verdict, None, allowed)
 
 
-def test_a_champion_that_is_still_the_champion_may_be_displaced(
+def test_a_version_is_promoted_over_the_champion_that_it_was_compared_with_only(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
-    require_same_champion(api, promoting, None)
-    _promoted(api, run, promoting, verdict)
-    require_same_champion(api, promoting, _held(api, promoting))
-
-
-def test_a_version_is_not_promoted_over_a_champion_that_it_was_not_compared_with(
-    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
-) -> None:
+    require_same_champion(promoting, None, None)
     first = _promoted(api, run, promoting, verdict)
+    held = _held(api, promoting)
+    require_same_champion(promoting, held, held)
     with pytest.raises(PlatformError, match=f"was nobody when .* and is {first} now"):
-        require_same_champion(api, promoting, None)
-    compared_with = _held(api, promoting)
+        require_same_champion(promoting, None, held)
     second = _promoted(api, run, promoting, _of_another(verdict))
     with pytest.raises(PlatformError, match=f"was {first} when .* and is {second} now"):
-        require_same_champion(api, promoting, compared_with)
+        require_same_champion(promoting, held, _held(api, promoting))

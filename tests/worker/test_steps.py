@@ -21,7 +21,7 @@ _EXPIRED = 0.001  # seconds: a lease that is over before the next command
 @pytest.fixture
 def lease(ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Lease:
     ledger.open(weighing, gate, event)
-    token = ledger.claim(weighing)
+    token = ledger.claim(weighing, "a worker")
     assert token is not None
     return Lease(ledger, weighing, token, 60)
 
@@ -31,9 +31,9 @@ def lost(client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVers
     """A lease that another worker has taken over, of which this one does not know yet."""
     ledger = Ledger(client, _EXPIRED)
     ledger.open(weighing, gate, event)
-    token = ledger.claim(weighing)
+    token = ledger.claim(weighing, "a worker")
     assert token is not None
-    while ledger.claim(weighing) is None:
+    while ledger.claim(weighing, "a worker") is None:
         pass
     return Lease(ledger, weighing, token, 60)
 

@@ -23,9 +23,11 @@ from celery import Celery
 from celery.events.state import State
 from celery.result import AsyncResult
 
-from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, GPU_QUEUE, worker_app
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, worker_app
+from bus.connection import KEY_PREFIX
+from bus.inbox import Inbox
 from bus.ledger import Ledger
-from bus.publish import publish, publish_weighing
+from bus.publish import publish, publish_dispatch, publish_weighing
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.local_wandb.environment import client_environment
 from rehearsal.processes import Processes
@@ -39,7 +41,7 @@ from schemas.weighings import Weighing
 
 _PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
 _EXPIRED = 0.001  # seconds: a lease that is over before the next command
-_ATTEMPTS = 5  # then a weighing whose workers died has failed
+_ATTEMPTS = Settings().max_attempts  # then a weighing whose workers died has failed
 _SOON = {"WEIGHBRIDGE_LEASE": "2"}  # seconds; the sweeper goes round four times in it
 _OF_THE_SHELL = ("CELERY_", "WEIGHBRIDGE_", "WANDB_", "WEAVE_")
 
@@ -111,7 +113,8 @@ def _other(event: ModelVersionEvent) -> ModelVersionEvent:
 
 def _sent(client: redis.Redis) -> list[str]:
     """The weighings whose tasks wait for a GPU worker, in the order of sending."""
-    messages = [json.loads(message) for message in reversed(client.lrange(GPU_QUEUE, 0, -1))]
+    queue = f"{KEY_PREFIX}{GPU_QUEUE}"
+    messages = [json.loads(message) for message in reversed(client.lrange(queue, 0, -1))]
     return [json.loads(base64.b64decode(message["body"]))[0][0] for message in messages]
 
 
@@ -120,11 +123,11 @@ def _ids(version: ArtifactRef, *gates: str) -> list[str]:
 
 
 def _history(ledger: Ledger, weighing: WeighingId) -> list[tuple[str, str]]:
-    return [(one["state"], one["note"]) for one in ledger.audit() if one["id"] == str(weighing)]
+    return [(one.state, one.note) for one in ledger.audit() if one.id == str(weighing)]
 
 
 def _end(ledger: Ledger, weighing: WeighingId) -> None:
-    token = ledger.claim(weighing)
+    token = ledger.claim(weighing, "a worker")
     assert token is not None
     verdict = Verdict(weighing=weighing, source="manual", outcome="rejected", reason="too slow")
     assert ledger.end(verdict, token)
@@ -132,12 +135,14 @@ def _end(ledger: Ledger, weighing: WeighingId) -> None:
 
 def test_every_gate_that_watches_a_version_opens_its_own_weighing(
     app: Celery,
+    inbox: Inbox,
+    gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
 ) -> None:
-    publish(app, event)
+    publish(app, inbox, event, gates)
     start(EVENTS_QUEUE)(lambda: len(_sent(client)) == 2)
     assert _sent(client) == _ids(event.ref, "climate-rag", "second")
     assert [(str(one.id), one.event) for one in ledger.all()] == [
@@ -147,15 +152,17 @@ def test_every_gate_that_watches_a_version_opens_its_own_weighing(
 
 def test_a_version_that_comes_by_three_roads_is_weighed_once(
     app: Celery,
+    inbox: Inbox,
+    gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
 ) -> None:
     for road in ("webhook", "poller", "manual"):
-        publish(app, event.model_copy(update={"source": road, "gate": "second"}))
+        publish(app, inbox, event.model_copy(update={"source": road, "gate": "second"}), gates)
     last = _other(event).model_copy(update={"gate": "second"})
-    publish(app, last)
+    publish(app, inbox, last, gates)
     expected = _ids(event.ref, "second") + _ids(last.ref, "second")
     start(EVENTS_QUEUE)(lambda: expected[-1] in _sent(client))
     assert _sent(client) == expected
@@ -163,11 +170,16 @@ def test_a_version_that_comes_by_three_roads_is_weighed_once(
 
 
 def test_an_event_that_names_a_gate_opens_that_one_whatever_it_watches(
-    app: Celery, client: redis.Redis, start: Callable[..., Wait], event: ModelVersionEvent
+    app: Celery,
+    inbox: Inbox,
+    gates: tuple[Gate, ...],
+    client: redis.Redis,
+    start: Callable[..., Wait],
+    event: ModelVersionEvent,
 ) -> None:
     ref = ArtifactRef.parse("wandb32/wandb-registry-Unwatched/c:v0")
-    publish(app, event.model_copy(update={"ref": ref, "gate": "second"}))
-    publish(app, _other(event))
+    publish(app, inbox, event.model_copy(update={"ref": ref, "gate": "second"}), gates)
+    publish(app, inbox, _other(event), gates)
     start(EVENTS_QUEUE)(lambda: len(_sent(client)) > 2)
     assert _sent(client)[:-2] == _ids(ref, "second")
 
@@ -183,14 +195,17 @@ def test_an_event_that_names_a_gate_opens_that_one_whatever_it_watches(
 )
 def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_lives(
     app: Celery,
+    inbox: Inbox,
+    gates: tuple[Gate, ...],
     client: redis.Redis,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
     change: dict[str, object],
 ) -> None:
     strange = event.model_copy(update=change)
-    app.send_task(DISPATCH_TASK, args=[strange.model_dump_json(warnings=False)])
-    publish(app, _other(event))
+    client.hset(f"{KEY_PREFIX}inbox", strange.id, strange.model_dump_json(warnings=False))
+    publish_dispatch(app, [strange.id])
+    publish(app, inbox, _other(event), gates)
     expected = _ids(_other(event).ref, "climate-rag", "second")
     start(EVENTS_QUEUE)(lambda: expected[-1] in _sent(client))
     assert _sent(client) == expected
@@ -198,6 +213,8 @@ def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_lives(
 
 def test_only_force_opens_an_ended_weighing_again(
     app: Celery,
+    inbox: Inbox,
+    gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
@@ -205,9 +222,9 @@ def test_only_force_opens_an_ended_weighing_again(
 ) -> None:
     _end(ledger, opened.id)
     again = opened.event.model_copy(update={"gate": opened.gate.name, "source": "manual"})
-    publish(app, again)
+    publish(app, inbox, again, gates)
     forced = again.model_copy(update={"force": True})
-    publish(app, forced)
+    publish(app, inbox, forced, gates)
     start(EVENTS_QUEUE)(lambda: bool(_sent(client)))
     assert _sent(client) == [str(opened.id)]
     record = _record(ledger, opened.id)
@@ -216,6 +233,8 @@ def test_only_force_opens_an_ended_weighing_again(
 
 def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
     app: Celery,
+    inbox: Inbox,
+    gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
@@ -227,7 +246,7 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
     newest = [ArtifactRef.parse(link(text, collection)) for text in ("one", "two")][-1]
     assert newest.version == "v1"
     alias = newest.model_copy(update={"version": "latest"})
-    publish(app, ModelVersionEvent(ref=alias, source="manual", gate="second"))
+    publish(app, inbox, ModelVersionEvent(ref=alias, source="manual", gate="second"), gates)
     wait = start(EVENTS_QUEUE, **local_wandb.environment(tmp_path / "worker"))
     wait(lambda: bool(_sent(client)))
     assert _sent(client) == _ids(newest, "second")
@@ -254,7 +273,7 @@ def _worn_out(client: redis.Redis, record: Weighing, version: ArtifactRef) -> We
     weighing = WeighingId.of(record.gate.name, version)
     dying.open(weighing, record.gate, record.event)
     while _record(dying, weighing).attempts < _ATTEMPTS:
-        dying.claim(weighing)
+        dying.claim(weighing, "a worker")
     return weighing
 
 
@@ -338,7 +357,7 @@ def test_a_weighing_whose_workers_keep_dying_fails(
 
 
 def _hold(ledger: Ledger, weighing: WeighingId) -> None:
-    assert ledger.claim(weighing) is not None
+    assert ledger.claim(weighing, "a worker") is not None
 
 
 @pytest.mark.parametrize("take", [_end, _hold], ids=["ended", "held by another worker"])

@@ -131,13 +131,14 @@ def weighing_of(gate: Gate, version: ArtifactRef) -> Weighing:
         event=ModelVersionEvent(ref=version, source="webhook", force=True),
         state="running",
         opened_at=datetime(2026, 1, 1, tzinfo=UTC),
+        queued_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
 
 
 def lease_of(ledger: Ledger, record: Weighing) -> Lease:
     """The lease of a worker that has just claimed the weighing."""
     ledger.open(record.id, record.gate, record.event)
-    token = ledger.claim(record.id)
+    token = ledger.claim(record.id, "a worker")
     assert token is not None
     return Lease(ledger, record.id, token, _LEASE)
 

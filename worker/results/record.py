@@ -18,13 +18,12 @@ from weave.vendor.weave_server_sdk.types.feedback_batch_create_params import Bat
 
 from schemas.errors import ConfigurationError, PlatformError
 from schemas.verdicts import Verdict
+from worker.evidence import AFTER_A_WHILE
 from worker.trace_call import trace_call
 
 _VERDICT = "weighbridge.verdict"
 _CREATOR = "weighbridge"  # tells our feedback from that of people
 _NOTE = 1024  # characters; W&B refuses a longer note (wandb/weave, feedback_types.py)
-# Seconds between two looks at the server for what is missing: half a minute in all.
-_LOOKS = (0.1, 0.2, 0.4, 0.8, 1.5, *(3.0,) * 9)
 
 _Feedback = dict[str, Any]
 
@@ -106,7 +105,7 @@ def _recorded(client: WeaveClient, call_id: str) -> Sequence[_Feedback]:
 
 def _wait_for(client: WeaveClient, call_id: str, ids: set[str]) -> None:
     """W&B may show feedback a little later than it took it, so it is asked more than once."""
-    for wait in (*_LOOKS, 0.0):
+    for wait in (*AFTER_A_WHILE, 0.0):
         if ids <= {one["id"] for one in _recorded(client, call_id)}:
             return
         time.sleep(wait)

@@ -1,6 +1,6 @@
 """The outcome as a tag: on the run, and on the version in the Registry.
 
-Of our own tags there is one at a time; everybody else's stay.
+Of our own tags there is one at a time, on a version one for each gate; everybody else's stay.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,8 @@ import wandb
 from wandb.apis.public import Run as FinishedRun
 
 from registry.calls import wandb_call
-from schemas.refs import ArtifactRef
+from registry.tags import TAGGED, verdict_tag, verdict_tags
+from schemas.events import WeighingId
 from schemas.verdicts import Outcome
 
 # What SDK 0.31 sends when it saves an artifact, less everything but the tags: it would write
@@ -27,7 +28,6 @@ def _tag(outcome: Outcome) -> str:
 
 
 _OURS = frozenset(_tag(outcome) for outcome in get_args(Outcome))
-_ON_VERSIONS: tuple[Outcome, ...] = ("promoted", "rejected")
 
 
 def tag_run(run: wandb.Run | FinishedRun, outcome: Outcome) -> None:
@@ -48,24 +48,24 @@ def tag_run(run: wandb.Run | FinishedRun, outcome: Outcome) -> None:
             run.update()
 
 
-def tag_version(api: wandb.Api, version: ArtifactRef, outcome: Outcome) -> None:
+def tag_version(api: wandb.Api, weighing: WeighingId, outcome: Outcome) -> None:
     """Tag the version in the Registry as promoted or rejected; any other outcome takes that away.
 
-    W&B keeps tags with the version that was logged, so each collection that it is linked to shows
-    them.
+    The tag names the gate, and is how a poller knows what an emptied Redis does not. W&B keeps tags
+    with the version that was logged, so each collection that it is linked to shows them.
 
     Args:
-        version: the version that was weighed.
+        weighing: of the version.
         outcome: of the weighing.
 
     Raises:
         ConfigurationError: there is no such version, or this key may not change it.
         PlatformError: W&B did not answer.
     """
-    with wandb_call(f"tag version {version}"):
-        artifact = api.artifact(str(version))
-        wanted = {_tag(outcome)} if outcome in _ON_VERSIONS else set()
-        held = _OURS & set(artifact.tags)
+    with wandb_call(f"tag version {weighing.version}"):
+        artifact = api.artifact(str(weighing.version))
+        wanted = {verdict_tag(weighing.gate, outcome)} if outcome in TAGGED else set()
+        held = verdict_tags(weighing.gate) & set(artifact.tags)
         if held != wanted:
             changes = {
                 "artifactID": artifact.id,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rehearsal.local_wandb.automations import LinkedVersion
+from rehearsal.local_wandb.automations import VersionEvent
 from rehearsal.local_wandb.config import LocalWandbConfig
 from rehearsal.local_wandb.http.signing import SignedUrls
 from rehearsal.local_wandb.store.store import Store
@@ -16,10 +16,10 @@ class Context:
         store: everything that is kept.
         config: the names of the team and the organisation.
         urls: makes the addresses of files, as this client reaches the server.
-        linked: versions that this request linked into registries; announced after the commit.
+        linked: what this request linked or gave an alias to; announced after the commit.
     """
 
     store: Store
     config: LocalWandbConfig
     urls: SignedUrls
-    linked: list[LinkedVersion] = field(default_factory=list)
+    linked: list[VersionEvent] = field(default_factory=list)

@@ -1,10 +1,10 @@
 """Linking versions into collections, and the aliases of versions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rehearsal.local_wandb.automations import LinkedVersion
+from rehearsal.local_wandb.automations import ALIASED, LINKED, VersionEvent
 from rehearsal.local_wandb.errors import ConflictError, NotFoundError, RequestError
 from rehearsal.local_wandb.graphql.accounts import USERNAME
 from rehearsal.local_wandb.graphql.artifacts import need_artifact
@@ -66,9 +66,11 @@ def _link(
         context.store, project, type_, artifact_portfolio_name, "PORTFOLIO"
     )
     version, new = add_version(context.store, collection, artifact)
-    set_aliases(context.store, version, {"latest", *(alias["alias"] for alias in aliases or ())})
-    if new and project.is_registry:
-        context.linked.append(_linked_version(project, collection, artifact, version))
+    given = [alias["alias"] for alias in aliases or ()]
+    if new:
+        context.linked.append(_event(context, version, LINKED, given))
+    set_aliases(context.store, version, ["latest"])
+    _give(context, version, given)
     return LinkPayload(version)
 
 
@@ -87,7 +89,7 @@ def _add_aliases(
     context: Context, artifact_id: str, aliases: list[Mapping[str, Any]]
 ) -> SuccessPayload:
     for alias in aliases:
-        set_aliases(context.store, _version_for(context, artifact_id, alias), [alias["alias"]])
+        _give(context, _version_for(context, artifact_id, alias), [alias["alias"]])
     return SuccessPayload()
 
 
@@ -134,14 +136,31 @@ def _version_for(context: Context, artifact_id: str, alias: Mapping[str, Any]) -
     return found
 
 
-def _linked_version(
-    project: Project, collection: Collection, artifact: Artifact, version: Membership
-) -> LinkedVersion:
-    return LinkedVersion(
-        artifact_id=global_id(artifact),
+def _give(context: Context, version: Membership, aliases: Iterable[str]) -> None:
+    """Point aliases to a version; those that it did not hold yet are events.
+
+    `latest`, which the server moves by itself, is none.
+    """
+    held = {alias.alias for alias in context.store.aliases.where(membership_id=version.id)}
+    new = sorted(set(aliases) - held)
+    set_aliases(context.store, version, new)
+    context.linked += [_event(context, version, ALIASED, [alias]) for alias in new]
+
+
+def _event(
+    context: Context, version: Membership, event_type: str, aliases: Iterable[str]
+) -> VersionEvent:
+    collection = context.store.collections.get(version.collection_id)
+    project = context.store.projects.get(collection.project_id)
+    return VersionEvent(
+        type=event_type,
+        aliases=tuple(aliases),
+        artifact_id=global_id(context.store.artifacts.get(version.artifact_id)),
         author=USERNAME,
         entity=project.entity,
         project=project.name,
+        project_id=project.id,
         collection=collection.name,
+        collection_id=collection.id,
         version=version.version,
     )

@@ -1,6 +1,7 @@
 """What an entity shows across its projects; of the organisation, its registries."""
 
 from rehearsal.local_wandb.graphql.accounts import Entity
+from rehearsal.local_wandb.graphql.conditions import condition
 from rehearsal.local_wandb.graphql.context import Context
 from rehearsal.local_wandb.graphql.documents import (
     collection_document,
@@ -12,6 +13,7 @@ from rehearsal.local_wandb.graphql.pages import Connection, page
 from rehearsal.local_wandb.graphql.projects import collections_of
 from rehearsal.local_wandb.graphql.resolvers import Resolvers
 from rehearsal.local_wandb.store.rows import Collection, Project
+from rehearsal.local_wandb.store.version_list import VersionList
 
 RESOLVERS = Resolvers()
 
@@ -56,6 +58,9 @@ def _versions(
     order: str | None = None,
 ) -> Connection:
     collections = _select_collections(context, entity, project_filters, collection_filters)
+    met = None if order else condition(filters)
+    if met is not None:
+        return page(VersionList(context.store, [c.id for c in collections], met), first, after)
     held = context.store.memberships
     every = [version for c in collections for version in held.where(collection_id=c.id)]
     found = select(every, lambda v: version_document(context.store, v), filters, order)

@@ -8,6 +8,7 @@ from graphql import GraphQLInterfaceType, GraphQLSchema, GraphQLUnionType, build
 from rehearsal.local_wandb.graphql import (
     accounts,
     artifacts,
+    automations,
     collections,
     history,
     links,
@@ -39,6 +40,7 @@ def load_schema() -> GraphQLSchema:
     nouns = (
         accounts,
         artifacts,
+        automations,
         collections,
         file_resolvers,
         history,

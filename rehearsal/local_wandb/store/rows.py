@@ -1,4 +1,4 @@
-"""One frozen dataclass per table of runs, artifacts and registries.
+"""One frozen dataclass per table of runs, artifacts, registries and automations.
 
 The fields have the names and the order of the columns in `tables.SCHEMA`.
 """
@@ -166,3 +166,30 @@ class Alias:
     collection_id: int
     membership_id: int
     alias: str
+
+
+@dataclass(frozen=True)
+class GenericWebhookIntegration:
+    """A webhook that automations can send to."""
+
+    id: int
+    name: str
+    url_endpoint: str
+
+
+@dataclass(frozen=True)
+class Automation:
+    """A rule: an event in a scope sends a payload; `scope_type` says what `scope_id` is of."""
+
+    id: int
+    name: str
+    description: str | None
+    enabled: bool
+    scope_type: str
+    scope_id: int
+    event_type: str
+    event_filter: str
+    payload: str
+    integration_id: int
+    created_at: str
+    updated_at: str

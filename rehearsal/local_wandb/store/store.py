@@ -9,7 +9,9 @@ from rehearsal.local_wandb.store.rows import (
     Artifact,
     ArtifactFile,
     ArtifactType,
+    Automation,
     Collection,
+    GenericWebhookIntegration,
     Manifest,
     Membership,
     Project,
@@ -40,3 +42,7 @@ class Store:
         self.artifact_files = Table(self.database, "artifact_file", ArtifactFile, "artifact file")
         self.memberships = Table(self.database, "membership", Membership, "artifact membership")
         self.aliases = Table(self.database, "alias", Alias, "alias")
+        self.integrations = Table(
+            self.database, "webhook_integration", GenericWebhookIntegration, "webhook integration"
+        )
+        self.automations = Table(self.database, "automation", Automation, "automation")

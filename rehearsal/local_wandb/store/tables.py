@@ -1,4 +1,4 @@
-"""The tables of runs, artifacts and registries, and typed access to one of them."""
+"""The tables of runs, artifacts, registries and automations, and typed access to one of them."""
 
 from typing import Any, Generic, TypeVar
 
@@ -95,6 +95,16 @@ CREATE TABLE IF NOT EXISTS used (
   run_id INTEGER NOT NULL REFERENCES run, artifact_id INTEGER NOT NULL REFERENCES artifact,
   PRIMARY KEY (run_id, artifact_id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS used_artifact ON used (artifact_id);
+
+CREATE TABLE IF NOT EXISTS webhook_integration (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, url_endpoint TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS automation (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT, enabled INTEGER NOT NULL,
+  scope_type TEXT NOT NULL, scope_id INTEGER NOT NULL, event_type TEXT NOT NULL,
+  event_filter TEXT NOT NULL, payload TEXT NOT NULL,
+  integration_id INTEGER NOT NULL REFERENCES webhook_integration,
+  created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
 """
 
 RowT = TypeVar("RowT")

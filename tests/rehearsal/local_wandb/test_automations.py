@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -15,14 +16,22 @@ import wandb
 from pydantic import HttpUrl, SecretStr
 
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig, Webhook
-from rehearsal.local_wandb.automations import Automations, LinkedVersion, deliver
+from rehearsal.local_wandb.automations import ALIASED, LINKED, Automations, VersionEvent
+from rehearsal.local_wandb.automations.delivery import deliver
+from rehearsal.local_wandb.automations.events import EXAMPLE_PAYLOAD, render
+from rehearsal.local_wandb.store.automations import keep_integration
+from rehearsal.local_wandb.store.store import Store
 
-LINKED = LinkedVersion(
+EVENT = VersionEvent(
+    type=LINKED,
+    aliases=("staging",),
     artifact_id="QXJ0aWZhY3Q6MQ==",
     author="local",
     entity="wandb32",
     project="wandb-registry-RAG Chat Models",
+    project_id=1,
     collection="Finetuned SmolLM2",
+    collection_id=1,
     version=3,
 )
 
@@ -71,8 +80,22 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
-def test_a_delivery_has_the_keys_of_wandbs_own_examples(receiver: Receiver) -> None:
-    assert deliver(receiver.webhook(), LINKED, 1) == "answered 202"
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "store")
+    yield made
+    made.database.close()
+
+
+def told(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
+    automations = Automations(webhook, store)
+    for event in events:
+        automations.announce(event)
+    automations.close()
+
+
+def test_a_delivery_has_the_keys_of_wandbs_own_examples(receiver: Receiver, store: Store) -> None:
+    told(receiver.webhook(), store, EVENT)
     headers, body = receiver.received.get(timeout=30)
     assert headers["Content-Type"] == "application/json"
     assert json.loads(body) == {
@@ -87,8 +110,19 @@ def test_a_delivery_has_the_keys_of_wandbs_own_examples(receiver: Receiver) -> N
     }
 
 
+def test_a_payload_is_filled_in_however_deep_and_stays_json() -> None:
+    payload = json.dumps(
+        {"client_payload": {"who": ["by ${event_author}"], "alias": "${alias}"}, "id": "${unknown}"}
+    )
+    event = replace(EVENT, type=ALIASED, aliases=("prod",), author='Ada "A" \\ ${alias}')
+    assert json.loads(render(payload, event)) == {
+        "client_payload": {"who": ['by Ada "A" \\ ${alias}'], "alias": "prod"},
+        "id": "${unknown}",
+    }
+
+
 def test_a_delivery_carries_token_and_signature(receiver: Receiver) -> None:
-    deliver(receiver.webhook(), LINKED, 1)
+    deliver(receiver.webhook(), b"{}")
     headers, body = receiver.received.get(timeout=30)
     assert headers["Authorization"] == "Bearer t"
     expected = hmac.new(b"s", body, hashlib.sha256).digest()
@@ -96,44 +130,71 @@ def test_a_delivery_carries_token_and_signature(receiver: Receiver) -> None:
 
 
 def test_without_token_and_secret_nothing_is_signed(receiver: Receiver) -> None:
-    deliver(receiver.webhook(token=None, secret=None), LINKED, 1)
+    deliver(receiver.webhook(token=None, secret=None), b"{}")
     headers, _ = receiver.received.get(timeout=30)
     assert {"Authorization", "X-Wandb-Signature"}.isdisjoint(headers)
 
 
 def test_a_refused_delivery_is_not_repeated(receiver: Receiver) -> None:
     receiver.status = 500
-    assert deliver(receiver.webhook(), LINKED, 1) == "answered 500"
+    assert deliver(receiver.webhook(), b"{}") == "answered 500"
     receiver.received.get(timeout=30)
     assert receiver.received.empty()
 
 
 def test_a_receiver_that_is_not_there_is_told_in_the_log(receiver: Receiver) -> None:
     webhook = receiver.webhook(url="http://127.0.0.1:9/nobody")
-    assert deliver(webhook, LINKED, 1).startswith("failed, ")
+    assert deliver(webhook, b"{}").startswith("failed, ")
 
 
-def test_chosen_deliveries_are_dropped(receiver: Receiver) -> None:
-    automations = Automations(receiver.webhook(drop_deliveries=frozenset({2})))
-    for version in range(3):
-        automations.announce(
-            LinkedVersion("id", "local", "wandb32", "wandb-registry-R", "C", version)
-        )
-    automations.close()
-    assert receiver.versions(2) == [
-        "wandb32/wandb-registry-R/C:v0",
-        "wandb32/wandb-registry-R/C:v2",
-    ]
+def test_chosen_deliveries_are_dropped_or_doubled(receiver: Receiver, store: Store) -> None:
+    webhook = receiver.webhook(drop_deliveries={2}, double_deliveries={3})
+    told(webhook, store, *(replace(EVENT, version=number) for number in range(4)))
+    assert [path[-2:] for path in receiver.versions(4)] == ["v0", "v2", "v2", "v3"]
     assert receiver.received.empty()
 
 
-def test_an_automation_of_one_registry_tells_of_no_other(receiver: Receiver) -> None:
-    automations = Automations(receiver.webhook(registry="wandb-registry-R"))
-    for registry in ("wandb-registry-R", "wandb-registry-S", "wandb-registry-R"):
-        automations.announce(LinkedVersion("id", "local", "wandb32", registry, "C", 0))
-    automations.close()
-    assert receiver.versions(2) == ["wandb32/wandb-registry-R/C:v0"] * 2
+def test_an_automation_of_one_registry_tells_of_no_other(receiver: Receiver, store: Store) -> None:
+    registries = ("wandb-registry-R", "wandb-registry-S", "no-registry", "wandb-registry-R")
+    events = [replace(EVENT, project=registry, collection="C") for registry in registries]
+    told(receiver.webhook(registry="wandb-registry-R"), store, *events)
+    assert receiver.versions(2) == ["wandb32/wandb-registry-R/C:v3"] * 2
     assert receiver.received.empty()
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 1),
+        ({"scope_type": "ARTIFACT_COLLECTION"}, 1),
+        ({"scope_type": "ARTIFACT_COLLECTION", "scope_id": 2}, 0),
+        ({"scope_id": 2}, 0),
+        ({"enabled": False}, 0),
+        ({"event_type": ALIASED}, 0),
+        ({"event_filter": '{"$or": [{"$and": [{"alias": {"$regex": "^stag"}}]}]}'}, 1),
+        ({"event_filter": '{"alias": "production"}'}, 0),
+    ],
+    ids=str,
+)
+def test_an_automation_fires_for_its_event_in_its_scope(
+    receiver: Receiver, store: Store, changes: dict[str, object], count: int
+) -> None:
+    webhook = receiver.webhook(automation=False)
+    columns = {
+        "name": "an automation",
+        "enabled": True,
+        "scope_type": "PROJECT",
+        "scope_id": 1,
+        "event_type": LINKED,
+        "event_filter": "{}",
+        "payload": EXAMPLE_PAYLOAD,
+        "integration_id": keep_integration(store, webhook),
+        "created_at": "",
+        "updated_at": "",
+    }
+    store.automations.add(**columns | changes)
+    told(webhook, store, EVENT)
+    assert receiver.received.qsize() == count
 
 
 def test_linking_into_a_registry_fires_once_per_new_version(

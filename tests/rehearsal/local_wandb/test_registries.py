@@ -120,3 +120,17 @@ def test_a_registry_refuses_types_that_it_does_not_hold(
 @pytest.fixture
 def server_org(registry: str) -> str:
     return registry.partition("/")[0]
+
+
+def test_versions_are_found_by_the_time_of_their_artifact(
+    collection: str, registry: str, api: Api, log: Log
+) -> None:
+    log("one", link=collection)
+    log("two", link=collection)
+    organisation, _, name = registry.partition("/wandb-registry-")
+    found = api.registry(name, organization=organisation)
+    after = {"$gt": "2026-01-01T00:00:00Z"}
+    recent = {"$or": [{"created_at": after}, {"updated_at": after}]}
+    assert [version.version for version in found.versions(recent)] == ["v1", "v0"]
+    assert list(found.versions({"created_at": {"$gt": "9999"}})) == []
+    assert [one.version for one in found.versions({**recent, "alias": "latest"})] == ["v1"]

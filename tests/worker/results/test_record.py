@@ -216,7 +216,7 @@ def test_a_verdict_that_the_server_loses_is_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record_verdict(weave_project, str(call.id), verdict)
-    monkeypatch.setattr("worker.results.record._LOOKS", (0.0,))
+    monkeypatch.setattr("worker.results.record.AFTER_A_WHILE", (0.0,))
     with (
         forgetful("INSERT"),
         pytest.raises(PlatformError, match="did not arrive"),

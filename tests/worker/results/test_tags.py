@@ -8,6 +8,7 @@ import pytest
 import wandb
 
 from schemas.errors import ConfigurationError
+from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Outcome
 from worker.results import tag_run, tag_version
@@ -24,6 +25,10 @@ def version(link: Callable[..., str]) -> ArtifactRef:
     artifact.description = "rank 8"
     artifact.save()
     return ref
+
+
+def _tag(version: ArtifactRef, outcome: Outcome, gate: str = "climate-rag") -> None:
+    tag_version(wandb.Api(), WeighingId.of(gate, version), outcome)
 
 
 def _read(version: ArtifactRef) -> Any:
@@ -55,8 +60,8 @@ def test_a_run_that_ended_is_tagged_again_when_somebody_decides(run: wandb.Run) 
 @pytest.mark.parametrize(
     ("outcomes", "ours"),
     [
-        (("promoted", "promoted"), ["weighbridge-promoted"]),
-        (("promoted", "rejected"), ["weighbridge-rejected"]),
+        (("promoted", "promoted"), ["weighbridge-climate-rag-promoted"]),
+        (("promoted", "rejected"), ["weighbridge-climate-rag-rejected"]),
         (("rejected", "failed"), []),
         (("rejected", "awaiting approval"), []),
     ],
@@ -65,11 +70,22 @@ def test_a_version_has_one_tag_of_ours_and_keeps_what_others_wrote(
     version: ArtifactRef, outcomes: tuple[Outcome, ...], ours: list[str]
 ) -> None:
     for outcome in outcomes:
-        tag_version(wandb.Api(), version, outcome)
+        _tag(version, outcome)
     found = _read(version)
     assert sorted(found.tags) == ["theirs", *ours]
     assert sorted(found.aliases) == ["latest", "staging"]
     assert (found.metadata["rank"], found.description) == (8, "rank 8")
+
+
+def test_each_gate_has_a_tag_of_its_own(version: ArtifactRef) -> None:
+    _tag(version, "promoted")
+    _tag(version, "rejected", gate="safety.v2")
+    _tag(version, "failed", gate="third")
+    assert sorted(_read(version).tags) == [
+        "theirs",
+        "weighbridge-climate-rag-promoted",
+        "weighbridge-safety v2-rejected",
+    ]
 
 
 class BusyApi(wandb.Api):
@@ -86,9 +102,9 @@ class BusyApi(wandb.Api):
 
 
 def test_what_others_write_meanwhile_stays(version: ArtifactRef) -> None:
-    tag_version(BusyApi(), version, "promoted")
+    tag_version(BusyApi(), WeighingId.of("climate-rag", version), "promoted")
     found = _read(version)
-    assert sorted(found.tags) == ["also theirs", "theirs", "weighbridge-promoted"]
+    assert sorted(found.tags) == ["also theirs", "theirs", "weighbridge-climate-rag-promoted"]
     assert sorted(found.aliases) == ["latest", "production", "staging"]
     assert found.metadata["rank"] == 16
 
@@ -97,7 +113,7 @@ def test_aliases_do_not_move_to_the_version_that_is_tagged(
     version: ArtifactRef, link: Callable[..., str]
 ) -> None:
     newer = ArtifactRef.parse(link(f"weights {uuid4().hex}", version.collection))
-    tag_version(wandb.Api(), version, "promoted")
+    _tag(version, "promoted")
     latest = wandb.Api().artifact(f"{version.collection_path}:latest")
     assert (latest.version, latest.tags) == (newer.version, [])
 
@@ -105,4 +121,4 @@ def test_aliases_do_not_move_to_the_version_that_is_tagged(
 def test_a_missing_version_is_named(version: ArtifactRef) -> None:
     missing = version.model_copy(update={"version": "v9"})
     with pytest.raises(ConfigurationError, match=f"tag version {missing}"):
-        tag_version(wandb.Api(), missing, "promoted")
+        _tag(missing, "promoted")

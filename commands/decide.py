@@ -1,0 +1,103 @@
+"""A person decides: approve, reject, roll back."""
+
+import click
+
+from bus.celery_app import celery_app
+from commands.printed import json_option, print_ids
+from commands.records import ledger_of
+from commands.waited import conclude
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from schemas.verdicts import Outcome
+
+_gate_option = click.option(
+    "--gate", help="Which one, where the version awaits approval under several."
+)
+
+
+@click.command()
+@click.argument("ref")
+@_gate_option
+@click.option("--why", default="", help="Recorded with the verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless promoted.")
+@json_option
+def approve(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> None:
+    """Have the version REF promoted, which awaits approval.
+
+    It is recorded with the W&B user that WANDB_API_KEY belongs to; a name that anybody could type
+    would prove nothing.
+    """
+    _decide(ref, gate, why, approved=True, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("ref")
+@_gate_option
+@click.option("--why", required=True, help="Recorded with the verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless rejected.")
+@json_option
+def reject(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> None:
+    """Have the version REF rejected, which awaits approval.
+
+    It is recorded with the W&B user that WANDB_API_KEY belongs to.
+    """
+    _decide(ref, gate, why, approved=False, wait=wait, as_json=as_json)
+
+
+def _decide(
+    ref: str, gate: str | None, why: str, *, approved: bool, wait: bool, as_json: bool
+) -> None:
+    from producers.decide import decide
+    from producers.waiting import wait_for
+
+    settings = Settings()
+    ledger, by = ledger_of(settings), _user(settings)
+    with celery_app(settings) as app:
+        decided = decide(app, ledger, settings, ref, gate=gate, approved=approved, by=by, why=why)
+    if not wait:
+        print_ids(decided, as_json)
+        return
+    wanted: Outcome = "promoted" if approved else "rejected"
+    conclude(lambda tell: wait_for(ledger, dict.fromkeys(decided), tell=tell), wanted, as_json)
+
+
+def _user(settings: Settings) -> str:
+    from registry.calls import wandb_api, wandb_call
+
+    api = wandb_api(settings.wandb_timeout)
+    with wandb_call("tell whose API key this is"):
+        username = api.viewer.username
+    if not username:
+        raise ConfigurationError(
+            "WANDB_API_KEY belongs to no user, so nobody would have decided.",
+            fix="Use a person's key.",
+        )
+    return str(username)
+
+
+@click.command()
+@click.argument("gate")
+@click.option(
+    "--to",
+    metavar="VERSION",
+    help="In the target collection, as v3; else the champion that the latest promotion displaced.",
+)
+@click.option("--why", default="", help="Recorded with the rollback.")
+@json_option
+def rollback(gate: str, to: str | None, why: str, as_json: bool) -> None:
+    """Move the aliases of GATE back to the champion before.
+
+    It is recorded with the W&B user that WANDB_API_KEY belongs to. Done twice, it changes nothing
+    more.
+    """
+    from producers.rollback import rollback as roll_back
+
+    settings = Settings()
+    done = roll_back(ledger_of(settings), settings, gate, to=to, by=_user(settings), why=why)
+    if as_json:
+        click.echo(done.model_dump_json())
+        return
+    for alias, loser in done.moved.items():
+        click.echo(f"{alias} moved from {loser or 'nobody'} to {done.to}")
+    if not done.moved:
+        click.echo(f"already rolled back to {done.to}")

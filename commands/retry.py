@@ -1,0 +1,51 @@
+"""Have failed weighings tried again."""
+
+from collections.abc import Sequence
+
+import click
+
+from bus.celery_app import celery_app
+from bus.publish import publish_weighing
+from commands.printed import json_option, print_ids
+from commands.records import ledger_of, matching
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from schemas.weighings import Weighing
+
+
+@click.command()
+@click.argument("refs", metavar="REF...", nargs=-1)
+@click.option("--all-failed", is_flag=True, help="Every weighing that has failed.")
+@click.option("--gate", help="Only those under this gate.")
+@json_option
+def retry(refs: tuple[str, ...], all_failed: bool, gate: str | None, as_json: bool) -> None:
+    """Queue failed weighings again, by the gate as it was when they were opened.
+
+    REF is entity/project/collection:vN and may hold shell wildcards, as in
+    'org/wandb-registry-NAME/*:*'. What failed while a person's decision was carried out is not
+    weighed again: the decision is carried out once more.
+    """
+    if bool(refs) == all_failed:
+        raise click.UsageError("Name versions, or give --all-failed.")
+    settings = Settings()
+    ledger = ledger_of(settings)
+    records = [record for record in ledger.all() if gate in (None, record.id.gate)]
+    chosen = [one for ref in refs for one in _failed(matching(records, ref), ref)]
+    if all_failed:
+        chosen = [record for record in records if record.state == "failed"]
+    queued = [record.id for record in chosen if ledger.retry(record.id)]
+    with celery_app(settings) as app:
+        for weighing in queued:
+            publish_weighing(app, weighing)
+    print_ids(queued, as_json)
+
+
+def _failed(records: Sequence[Weighing], ref: str) -> list[Weighing]:
+    failed = [record for record in records if record.state == "failed"]
+    if not failed:
+        states = sorted({f"{record.state} under {record.id.gate}" for record in records})
+        raise ConfigurationError(
+            f"{ref} has not failed: it is {', '.join(states) or 'not known to the ledger'}.",
+            fix="See `weighbridge status`.",
+        )
+    return failed

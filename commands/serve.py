@@ -1,0 +1,69 @@
+"""The processes that run for good: poller, webhook receiver, worker."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
+from bus.connection import connect
+from commands.records import ledger_of
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Look once and exit.")
+def poll(once: bool) -> None:
+    """Compare the Registry with the ledger, and publish what is missing."""
+    from producers.poller import poll as poll_forever
+    from producers.poller import poll_once
+
+    settings = Settings()
+    app, client = celery_app(settings), connect(settings.broker_url, settings.redis_master)
+    if once:
+        for weighing in poll_once(app, client, ledger_of(settings), settings):
+            click.echo(str(weighing))
+        return
+    with _until_signalled() as stop:
+        poll_forever(app, client, ledger_of(settings), settings, stop)
+
+
+@contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """An event that SIGTERM or ctrl-C sets."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    yield stop
+
+
+@click.command()
+def webhook() -> None:
+    """Receive W&B's automation webhooks."""
+    from producers.webhook import serve, webhook_app
+
+    settings = Settings()
+    serve(webhook_app(settings), settings)
+
+
+@click.command()
+@click.option(
+    "--queues",
+    default=f"{EVENTS_QUEUE},{GPU_QUEUE}",
+    show_default=True,
+    help="Which queues to serve: a machine without a GPU serves events only.",
+)
+def worker(queues: str) -> None:
+    """Serve the bus: dispatch events, weigh versions, sweep up after dead workers."""
+    from worker.main import run_worker
+
+    served = [queue.strip() for queue in queues.split(",")]
+    if unknown := set(served) - {EVENTS_QUEUE, GPU_QUEUE}:
+        raise ConfigurationError(
+            f"There is no queue {', '.join(sorted(unknown))}.",
+            fix=f"The queues are {EVENTS_QUEUE} and {GPU_QUEUE}.",
+        )
+    run_worker(served)

@@ -1,0 +1,225 @@
+"""The receiver as an ASGI application: its routes, and the order in which a delivery is checked."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from bus.celery_app import celery_app
+from bus.connection import connect
+from bus.inbox import Inbox
+from bus.ledger import Ledger
+from producers.webhook.acceptor import Acceptor
+from producers.webhook.credentials import Credentials
+from producers.webhook.metrics import Metrics
+from producers.webhook.payload import Payload
+from producers.webhook.readiness import check_ready
+from schemas.errors import ConfigurationError, PlatformError
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate, GateFile
+from schemas.settings import Settings
+
+_MAX_BODY = 64 * 1024  # bytes; the documented payloads are under 2 KiB
+_RETRY_AFTER = {"Retry-After": "5"}  # seconds
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+class Accepted(BaseModel):
+    """The event is on the bus.
+
+    Attributes:
+        events: ids.
+        weighings: that they open; empty where the version must be resolved first.
+    """
+
+    events: list[str]
+    weighings: list[str]
+
+
+class Ignored(BaseModel):
+    """Nothing was put on the bus, and nothing needs to be: why."""
+
+    ignored: str
+
+
+class Refusal(BaseModel):
+    """Nothing was put on the bus: what is wrong, or one line per fault."""
+
+    detail: str | list[str]
+
+
+class Status(BaseModel):
+    """How the receiver is."""
+
+    status: str
+
+
+_REFUSALS = {
+    400: "The body is not JSON.",
+    401: "The bearer token is missing or wrong.",
+    403: "The signature is missing or does not match the body.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    422: "The body tells of no version.",
+    503: "Redis is away; send it again.",
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": Ignored, "description": "A duplicate, or nothing to weigh."},
+    202: {"model": Accepted, "description": "The event is on the bus."},
+    **{code: {"model": Refusal, "description": why} for code, why in _REFUSALS.items()},
+}
+# What the signature covers are the body's bytes, so FastAPI must not read it.
+_DESCRIBED = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": Payload.model_json_schema()}},
+    },
+    "parameters": [
+        {"name": name, "in": "header", "schema": {"type": "string"}}
+        for name in ("Authorization", "X-Wandb-Signature")
+    ],
+}
+
+
+class _Answer(NamedTuple):
+    """To a delivery that was not refused, and the word for it in the metrics."""
+
+    word: str
+    response: Response
+
+
+class _Receiver:
+    """Checks a delivery from the cheapest to the dearest, and has its event accepted."""
+
+    def __init__(self, credentials: Credentials, gates: GateFile, acceptor: Acceptor) -> None:
+        self._credentials = credentials
+        self._gates = gates
+        self._acceptor = acceptor
+
+    async def receive(self, request: Request) -> _Answer:
+        body = await _body(request)
+        self._check(request, body)
+        payload, event = _read(body)
+        if event is None:
+            return _ignored("ignored", f"event type {payload.event_type}")
+        gates = self._gates.taking(event)
+        if not gates:
+            return _ignored("ignored", f"no gate takes {event.ref}")
+        if not await self._acceptor.accept(event, gates):
+            return _ignored("duplicate", f"event {event.id} is known already")
+        answer = {"events": [event.id], "weighings": _weighings(event, gates)}
+        return _Answer("accepted", JSONResponse(answer, 202))
+
+    def _check(self, request: Request, body: bytes) -> None:
+        headers = dict(request.headers.raw)
+        media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if media_type != b"application/json":
+            raise HTTPException(415, "the content type is not application/json")
+        if not self._credentials.allow(headers.get(b"authorization", b"")):
+            raise HTTPException(401, "the bearer token is missing or wrong", _CHALLENGE)
+        if not self._credentials.signed(body, headers.get(b"x-wandb-signature", b"")):
+            raise HTTPException(403, "X-Wandb-Signature is missing or does not match the body")
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY:
+                raise HTTPException(413, f"the body is larger than {_MAX_BODY} bytes")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body was cut off") from error
+    return bytes(body)
+
+
+def _read(body: bytes) -> tuple[Payload, ModelVersionEvent | None]:
+    try:
+        payload = Payload.model_validate_json(body)
+        return payload, payload.event() if payload.matters else None
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise HTTPException(400, f"the body is not JSON: {faults[0]['msg']}") from error
+        raise HTTPException(422, [_fault(dict(fault)) for fault in faults]) from error
+    except ConfigurationError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+
+
+def _weighings(event: ModelVersionEvent, gates: list[Gate]) -> list[str]:
+    if event.ref.number is None:
+        return []
+    return [str(WeighingId.of(gate.name, event.ref)) for gate in gates]
+
+
+def _ignored(word: str, why: str) -> _Answer:
+    return _Answer(word, JSONResponse({"ignored": why}))
+
+
+def webhook_app(settings: Settings) -> FastAPI:
+    """The receiver as an ASGI application.
+
+    Raises:
+        ConfigurationError: a secret is missing, or the gate file has a fault.
+    """
+    celery = celery_app(settings)
+    client = connect(settings.broker_url, settings.redis_master)
+    inbox = Inbox(client, settings.lease)
+    acceptor = Acceptor(inbox, celery)
+    metrics = Metrics(client, inbox, Ledger(client, settings.lease))
+    receiver = _Receiver(Credentials.of(settings), settings.gates, acceptor)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await acceptor.finish()
+        celery.close()
+        client.close()
+
+    app = FastAPI(title="Weighbridge webhook", docs_url=None, redoc_url=None, lifespan=lifespan)
+
+    @app.post("/webhook", responses=_RESPONSES, openapi_extra=_DESCRIBED, status_code=202)
+    async def webhook(request: Request) -> Response:
+        start = time.perf_counter()
+        word = "500"
+        try:
+            word, response = await receiver.receive(request)
+        except HTTPException as refusal:
+            word = str(refusal.status_code)
+            raise
+        except PlatformError as error:
+            word = "503"
+            raise HTTPException(503, str(error), _RETRY_AFTER) from error
+        finally:
+            metrics.answered(word, time.perf_counter() - start)
+        return response
+
+    @app.get("/healthz")
+    async def healthz() -> Status:
+        return Status(status="ok")
+
+    @app.get("/readyz", responses={503: {"model": Refusal, "description": "Why it is not."}})
+    async def readyz() -> Status:
+        try:
+            await asyncio.to_thread(check_ready, inbox, 2 * settings.lease)
+        except PlatformError as error:
+            raise HTTPException(503, str(error), _RETRY_AFTER) from error
+        return Status(status="ready")
+
+    @app.get("/metrics", response_class=Response)
+    async def read_metrics() -> Response:
+        text = await asyncio.to_thread(metrics.text)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    return app

@@ -1,0 +1,48 @@
+"""`weighbridge automation create`; what it makes is in tests/producers/test_automation.py."""
+
+import json
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from click.testing import Result
+from pydantic import HttpUrl
+
+from rehearsal.local_wandb import LocalWandb, LocalWandbConfig, Webhook
+from schemas.gates import Gate
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def local_wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWandb]:
+    url = HttpUrl("http://127.0.0.1:9/webhook")
+    webhook = Webhook(url=url, registry="wandb-registry-Nobody's")
+    folder = tmp_path_factory.mktemp("wandb")
+    with LocalWandb(LocalWandbConfig(data_dir=folder, webhook=webhook)) as running:
+        yield running
+
+
+@pytest.fixture
+def path(registry: Callable[[str], str], gate: Gate, write_gates: Callable[[Gate], None]) -> str:
+    """A registry of this test only, that the gate in the gate file watches."""
+    made = registry(f"Models {uuid4().hex[:8]}")
+    write_gates(gate.model_copy(update={"watch": (f"{made}/*",)}))
+    return made
+
+
+def test_what_was_made_is_told_and_the_second_time_that_nothing_changed(
+    path: str, command: Command
+) -> None:
+    name = f"weighbridge link {path.replace('wandb-registry-', '')}/*: LINK_ARTIFACT to weighbridge"
+    assert command("automation", "create").output == f"created   {name}\n"
+    assert command("automation", "create").output == f"unchanged {name}\n"
+    (made,) = json.loads(command("automation", "create", "--json").output)
+    assert made["gates"] == ["climate-rag"]
+
+
+def test_a_webhook_that_w_and_b_does_not_have_is_made_by_hand(path: str, command: Command) -> None:
+    result = command("automation", "create", "--integration=none")
+    assert result.exit_code == 1
+    assert "no webhook 'none'" in result.output
+    assert "Team settings > Webhooks" in result.output

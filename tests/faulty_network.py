@@ -1,0 +1,133 @@
+"""A network that fails on demand, in front of a server that does not."""
+
+import asyncio
+import random
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+_HEAD = 2**16  # bytes; longer than any of the SDKs'
+_CHUNK = 2**16
+_START_WITHIN = 10.0  # seconds
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class FaultyNetwork:
+    """Passes HTTP requests on to a server, as long as the weather is clear.
+
+    Everything else happens to whole requests, before the server hears of them. A test, or another
+    thread, may change the weather at any time.
+
+    Args:
+        target_url: of the server, http.
+        seed: of the dice that say which requests the weather hits.
+
+    Attributes:
+        weather: `clear`; `slow`: passed on after `delay`; `cut`: the connection is closed; or an
+            HTTP status such as `500` or `429`, with which each request is answered.
+        share: of the requests that the weather hits.
+        delay: seconds that `slow` takes.
+        url: whom to ask instead of the server.
+        hits: requests that did not arrive, or late.
+    """
+
+    def __init__(self, target_url: str, seed: int = 0) -> None:
+        target = urlsplit(target_url)
+        self._target = (target.hostname, target.port)
+        self._dice = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="faulty network", daemon=True)
+        self._listens = threading.Event()
+        self._requests: set[asyncio.Task[None] | None] = set()  # asyncio itself would forget them
+        self.weather = "clear"
+        self.share = 1.0
+        self.delay = 3600.0
+        self.url = ""
+        self.hits = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._listens.wait(_START_WITHIN)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with (
+            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
+            suppress(asyncio.CancelledError),
+        ):
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_HEAD)
+        self._serving = asyncio.ensure_future(server.serve_forever())
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._listens.set()
+        async with server:
+            await self._serving
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._requests.add(task := asyncio.current_task())
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                if await self._passes(writer):
+                    await self._pass_on(_closing(head), (reader, writer))
+        finally:
+            writer.close()
+            self._requests.discard(task)
+
+    async def _passes(self, writer: asyncio.StreamWriter) -> bool:
+        weather = self.weather
+        if weather == "clear" or self._dice.random() >= self.share:
+            return True
+        self.hits += 1
+        if weather == "slow":
+            await asyncio.sleep(self.delay)
+        elif weather != "cut":
+            writer.write(_answer(weather))
+            await writer.drain()
+        return weather == "slow"
+
+    async def _pass_on(self, head: bytes, client: Streams) -> None:
+        upstream = await asyncio.open_connection(*self._target)
+        upstream[1].write(head)
+        sending = asyncio.create_task(_copy(client[0], upstream[1]))
+        try:
+            await _copy(upstream[0], client[1])
+        finally:
+            sending.cancel()
+            upstream[1].close()
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while chunk := await source.read(_CHUNK):
+            sink.write(chunk)
+            await sink.drain()
+
+
+def _closing(head: bytes) -> bytes:
+    """The same request as the last one of its connection, so that each one meets the weather."""
+    lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    kept = [line for line in lines if not line.lower().startswith(b"connection:")]
+    return b"\r\n".join([*kept, b"Connection: close", b"", b""])
+
+
+def _answer(status: str) -> bytes:
+    body = b'{"errors": [{"message": "bad weather"}]}'
+    return (
+        f"HTTP/1.1 {status} Bad Weather\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode() + body

@@ -1,0 +1,149 @@
+"""Waiting for weighings, on a real ledger in which something happens between two looks."""
+
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from bus.ledger import Ledger
+from producers.waiting import NotEndedError, wait_for
+from schemas.errors import PlatformError
+from schemas.events import ModelVersionEvent, WeighingId
+from schemas.gates import Gate
+from schemas.settings import Settings
+from schemas.verdicts import Outcome, Verdict
+from schemas.weighings import Weighing
+
+Weigh = Callable[[ModelVersionEvent, Outcome], None]
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.waiting._LOOK", 0.01)
+
+
+@pytest.fixture
+def weigh(ledger: Ledger, weighing: WeighingId, gate: Gate) -> Weigh:
+    """What the workers do with an event, from its dispatch to the verdict."""
+
+    def do(event: ModelVersionEvent, outcome: Outcome) -> None:
+        assert ledger.open(weighing, gate, event)
+        token = ledger.claim(weighing, "a worker")
+        assert token is not None
+        assert ledger.end(_verdict(weighing, outcome), token)
+
+    return do
+
+
+def _verdict(weighing: WeighingId, outcome: Outcome) -> Verdict:
+    return Verdict(weighing=weighing, source="webhook", outcome=outcome, reason="because")
+
+
+@pytest.fixture
+def forced(event: ModelVersionEvent) -> ModelVersionEvent:
+    return event.model_copy(update={"source": "manual", "force": True})
+
+
+class _LaterLedger(Ledger):
+    """A ledger in which something happens between the first look and the second."""
+
+    looks = 0
+    happens: Callable[[], object]
+
+    def get(self, weighing: WeighingId) -> Weighing | None:
+        self.looks += 1
+        if self.looks == 2:
+            self.happens()
+        return super().get(weighing)
+
+
+@pytest.fixture
+def later(client: redis.Redis, settings: Settings) -> _LaterLedger:
+    return _LaterLedger(client, settings.lease)
+
+
+def test_a_verdict_that_is_there_already_is_the_answer(
+    ledger: Ledger, weighing: WeighingId, event: ModelVersionEvent, weigh: Weigh
+) -> None:
+    weigh(event, "rejected")
+    told: list[Weighing] = []
+    (record,) = wait_for(ledger, {weighing: None}, tell=told.append)
+    assert record.state == "rejected"
+    assert told == [record]
+
+
+def test_with_force_an_old_verdict_is_not_the_answer(
+    later: _LaterLedger,
+    weighing: WeighingId,
+    event: ModelVersionEvent,
+    forced: ModelVersionEvent,
+    weigh: Weigh,
+) -> None:
+    weigh(event, "rejected")
+    later.happens = lambda: weigh(forced, "promoted")
+    told: list[Weighing] = []
+    (record,) = wait_for(later, {weighing: forced}, tell=told.append)
+    assert (record.state, record.event) == ("promoted", forced)
+    assert told == [record]
+
+
+def test_force_that_a_running_weighing_absorbs_is_answered_by_its_verdict(
+    later: _LaterLedger,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
+    forced: ModelVersionEvent,
+) -> None:
+    later.open(weighing, gate, event)
+    token = later.claim(weighing, "a worker")
+    assert token is not None
+    later.happens = lambda: later.end(_verdict(weighing, "promoted"), token)
+    (record,) = wait_for(later, {weighing: forced})
+    assert record.state == "promoted"
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_without_a_worker_the_wait_ends_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Ledger,
+    weighing: WeighingId,
+    event: ModelVersionEvent,
+    forced: ModelVersionEvent,
+    weigh: Weigh,
+    is_forced: bool,
+) -> None:
+    monkeypatch.setattr("producers.waiting._DISPATCHED_WITHIN", 0.01)
+    if is_forced:  # only an old verdict is there
+        weigh(event, "rejected")
+    with pytest.raises(PlatformError, match=rf"No worker opened {weighing} within 0\.01 s"):
+        wait_for(ledger, {weighing: forced if is_forced else None})
+
+
+def test_what_takes_too_long_is_named(
+    ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    slow = WeighingId.of("slow", event.ref)
+    for one in (weighing, slow):
+        ledger.open(one, gate, event)
+    token = ledger.claim(weighing, "a worker")
+    assert token is not None
+    ledger.end(_verdict(weighing, "promoted"), token)
+    with pytest.raises(NotEndedError, match=rf"^{slow} did not end within 0\.02 s\.") as raised:
+        wait_for(ledger, dict.fromkeys([weighing, slow]), timeout=0.02)
+    assert isinstance(raised.value, TimeoutError)
+
+
+def test_a_redis_that_is_away_for_a_while_ends_no_wait(
+    later: _LaterLedger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent, weigh: Weigh
+) -> None:
+    def break_off() -> None:
+        weigh(event, "promoted")
+        raise redis.ConnectionError("it is starting")
+
+    later.happens = break_off
+    (record,) = wait_for(later, {weighing: None})
+    assert (record.state, later.looks) == ("promoted", 3)
+
+
+def test_nothing_to_wait_for_is_settled(ledger: Ledger, client: redis.Redis) -> None:
+    assert wait_for(ledger, {}) == []

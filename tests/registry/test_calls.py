@@ -1,0 +1,145 @@
+"""Whose fault a call's failure is, by what the SDK really raises in bad weather."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import wandb
+from wandb.errors import AuthenticationError, CommError
+
+from registry.calls import told, wandb_api, wandb_call
+from registry.champions import find
+from rehearsal.local_wandb import LocalWandb
+from schemas.errors import ArtifactError, ConfigurationError, PlatformError
+from schemas.refs import ArtifactRef
+from tests.faulty_network import FaultyNetwork
+
+_WITHIN = 2.0  # seconds
+_PERMANENT = ("400", "401", "403", "404", "422")
+_PASSING = ("429", "500", "503", "slow", "cut")
+_RENAME = """
+mutation Rename($input: UpdateArtifactInput!) { updateArtifact(input: $input) { artifact { id } } }
+"""
+
+Call = Callable[[wandb.Api], object]
+
+
+def _read(api: wandb.Api) -> object:
+    return find(api, ArtifactRef.parse("wandb32/wandb-registry-RAG Models/RAG Model:v0"))
+
+
+def _list(api: wandb.Api) -> object:
+    return list(api.registry("RAG Models", organization="wandb32").collections())
+
+
+def _write(api: wandb.Api) -> object:
+    return api._service_api.execute_graphql(_RENAME, {"input": {"artifactID": "QXJ0"}})
+
+
+def _log_in(_api: wandb.Api) -> object:
+    wandb.teardown()
+    return wandb_api(_WITHIN).viewer
+
+
+@pytest.fixture
+def network(
+    local_wandb: LocalWandb, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyNetwork]:
+    with FaultyNetwork(local_wandb.url) as faulty:
+        monkeypatch.setenv("WANDB_BASE_URL", faulty.url)
+        # Whoever ends the SDK's helper process waits for what it still tries.
+        monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS", "1")
+        faulty.delay = 2 * _WITHIN
+        yield faulty
+        faulty.weather = "clear"
+        wandb.teardown()
+
+
+@pytest.fixture
+def api(network: FaultyNetwork) -> wandb.Api:
+    return wandb_api(_WITHIN)
+
+
+@pytest.mark.parametrize("call", [_read, _write, _log_in])
+@pytest.mark.parametrize("weather", _PERMANENT)
+def test_what_w_and_b_refuses_is_asked_once(
+    network: FaultyNetwork, api: wandb.Api, weather: str, call: Call
+) -> None:
+    network.weather = weather
+    with (
+        pytest.raises(ConfigurationError, match=r"W&B (could not|refused to) "),
+        wandb_call("do it"),
+    ):
+        call(api)
+    assert network.hits == 1
+
+
+@pytest.mark.parametrize("call", [_read, _write, _log_in])
+@pytest.mark.parametrize("weather", _PASSING)
+def test_an_outage_is_told_in_time_and_may_be_tried_again(
+    network: FaultyNetwork, api: wandb.Api, weather: str, call: Call
+) -> None:
+    network.weather = weather
+    start = time.monotonic()
+    with pytest.raises(PlatformError, match="W&B did not "), wandb_call("do it"):
+        call(api)
+    assert time.monotonic() - start < 5 * _WITHIN  # room for a busy machine
+
+
+def test_a_storm_that_is_over_in_time_goes_unnoticed(
+    network: FaultyNetwork, registry: Callable[[str], str]
+) -> None:
+    registry("RAG Models")
+    api = wandb_api(19.0)
+    network.weather = "500"
+
+    def clear_up(seen: int) -> None:
+        while network.hits == seen:
+            time.sleep(0.01)
+        network.weather = "clear"
+
+    threading.Thread(target=clear_up, args=(network.hits,)).start()
+    with wandb_call("read the version"):
+        assert _read(api) is None
+
+
+def test_a_server_that_cannot_be_asked_for_registries_may_be_asked_again(
+    network: FaultyNetwork, api: wandb.Api
+) -> None:
+    """The SDK says that the server is too old."""
+    network.weather = "500"
+    with pytest.raises(PlatformError, match="W&B did not do it"), wandb_call("do it"):
+        _list(api)
+
+
+def test_a_helper_process_that_died_is_the_platforms_fault(api: wandb.Api) -> None:
+    wandb.teardown()
+    with pytest.raises(PlatformError, match="W&B did not do it"), wandb_call("do it"):
+        _list(api)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (CommError("artifact membership 'x:v9' not found in 'e/p'"), ConfigurationError),
+        (CommError("permission denied"), ConfigurationError),
+        (ValueError("ArtifactSaver.createArtifact: returned error 403: {}"), ConfigurationError),
+        (ValueError("Artifact x already exists with type 'model'"), ConfigurationError),
+        (AuthenticationError("API key must have 40+ characters"), ConfigurationError),
+        (CommError("Timed out while retrying: HTTP 500: not found"), PlatformError),
+        (ValueError("giving up after 6 attempt(s) while retrying: HTTP 429: slow"), PlatformError),
+        (ValueError("ArtifactSaver.createArtifact: returned error 409: {}"), PlatformError),
+        (requests.ConnectionError("refused"), PlatformError),
+        (CommError(""), PlatformError),
+    ],
+)
+def test_where_the_status_is_hidden_the_words_decide(error: Exception, kind: type) -> None:
+    assert type(told("do it", error)) is kind
+
+
+def test_an_error_of_our_own_passes_as_it_is() -> None:
+    with pytest.raises(ArtifactError, match=r"^pickled$"), wandb_call("read it"):
+        raise ArtifactError("pickled")

@@ -1,0 +1,30 @@
+"""When an attempt that broke off is repeated."""
+
+import random
+from datetime import datetime
+
+from schemas.settings import Settings
+from schemas.weighings import Weighing
+
+_DOUBLED_AT_MOST = 60  # times; more would overflow, and is over any limit
+
+
+def next_delay(record: Weighing, settings: Settings, now: datetime) -> float | None:
+    """Seconds until the next attempt; None when there is none left.
+
+    The delay doubles with each attempt, and a random half of it is left out: what broke off
+    together does not come back together ("equal jitter": aws.amazon.com/blogs/architecture,
+    Exponential Backoff And Jitter, 2015).
+
+    Args:
+        record: as it was when the attempt began; its attempts are counted from 1.
+        settings: the limits on attempts, delay and age.
+        now: the weighing's age is counted up to here.
+    """
+    if record.attempts >= settings.max_attempts:
+        return None
+    doubled = min(record.attempts - 1, _DOUBLED_AT_MOST)
+    full = min(settings.retry_delay * 2.0**doubled, settings.max_retry_delay)
+    delay = random.uniform(full / 2, full)  # noqa: S311 (no secret)
+    age = (now - record.queued_at).total_seconds()
+    return delay if age + delay <= settings.max_age else None

@@ -20,6 +20,7 @@ from schemas.refs import WeaveRef
 from worker.rag import ChatModel, LLMJudge, RagModel
 from worker.rag.scorers import SCORERS
 from worker.rag.stored import Stored, make, part, read, read_json, unchanged
+from worker.trace_call import trace_call
 
 
 class RebuiltModel(BaseModel):
@@ -57,7 +58,8 @@ def rebuild(
     """
     stored = _stored_rag_model(rag_model)
     model = make(RagModel, stored, chat_model=_chat_model(stored, chat_model, parameters))
-    published = weave.publish(model, stored.ref.name)
+    with trace_call(f"publish {stored.ref.name}"):
+        published = weave.publish(model, stored.ref.name)
     ref = WeaveRef(
         entity=published.entity,
         project=published.project,
@@ -127,7 +129,8 @@ def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weav
             fix="Name a published Evaluation in the gate's evaluation.",
         )
     if allow_stored_code:
-        as_stored: weave.Evaluation = weave.ref(stored.ref.uri).get()
+        with trace_call(f"read {evaluation} with its code"):
+            as_stored: weave.Evaluation = weave.ref(stored.ref.uri).get()
         return as_stored
     scorers = [_local_scorer(ref, evaluation) for ref in stored.fields.get("scorers") or []]
     if stored.fields.get("preprocess_model_input") is not None:

@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import requests
 from weave.vendor.weave_server_sdk import WeaveTraceError
 
 from registry.calls import told
+from schemas.errors import WeighbridgeError
 
 
 @contextmanager
-def trace_call(what: str) -> Iterator[None]:
+def trace_call(what: str, passing: type[Exception] = WeighbridgeError) -> Iterator[None]:
     """Translate what a call to the trace server raises into an error that says who must act.
 
     Args:
         what: the call in words, as in "read call 1234"; it begins the message.
+        passing: what the caller answers itself; our own errors pass in any case.
 
     Raises:
         ConfigurationError: the key is refused, or the thing is not ours.
@@ -21,5 +24,8 @@ def trace_call(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except WeaveTraceError as error:
+    except (WeighbridgeError, passing):
+        raise
+    except (WeaveTraceError, requests.RequestException, ValueError) as error:
+        # How `ref.get()` words a status is a ValueError.
         raise told(what, error) from error

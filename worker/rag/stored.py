@@ -22,6 +22,7 @@ from schemas.errors import ConfigurationError
 from worker.rag.chat_model import ChatModel
 from worker.rag.rag_model import RagModel
 from worker.rag.vector_store import VectorStore
+from worker.trace_call import trace_call
 
 _OURS: dict[str, type[weave.Object]] = {
     cls.__name__: cls for cls in (RagModel, ChatModel, VectorStore)
@@ -75,7 +76,8 @@ def _followed(value: Any) -> Any:
     (facts/weave-protocol.md 6.7).
     """
     if isinstance(value, ObjectRef) and value.extra:
-        return unbox(unwrap(require_weave_client().get(value)))
+        with trace_call(f"read {value.uri}"):
+            return unbox(unwrap(require_weave_client().get(value)))
     return value
 
 
@@ -83,16 +85,15 @@ def read_json(ref: ObjectRef) -> tuple[str, Any]:
     """Read a version's digest and its stored JSON, without interpreting it.
 
     Raises:
-        ConfigurationError: There is no such version.
+        ConfigurationError: There is no such version, or it may not be read.
+        PlatformError: The trace server did not answer.
     """
+    project = f"{ref.entity}/{ref.project}"
     try:
-        answer = require_weave_client().server.obj_read(
-            {
-                "project_id": f"{ref.entity}/{ref.project}",
-                "object_id": ref.name,
-                "digest": ref.digest,
-            }
-        )
+        with trace_call(f"read {ref.uri}", passing=NotFoundError):
+            answer = require_weave_client().server.obj_read(
+                {"project_id": project, "object_id": ref.name, "digest": ref.digest}
+            )
     except NotFoundError as error:
         raise ConfigurationError(
             f"{ref.uri} does not exist.",

@@ -75,8 +75,8 @@ def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> Enqueue
 
     Args:
         refs: versions, `entity/project/collection:version`, by number or alias. Shell wildcards in
-            the collection or the version take every version in a registry that matches, the
-            oldest first.
+            the collection or the version take all versions in a registry that match and that a
+            gate watches, the oldest first.
         gate: weigh under this gate only, whatever it watches.
         force: weigh again although there is a verdict.
 

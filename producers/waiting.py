@@ -87,6 +87,7 @@ class _Watch:
                 self._look_at(weighing)
         except redis.RedisError as error:
             log.warning("Redis is away; the weighings are waited for", error=str(error))
+            self._opened_until = time.monotonic() + _DISPATCHED_WITHIN
         self._require_opened()
         return not self.pending
 

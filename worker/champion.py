@@ -96,12 +96,12 @@ def _evaluated_again(
         place.clock.report(f"evaluating the champion {holder.ref} again")
         with (
             answering(place, version, model) as answers,
-            asked(place, version, answers, evaluation),
+            asked(place, version, answers, evaluation) as telling,
         ):
             return run_evaluation(
                 place.client,
                 place.run,
-                evaluation,
+                telling,
                 answers.rebuilt.model,
                 concurrency=answers.concurrency,
             )

@@ -63,8 +63,8 @@ def _weigh(place: Workplace) -> Verdict:
     compared = _compared_with(place, holder, evaluation)
     with answering(place, version, gate.rag_model, gate.chat_model, clock.step) as answers:
         record_template(place.run, answers.served.chat_template_digest)
-        with clock.step("evaluate"), asked(place, version, answers, evaluation):
-            evaluated = _evaluate(place, answers, evaluation, compared)
+        with clock.step("evaluate"), asked(place, version, answers, evaluation) as telling:
+            evaluated = _evaluate(place, answers, telling, compared)
     with clock.step("weigh"):
         checks = weigh(gate, evaluated, compared and compared.evaluated, alone=_why_alone(holder))
         findings = Findings.of(gate, evaluated.rows, compared and compared.evaluated.rows)

@@ -2,14 +2,17 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import structlog
 
 from bus.lease import Lease
 from schemas.verdicts import Step, Timings
 from schemas.weighings import Progress
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 log = structlog.get_logger()
 
@@ -64,18 +67,29 @@ class StepClock:
         """
         self._lease.check()
 
-    def counter(self, total: int) -> Callable[[], None]:
-        """A function that reports one more of `total` units done each time it is called."""
+    def counter(self, total: int) -> Callable[[Mapping[str, float]], None]:
+        """A function that reports one more of `total` units done, and what was measured so far."""
         numbers = itertools.count(1)
-        return lambda: self.report(done=next(numbers), total=total)
+        return lambda metrics: self.report(done=next(numbers), total=total, metrics=metrics)
 
-    def report(self, detail: str = "", done: int = 0, total: int = 0) -> None:
+    def report(
+        self,
+        detail: str = "",
+        done: int = 0,
+        total: int = 0,
+        metrics: Mapping[str, float] = _NOTHING,
+    ) -> None:
         """Tell how far the running step is.
+
+        Args:
+            metrics: what was measured so far.
 
         Raises:
             LeaseLostError: another worker has the weighing.
         """
-        progress = Progress(step=self._step, detail=detail, done=done, total=total)
+        progress = Progress(
+            step=self._step, detail=detail, done=done, total=total, metrics=dict(metrics)
+        )
         if detail:
             log.info("progress", step=self._step, detail=detail)
         self._lease.report(progress)

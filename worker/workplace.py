@@ -1,6 +1,6 @@
 """What the steps of a weighing work with, and how a version comes to answer there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.verdicts import Step
 from schemas.weighings import Weighing
+from worker.batches import telling
 from worker.download import downloaded
 from worker.evaluate import questions, row_count
 from worker.inference import Engine, ExternalEngine, ServedModel, ServeOptions
-from worker.rag.serving import counted, serving
+from worker.rag.serving import serving
 from worker.rebuild import RebuiltModel, load_chat_model, rebuild, resolved
+from worker.running_means import RunningMeans
 from worker.steps import StepClock
 
 Steps = Callable[[Step], AbstractContextManager[None]]
@@ -132,11 +134,21 @@ def _concurrency(settings: Settings, served: ServedModel) -> int:
 @contextmanager
 def asked(
     place: Workplace, version: ArtifactRef, answers: Answering, evaluation: weave.Evaluation
-) -> Iterator[None]:
-    """Have a version answer an evaluation's rows: each answer is reported, passages are at hand."""
+) -> Iterator[weave.Evaluation]:
+    """Have a version answer an evaluation's rows, with the passages for them at hand.
+
+    Yields:
+        The evaluation, which reports each row that has its scores.
+    """
     count = place.clock.counter(row_count(evaluation))
+    means = RunningMeans(threshold.metric for threshold in place.gate.thresholds)
+
+    def report(scores: Mapping[str, float]) -> None:
+        means.add(scores)
+        count(means.values)
+
     with (
-        serving(version.uri, counted(answers.served, count)),
+        serving(version.uri, answers.served),
         answers.rebuilt.model.prepared(questions(evaluation)),
     ):
-        yield
+        yield telling(evaluation, report)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from weave.trace.weave_client import WeaveClient
 
 from schemas.errors import EvidenceError, InternalError
 from schemas.rows import Row
-from worker.batches import IsDecided, in_batches
+from worker.batches import IsDecided, in_batches, telling
 from worker.evidence import Evaluated, read_back
 
 _ROWS = [{"number": number, "question": f"q{number}"} for number in range(10)]
@@ -198,6 +198,29 @@ def test_a_score_that_is_no_number_is_shown_as_missing(weave_project: WeaveClien
     found = read_back(weave_project, _evaluate(weave_project, in_batches(evaluation, 4, looks)))
     for rows in (looks.shown[-1], found.rows):
         assert [row.columns["number"] for row in rows if "undefined" not in row.scores] == [3]
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_each_row_is_told_with_its_scores_and_the_record_is_the_same(
+    weave_project: WeaveClient, batch: int | None
+) -> None:
+    told: list[Mapping[str, float]] = []
+    published = _published()
+    evaluation = telling(published, told.append)
+    if batch:
+        evaluation = in_batches(evaluation, batch, Looks())
+    found = read_back(weave_project, _evaluate(weave_project, evaluation))
+    by_share = sorted(told, key=lambda scores: scores["graded.share"])
+    assert by_share == sorted(
+        (row.scores for row in found.rows), key=lambda scores: scores["graded.share"]
+    )
+    ref = get_ref(published)
+    assert ref
+    assert found.evaluation == ref.uri
+    children = list(weave_project.get_calls(filter={"parent_ids": [found.call]}))
+    assert {call.inputs["self"].ref.uri for call in children} == {ref.uri}
+    assert len(children) == len(_ROWS) + 1  # and the summary
+    assert _versions(weave_project, "rows-evaluation") == [ref.digest]
 
 
 def test_an_evaluation_that_was_not_published_is_refused() -> None:

@@ -82,16 +82,18 @@ def test_the_running_step_is_in_the_ledger(
         assert _progress(ledger, weighing) == Progress(step="evaluate")
 
 
-def test_a_counter_tells_how_many_of_all_are_done(
+def test_a_counter_tells_how_many_of_all_are_done_and_what_was_measured(
     lease: Lease, ledger: Ledger, weighing: WeighingId
 ) -> None:
     clock = StepClock(lease)
     with clock.step("evaluate"):
         count = clock.counter(60)
-        count()
+        count({})
         assert _progress(ledger, weighing) == Progress(step="evaluate", done=1, total=60)
-        count()
-        assert _progress(ledger, weighing) == Progress(step="evaluate", done=2, total=60)
+        means = {"right.mean": 0.5}
+        count(means)
+        progress = Progress(step="evaluate", done=2, total=60, metrics=means)
+        assert _progress(ledger, weighing) == progress
 
 
 def test_whoever_watches_sees_every_report(lease: Lease) -> None:
@@ -100,7 +102,7 @@ def test_whoever_watches_sees_every_report(lease: Lease) -> None:
     with clock.step("rebuild"):
         clock.report("merging the adapter")
     with clock.step("evaluate"):
-        clock.counter(60)()
+        clock.counter(60)({})
     assert seen == [
         Progress(step="rebuild"),
         Progress(step="rebuild", detail="merging the adapter"),
@@ -113,7 +115,7 @@ def test_words_are_logged_and_counts_are_not(lease: Lease) -> None:
     clock = StepClock(lease)
     with structlog.testing.capture_logs() as logged, clock.step("rebuild"):
         clock.report("merging the adapter")
-        clock.counter(60)()
+        clock.counter(60)({})
     said = [(line["event"], line.get("detail")) for line in logged]
     assert said == [
         ("step begins", None),
@@ -136,6 +138,6 @@ def test_without_the_lease_a_step_does_not_begin(
 def test_without_the_lease_no_side_effect_and_no_report_is_allowed(lost: Lease) -> None:
     clock = StepClock(lost)
     with pytest.raises(LeaseLostError):
-        clock.counter(60)()
+        clock.counter(60)({})
     with pytest.raises(LeaseLostError):
         clock.check()

@@ -34,6 +34,7 @@ class Endpoint:
     name: str
     failure: Failure
     key: SecretStr | None
+    forgets: bool = False
 
     def explain(self, error: openai.APIError, model: str) -> WeighbridgeError:
         """Say what went wrong and who must act.
@@ -48,6 +49,8 @@ class Endpoint:
                 the request, with its own words.
         """
         said = self.words(error)
+        if isinstance(error, openai.NotFoundError) and self.forgets:
+            return self.failure(f"does not know {model} any more, as if started anew ({said})")
         if isinstance(error, openai.APIConnectionError):
             return self.failure(f"stopped answering for {model} ({said})")
         if isinstance(error, openai.RateLimitError | openai.InternalServerError):
@@ -157,6 +160,7 @@ class ServedModel:
         chat_template: str | None,
         retries: int,
         failure: Failure,
+        forgets: bool = False,
     ) -> Self:
         """A version in an engine that somebody else runs.
 
@@ -173,13 +177,15 @@ class ServedModel:
             chat_template: The version's Jinja chat template; None for the engine's own.
             retries: How often a request is sent again.
             failure: Makes the error for an engine that does not answer.
+            forgets: The version was loaded into it, and is gone when it is started anew: that it
+                knows no such model is then no mistake of the operator's.
         """
         return cls(
             name,
             model=model,
             chat_template=chat_template,
             connections=Connections.to_url(base_url, api_key, retries),
-            endpoint=Endpoint(f"The engine at {base_url}", failure, api_key),
+            endpoint=Endpoint(f"The engine at {base_url}", failure, api_key, forgets),
         )
 
     async def chat(

@@ -94,7 +94,7 @@ class ExternalEngine:
         """
         _refuse(options)
         version = _open(folder, name)
-        with self._placed(version, name, tell) as model:
+        with self._placed(version, name, tell) as (model, is_loaded):
             served = ServedModel.remote(
                 name,
                 base_url=self._server.url,
@@ -103,6 +103,7 @@ class ExternalEngine:
                 chat_template=checkpoint.chat_template(folder),
                 retries=self._retries,
                 failure=self._server.failure,
+                forgets=is_loaded,
             )
             asyncio.run(served.chat(_HELLO, temperature=0.0, max_tokens=1))
             with served.accounted():
@@ -112,21 +113,23 @@ class ExternalEngine:
         """Leave the engine running: it is somebody else's."""
 
     @contextmanager
-    def _placed(self, version: Adapter | Checkpoint, name: str, tell: Tell) -> Iterator[str]:
-        """Have the server serve a version, and yield what it calls it."""
+    def _placed(
+        self, version: Adapter | Checkpoint, name: str, tell: Tell
+    ) -> Iterator[tuple[str, bool]]:
+        """Have the server serve a version; yield what it calls it, and whether we loaded it."""
         listed = self._server.models(name)
         if isinstance(version, Checkpoint):
-            yield self._listed(name, listed)
+            yield self._listed(name, listed), False
         elif loaded := self._server.load(version, name):
             tell(f"the engine loaded the adapter as {loaded}")
             try:
                 self._require_base(version, name, listed)
-                yield loaded
+                yield loaded, True
             finally:
                 self._server.unload(loaded, tell)
         else:
             tell("the engine has no /load_lora_adapter: asking it for the artifact by its URI")
-            yield ArtifactRef.parse(name).uri
+            yield ArtifactRef.parse(name).uri, False
 
     def _require_base(self, adapter: Adapter, name: str, listed: list[ListedModel]) -> None:
         base = adapter.config.base_model_name_or_path

@@ -54,7 +54,7 @@ class ChatModel(weave.Model):
             "content": (choice.message.content or "").strip(),
             "confidence": confidence(choice),
             "model": endpoint.name,
-            "usage": usage.model_dump(include=_TOKENS) if usage else {},
+            "usage": usage.model_dump(include=set(_TOKENS)) if usage else {},
         }
 
 
@@ -68,4 +68,5 @@ def confidence(choice: Choice) -> float | None:
     return math.exp(fmean(token.logprob for token in tokens)) if tokens else None
 
 
-_TOKENS = {"prompt_tokens", "completion_tokens", "total_tokens"}
+# A list: Weave publishes it with the source, and a set has another order in every process.
+_TOKENS = ["prompt_tokens", "completion_tokens", "total_tokens"]

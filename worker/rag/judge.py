@@ -140,11 +140,12 @@ class LLMJudge(weave.Scorer):
             "refusal": choice.message.refusal,
             "finish_reason": choice.finish_reason,
             "model": str(self.model),  # else the trace has a reference to the field
-            "usage": usage.model_dump(include=_TOKENS) if usage else {},
+            "usage": usage.model_dump(include=set(_TOKENS)) if usage else {},
         }
 
 
-_TOKENS = {"prompt_tokens", "completion_tokens", "total_tokens"}
+# A list: Weave publishes it with the source, and a set has another order in every process.
+_TOKENS = ["prompt_tokens", "completion_tokens", "total_tokens"]
 
 
 def _filled(instructions: str, row: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ A published ChatModel names its model version by a URI and knows nothing of engi
 an engine that serves the version says so here, for as long as it does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -24,29 +24,6 @@ class ChatEndpoint(Protocol):
     ) -> ChatCompletion:
         """Answer a conversation, greedily at temperature 0, in ``max_tokens`` at most."""
         ...
-
-
-class _Counted:
-    """An endpoint that tells of every answer."""
-
-    def __init__(self, endpoint: ChatEndpoint, on_answer: Callable[[], None]) -> None:
-        self.name = endpoint.name
-        self._endpoint = endpoint
-        self._on_answer = on_answer
-
-    async def chat(
-        self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int
-    ) -> ChatCompletion:
-        completion = await self._endpoint.chat(
-            messages, temperature=temperature, max_tokens=max_tokens
-        )
-        self._on_answer()
-        return completion
-
-
-def counted(endpoint: ChatEndpoint, on_answer: Callable[[], None]) -> ChatEndpoint:
-    """The same endpoint, with a call of ``on_answer`` after every answer."""
-    return _Counted(endpoint, on_answer)
 
 
 _served: dict[str, ChatEndpoint] = {}

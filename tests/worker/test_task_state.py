@@ -8,6 +8,7 @@ from celery import Celery, Task
 from celery.result import AsyncResult
 
 from bus.celery_app import worker_app
+from bus.connection import KEY_PREFIX
 from rehearsal.redis_server import free_port
 from schemas.settings import Settings
 from schemas.weighings import Progress
@@ -56,6 +57,7 @@ def test_another_process_reads_step_and_detail(
         "detail": "starting the engine",
         "done": 0,
         "total": 0,
+        "metrics": {},
     }
     show(Progress(step="evaluate"))
     assert _shown(settings).info["step"] == "evaluate"
@@ -65,7 +67,7 @@ def test_a_state_is_not_kept_for_ever(
     running: MakeTask, settings: Settings, client: redis.Redis
 ) -> None:
     TaskState(running(worker_app(settings)))(Progress(step="rebuild"))
-    (key,) = client.keys("celery-task-meta-*")
+    (key,) = client.keys(f"{KEY_PREFIX}celery-task-meta-*")
     assert client.ttl(key) > 0
 
 

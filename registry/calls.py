@@ -25,7 +25,7 @@ _KEY_REFUSED = re.compile(r"api key|unauthorized", re.I)
 # The SDK calls it an authentication error, too, when the server does not answer at all.
 _NO_ANSWER = re.compile(r"did not respond|timed out|connection", re.I)
 # Where an error has no response, the SDKs say the status in words, each its own.
-_STATUS = re.compile(r"\b(?:http|error code:|returned error|status) (\d{3})\b", re.I)
+_STATUS = re.compile(r"\b(?:http|error code:|returned error|status) ([45]\d\d)\b", re.I)
 
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 

@@ -1,4 +1,4 @@
-"""What Weave stores of our classes: two processes must store the same, or a version has two digests.
+"""What Weave stores of our classes: every process must store the same, or one version becomes two.
 
 Weave keeps the values of the globals that an op uses beside its source.
 """

@@ -13,22 +13,21 @@ from pathlib import Path
 import click
 import redis
 
+from bench.gate import GATE
 from bus.connection import connect
 from bus.ledger import Ledger
 from rehearsal.redis_server import redis_server
 from schemas.events import ModelVersionEvent, WeighingId
-from schemas.gates import Gate, Promotion
-from schemas.thresholds import AtLeast
 from schemas.verdicts import Verdict
 
 _TRANSITIONS = 4  # open, claim, beat, end
 _TURNS = 5
 
 
-def _life(ledger: Ledger, gate: Gate, number: int) -> None:
-    weighing = WeighingId(gate=gate.name, collection="org/wandb-registry-R/c", number=number)
+def _life(ledger: Ledger, number: int) -> None:
+    weighing = WeighingId(gate=GATE.name, collection="org/wandb-registry-R/c", number=number)
     event = ModelVersionEvent(ref=weighing.version, source="manual")
-    ledger.open(weighing, gate, event)
+    ledger.open(weighing, GATE, event)
     token = ledger.claim(weighing, "a worker") or ""
     ledger.beat(weighing, token)
     verdict = Verdict(weighing=weighing, source="manual", outcome="rejected", reason="measured")
@@ -52,14 +51,6 @@ def _rate(step: Callable[[int], None], numbers: range) -> float:
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(weighings: int, path: Path | None) -> None:
     """Print transitions per second beside bare HSETs per second, and the best turns' ratio."""
-    gate = Gate(
-        name="bench",
-        watch=("org/wandb-registry-R/*",),
-        rag_model="weave:///e/p/object/RagModel:v0",
-        evaluation="weave:///e/p/object/evaluation:v0",
-        thresholds=(AtLeast(metric="m", at_least=0),),
-        promote=Promotion(to="org/wandb-registry-S/c"),
-    )
     with (
         tempfile.TemporaryDirectory() as folder,
         redis_server(Path(folder)) as url,
@@ -69,7 +60,7 @@ def main(weighings: int, path: Path | None) -> None:
         turns = [range(turn * weighings, (turn + 1) * weighings) for turn in range(_TURNS)]
         pairs = [
             (
-                _rate(lambda number: _life(ledger, gate, number), turn),
+                _rate(lambda number: _life(ledger, number), turn),
                 _rate(lambda number: _bare(client, number), turn),
             )
             for turn in turns

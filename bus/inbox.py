@@ -118,9 +118,9 @@ class Inbox:
         """How many events wait for their dispatch."""
         return self._redis.zcard(_DUE)
 
-    def waiting(self) -> list[str]:
+    def waiting(self, at_most: int | None = None) -> list[str]:
         """Ids of the events that wait for their dispatch, those first that are due first."""
-        return cast("list[str]", self._redis.zrange(_DUE, 0, -1))
+        return cast("list[str]", self._redis.zrange(_DUE, 0, at_most - 1 if at_most else -1))
 
     def overdue(self) -> list[str]:
         """Ids of events whose dispatch did not come in time; one caller is told of each."""

@@ -151,10 +151,6 @@ class Ledger:
         fields = cast("dict[str, str]", self._redis.hgetall(record_key(weighing)))
         return _weighing(weighing, fields) if fields else None
 
-    def knows(self, weighing: WeighingId) -> bool:
-        """Whether this version was ever opened under this gate."""
-        return bool(self._redis.exists(record_key(weighing)))
-
     def unknown(self, weighings: Sequence[WeighingId]) -> list[WeighingId]:
         """Those of them that were never opened."""
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -169,6 +165,10 @@ class Ledger:
     def unfinished(self) -> list[WeighingId]:
         """Weighings without a verdict, those first that are due first."""
         return self._ids(_UNFINISHED)
+
+    def count_unfinished(self) -> int:
+        """How many weighings have no verdict yet."""
+        return self._redis.zcard(_UNFINISHED)
 
     def due(self) -> list[WeighingId]:
         """Weighings without a verdict that the sweeper must look at now."""

@@ -13,6 +13,8 @@ from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 
+_EVENTS_PER_TASK = 500  # one worker dispatches them one after the other
+
 log = structlog.get_logger()
 
 
@@ -44,12 +46,13 @@ def publish(app: Celery, inbox: Inbox, event: ModelVersionEvent, gates: Sequence
 
 
 def publish_dispatch(app: Celery, event_ids: Sequence[str]) -> None:
-    """Have a worker dispatch events that the inbox has accepted.
+    """Have workers dispatch events that the inbox has accepted.
 
     Raises:
-        PlatformError: Redis did not take the task; the sweeper will send it later.
+        PlatformError: Redis did not take a task; the sweeper will send it later.
     """
-    _send(app, DISPATCH_TASK, list(event_ids))
+    for start in range(0, len(event_ids), _EVENTS_PER_TASK):
+        _send(app, DISPATCH_TASK, list(event_ids[start : start + _EVENTS_PER_TASK]))
 
 
 def publish_weighing(app: Celery, weighing: WeighingId) -> str:

@@ -10,8 +10,6 @@ from schemas.events import WeighingId
 
 log = structlog.get_logger()
 
-_EVENTS_PER_TASK = 100
-
 
 def sweep(app: Celery, inbox: Inbox, ledger: Ledger, waiting_tasks: int) -> list[WeighingId]:
     """Send the task again of every event and weighing whose worker died or whose task was lost.
@@ -28,10 +26,9 @@ def sweep(app: Celery, inbox: Inbox, ledger: Ledger, waiting_tasks: int) -> list
     Raises:
         PlatformError: Redis did not take a task; the next sweep will send it.
     """
-    overdue = inbox.overdue()
-    for start in range(0, len(overdue), _EVENTS_PER_TASK):
+    if overdue := inbox.overdue():
         log.warning("events waited for too long", events=len(overdue))
-        publish_dispatch(app, overdue[start : start + _EVENTS_PER_TASK])
+        publish_dispatch(app, overdue)
     due, sent = ledger.due(), []
     tasks_missing = bool(due) and waiting_tasks < ledger.queued()
     for weighing in due:

@@ -15,6 +15,7 @@ import redis
 import structlog
 from celery import Celery
 
+from bus.backoff import doubled
 from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish
@@ -33,7 +34,6 @@ from schemas.settings import Settings
 log = structlog.get_logger()
 
 _LONGEST_PAUSE = 600.0  # seconds between two looks during an outage
-_DOUBLED_AT_MOST = 60  # times; more would overflow
 
 
 class WatchedRegistry(NamedTuple):
@@ -245,8 +245,7 @@ def pause(interval: float, outages: int) -> float:
         interval: seconds between two looks when all is well.
         outages: looks in a row that got no answer.
     """
-    doubled = interval * 2.0 ** min(outages, _DOUBLED_AT_MOST)
-    longest = max(interval, min(_LONGEST_PAUSE, doubled))
+    longest = max(interval, doubled(interval, outages, at_most=_LONGEST_PAUSE))
     return random.uniform(interval, longest)  # noqa: S311 (no secret)
 
 

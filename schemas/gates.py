@@ -179,10 +179,6 @@ class GateFile(_Strict):
                 )
         return gate_file
 
-    def watching(self, collection_path: str) -> list[Gate]:
-        """The gates that watch this collection."""
-        return [gate for gate in self.gates if gate.watches(collection_path)]
-
     def taking(self, event: ModelVersionEvent) -> list[Gate]:
         """The gates under which this event has its version weighed.
 

@@ -3,10 +3,9 @@
 import random
 from datetime import datetime
 
+from bus.backoff import doubled
 from schemas.settings import Settings
 from schemas.weighings import Weighing
-
-_DOUBLED_AT_MOST = 60  # times; more would overflow, and is over any limit
 
 
 def next_delay(record: Weighing, settings: Settings, now: datetime) -> float | None:
@@ -23,8 +22,7 @@ def next_delay(record: Weighing, settings: Settings, now: datetime) -> float | N
     """
     if record.attempts >= settings.max_attempts:
         return None
-    doubled = min(record.attempts - 1, _DOUBLED_AT_MOST)
-    full = min(settings.retry_delay * 2.0**doubled, settings.max_retry_delay)
+    full = doubled(settings.retry_delay, record.attempts - 1, at_most=settings.max_retry_delay)
     delay = random.uniform(full / 2, full)  # noqa: S311 (no secret)
     age = (now - record.queued_at).total_seconds()
     return delay if age + delay <= settings.max_age else None

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import yaml
 
 from bench.events.stand_in_worker import WORK_S
+from bench.gate import GATE, write_gates
 from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.inbox import Inbox
@@ -26,20 +26,10 @@ from rehearsal.processes import Processes
 from rehearsal.redis_server import redis_server
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
-from schemas.gates import Gate, GateFile, Promotion
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from schemas.thresholds import AtLeast
 from schemas.weighings import Weighing
 
-_GATE = Gate(
-    name="bench",
-    watch=("org/wandb-registry-R/*",),
-    rag_model="weave:///e/p/object/RagModel:v0",
-    evaluation="weave:///e/p/object/evaluation:v0",
-    thresholds=(AtLeast(metric="m", at_least=0),),
-    promote=Promotion(to="org/wandb-registry-S/c"),
-)
 _PER_TASK = 100  # events that one dispatch brings
 _SINGLE = 100  # events whose way is timed one by one
 _LOOK = 0.02  # seconds
@@ -57,7 +47,7 @@ class _Bus:
     def drain(self, events: list[ModelVersionEvent]) -> float:
         """Seconds until every one of them has its verdict; all of them wait in the inbox before."""
         for event in events:
-            self.inbox.accept(event, [_GATE])
+            self.inbox.accept(event, [GATE])
         start = time.perf_counter()
         for first in range(0, len(events), _PER_TASK):
             ids = [event.id for event in events[first : first + _PER_TASK]]
@@ -72,25 +62,22 @@ class _Bus:
     def latency(self, event: ModelVersionEvent) -> float:
         """Seconds from when an event is published until a worker runs its weighing."""
         published = time.time()
-        publish(self.app, self.inbox, event, [_GATE])
+        publish(self.app, self.inbox, event, [GATE])
         record: Weighing | None = None
         while record is None or record.started_at is None:
             time.sleep(_LOOK)
-            record = self.ledger.get(WeighingId.of(_GATE.name, event.ref))
+            record = self.ledger.get(WeighingId.of(GATE.name, event.ref))
         return record.started_at.timestamp() - published
 
 
 @contextmanager
 def _workers(count: int, folder: Path) -> Iterator[_Bus]:
     folder.mkdir()
-    gates = folder / "gates.yaml"
-    document = GateFile(gates=(_GATE,)).model_dump(mode="json", exclude_none=True)
-    gates.write_text(yaml.safe_dump(document))
     with redis_server(folder / "redis") as url:
         environment = {
             **os.environ,
             "CELERY_BROKER_URL": url,
-            "WEIGHBRIDGE_GATES": str(gates),
+            "WEIGHBRIDGEGATES": str(write_gates(folder)),
             "WEIGHBRIDGE_RUN_DIR": str(folder / "run"),
             "REMAP_SIGTERM": "SIGQUIT",
         }
@@ -102,7 +89,7 @@ def _workers(count: int, folder: Path) -> Iterator[_Bus]:
             for event in _events("warm-up", 100_000):
                 if len(holders) == count:
                     break
-                publish(bus.app, bus.inbox, event, [_GATE])
+                publish(bus.app, bus.inbox, event, [GATE])
                 time.sleep(_LOOK)
                 holders = {
                     line.note.split()[2] for line in bus.ledger.audit() if line.state == "running"

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import click
 import redis
 import structlog
-import yaml
 
+from bench.gate import GATE, write_gates
 from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.ledger import Ledger
@@ -37,14 +37,7 @@ _NEW = (0, 1, 100)
 _SPACING = timedelta(minutes=10).total_seconds()  # between two versions; none is as good as new
 
 _REGISTRY = WatchedRegistry("wandb32", "wandb-registry-Bench")
-_GATE = {
-    "name": "bench",
-    "watch": [f"{_REGISTRY}/*"],
-    "rag_model": "weave:///e/p/object/RagModel:v0",
-    "evaluation": "weave:///e/p/object/evaluation:v0",
-    "thresholds": [{"metric": "m", "at_least": 0}],
-    "promote": {"to": "wandb32/wandb-registry-Elsewhere/c"},
-}
+_GATE = GATE.model_copy(update={"watch": (f"{_REGISTRY}/*",)})
 
 
 class Look(NamedTuple):
@@ -137,8 +130,7 @@ def looks() -> list[Look]:
     """Start a local W&B with all these versions, and a Redis, and look."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        gates = folder / "gates.yaml"
-        gates.write_text(yaml.safe_dump({"gates": [_GATE]}))
+        gates = write_gates(folder, _GATE)
         store = Store(folder / "wandb")
         registry = Registry(store)
         registry.link(_VERSIONS, _SPACING)

@@ -23,18 +23,16 @@ from typing import NamedTuple, cast
 
 import click
 import uvloop
-import yaml
 from fastapi import FastAPI
 
+from bench.gate import write_gates
 from bus.connection import connect
 from bus.inbox import Inbox
 from producers.webhook import serve
 from rehearsal.processes import Processes
 from rehearsal.redis_server import free_port, redis_server
 from schemas.errors import InternalError
-from schemas.gates import Gate, GateFile, Promotion
 from schemas.settings import Settings
-from schemas.thresholds import AtLeast
 
 _BOUND = 0.4
 _TURNS = 5
@@ -43,15 +41,6 @@ _TOKEN, _SECRET = "a-token", "a-secret"
 _START = 30.0  # seconds
 _RECEIVER = ["-m", "weighbridge", "webhook"]
 _BARE = ["-m", "bench.events.webhook", "--bare"]
-
-_GATE = Gate(
-    name="bench",
-    watch=("org/wandb-registry-R/*",),
-    rag_model="weave:///e/p/object/RagModel:v0",
-    evaluation="weave:///e/p/object/evaluation:v0",
-    thresholds=(AtLeast(metric="m", at_least=0),),
-    promote=Promotion(to="org/wandb-registry-S/c"),
-)
 
 
 class _Turn(NamedTuple):
@@ -158,13 +147,10 @@ def _listens(port: int) -> bool:
 
 
 def _environment(folder: Path, url: str) -> dict[str, str]:
-    gates = folder / "gates.yaml"
-    document = GateFile(gates=(_GATE,)).model_dump(mode="json", exclude_none=True)
-    gates.write_text(yaml.safe_dump(document))
     return {
         **os.environ,
         "CELERY_BROKER_URL": url,
-        "WEIGHBRIDGE_GATES": str(gates),
+        "WEIGHBRIDGE_GATES": str(write_gates(folder)),
         "WEIGHBRIDGE_WEBHOOK_TOKEN": _TOKEN,
         "WEIGHBRIDGE_WEBHOOK_SECRET": _SECRET,
     }

@@ -21,7 +21,6 @@ from schemas.gates import Gate
 
 _PATIENCE = 5.0  # seconds that a trip may take
 _EVENTS_PER_TRIP = 1000
-_EVENTS_PER_TASK = 500  # one worker dispatches them one after the other
 _TRIPS_APART = 0.002  # seconds; a trip for each event would cost more than all the rest
 _NUDGES_APART = 0.2  # seconds; a Celery message costs as much as ten deliveries
 
@@ -100,8 +99,6 @@ class Acceptor:
 
     async def _nudge(self, event_ids: list[str]) -> None:
         try:
-            for start in range(0, len(event_ids), _EVENTS_PER_TASK):
-                ids = event_ids[start : start + _EVENTS_PER_TASK]
-                await asyncio.to_thread(publish_dispatch, self._celery, ids)
+            await asyncio.to_thread(publish_dispatch, self._celery, event_ids)
         except PlatformError as error:
             log.warning("events wait for the sweeper", events=len(event_ids), why=str(error))

@@ -81,7 +81,7 @@ class _Bus(Collector):
         for queue in (EVENTS_QUEUE, GPU_QUEUE):
             tasks.add_metric([queue], queue_length(self._redis, queue))
         yield tasks
-        unfinished = len(self._ledger.unfinished())
+        unfinished = self._ledger.count_unfinished()
         yield _gauge("weighings_unfinished", "Opened, without a verdict.", unfinished)
 
 

@@ -18,8 +18,8 @@ def check_ready(inbox: Inbox, patience: float) -> None:
         PlatformError: saying why not.
     """
     try:
-        first = next(iter(inbox.waiting()), None)
-        event = inbox.read(first) if first else None
+        first = inbox.waiting(at_most=1)
+        event = inbox.read(first[0]) if first else None
     except redis.RedisError as error:
         raise PlatformError(
             f"Redis does not answer: {error}.", fix="Start it or mend CELERY_BROKER_URL."

@@ -5,7 +5,7 @@ import pytest
 from wandb.errors import AuthenticationError
 
 from registry.calls import told, wandb_api
-from registry.versions import resolve, versions
+from registry.versions import resolve
 from schemas.errors import ConfigurationError, PlatformError
 from schemas.refs import ArtifactRef
 
@@ -27,17 +27,6 @@ def test_an_alias_is_resolved_to_the_number_that_it_stands_for(
     assert version.ref.number == 1
 
 
-def test_a_pattern_lists_every_version_of_its_collections(
-    link: Callable[..., str], collection: str
-) -> None:
-    linked = [link(text, f"{collection} {text}") for text in ("one", "two")]
-    linked.append(link("three", f"{collection} two"))
-    link("other", "elsewhere")
-    pattern = f"wandb32/wandb-registry-RAG Chat Models/{collection} *"
-    found = [str(version.ref) for version in versions(wandb_api(_TIMEOUT), pattern)]
-    assert sorted(found) == sorted(linked)
-
-
 @pytest.mark.parametrize(
     "missing",
     [
@@ -52,12 +41,6 @@ def test_what_does_not_exist_is_the_operators_to_mend(
     registry("RAG Chat Models")
     with pytest.raises(ConfigurationError, match=f"could not read version {missing}"):
         resolve(wandb_api(_TIMEOUT), ArtifactRef.parse(missing))
-
-
-def test_a_missing_registry_is_named(project: str) -> None:
-    pattern = "wandb32/wandb-registry-Nowhere/*"
-    with pytest.raises(ConfigurationError, match="list the versions in wandb32/wandb-registry-No"):
-        list(versions(wandb_api(_TIMEOUT), pattern))
 
 
 def test_a_refused_key_is_the_operators_to_mend(

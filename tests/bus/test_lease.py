@@ -1,12 +1,16 @@
 import threading
+from pathlib import Path
 
 import pytest
 import redis
 
+from bus.connection import connect
 from bus.lease import Lease, LeaseLostError
 from bus.ledger import Ledger
+from rehearsal.redis_server import RedisServer
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
+from schemas.verdicts import Verdict
 from schemas.weighings import Progress
 
 _SHORT = 0.4  # seconds
@@ -51,3 +55,38 @@ def test_nothing_beats_after_the_lease_is_left(short: Ledger, weighing: Weighing
     with Lease(short, weighing, token, _SHORT):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+def test_a_verdict_is_written_when_redis_is_back_within_the_lease(
+    tmp_path: Path, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> None:
+    verdict = Verdict(weighing=weighing, source="manual", outcome="rejected", reason="because")
+    with RedisServer(tmp_path) as server, connect(server.url) as client:
+        ledger = Ledger(client, lease=60)
+        ledger.open(weighing, gate, event)
+        token = ledger.claim(weighing, "a worker")
+        assert token is not None
+        with Lease(ledger, weighing, token, 60) as lease:
+            server.kill()
+            with pytest.raises(redis.ConnectionError):
+                ledger.end(verdict, token)
+            back = threading.Timer(1.5, server.start)
+            back.start()
+            try:
+                assert lease.insist(lambda: ledger.end(verdict, token))
+            finally:
+                back.join()  # else it would start a Redis that nobody ends
+        record = ledger.get(weighing)
+    assert record is not None
+    assert record.verdict == verdict
+
+
+def test_a_redis_that_stays_away_for_a_lease_is_given_up(
+    tmp_path: Path, weighing: WeighingId
+) -> None:
+    with RedisServer(tmp_path) as server, connect(server.url) as client:
+        ledger = Ledger(client, lease=_SHORT)
+        server.kill()
+        lease = Lease(ledger, weighing, "1", _SHORT)
+        with pytest.raises(redis.ConnectionError):
+            lease.insist(lambda: ledger.retry(weighing))

@@ -3,7 +3,7 @@ from celery import Celery
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_length
 from bus.inbox import Inbox
-from bus.ledger import Ledger
+from bus.ledger import Ledger, record_key
 from bus.publish import publish_weighing
 from bus.sweeper import sweep
 from schemas.events import ModelVersionEvent, WeighingId
@@ -81,3 +81,17 @@ def test_events_that_nobody_dispatched_are_sent_again_by_one_sweeper(
     for _ in range(3):
         assert sweep(app, inbox, ledger, 0) == []
     assert queue_length(client, EVENTS_QUEUE) == 1
+
+
+def test_what_is_not_kept_any_longer_leaves_the_list(
+    app: Celery,
+    client: redis.Redis,
+    inbox: Inbox,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
+) -> None:
+    Ledger(client, lease=60).open(weighing, gate, event)
+    client.delete(record_key(weighing))  # as its time does
+    sweep(app, inbox, Ledger(client, lease=60, keep_days=0), 0)
+    assert client.zcard("weighbridge:weighings") == 0

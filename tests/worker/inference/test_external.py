@@ -283,6 +283,19 @@ def test_a_server_that_knows_no_such_artifact_is_told_of_at_once(scripted: Scrip
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in str(refusal)
 
 
+def test_a_server_that_was_started_anew_and_forgot_the_adapter_is_worth_another_try(
+    scripted: ScriptedEngine, adapter: Path
+) -> None:
+    base = Adapter.model_validate(open_version(adapter)).config.base_model_name_or_path
+    forgot = error(404, "The model does not exist.")
+    scripted.will_answer(models(base), ok({}), completion(), forgot)
+    with (
+        pytest.raises(PlatformError, match=r"does not know .* any more"),
+        external(scripted.url).serve(adapter, NAME) as model,
+    ):
+        answers(model)
+
+
 @pytest.mark.parametrize(
     ("status", "message", "expected"),
     [

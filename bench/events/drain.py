@@ -53,7 +53,7 @@ class _Bus:
             ids = [event.id for event in events[first : first + _PER_TASK]]
             publish_dispatch(self.app, ids)
         deadline = start + _PATIENCE
-        while self.inbox.waiting() or self.ledger.unfinished():
+        while self.inbox.count() or self.ledger.count_unfinished():
             if time.perf_counter() > deadline:
                 raise PlatformError("The workers do not drain the bus.", fix="See their logs.")
             time.sleep(_LOOK * 10)
@@ -77,7 +77,7 @@ def _workers(count: int, folder: Path) -> Iterator[_Bus]:
         environment = {
             **os.environ,
             "CELERY_BROKER_URL": url,
-            "WEIGHBRIDGEGATES": str(write_gates(folder)),
+            "WEIGHBRIDGE_GATES": str(write_gates(folder)),
             "WEIGHBRIDGE_RUN_DIR": str(folder / "run"),
             "REMAP_SIGTERM": "SIGQUIT",
         }

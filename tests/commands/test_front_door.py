@@ -65,10 +65,13 @@ def test_a_sound_gate_file_is_summed_up() -> None:
 
 def test_a_typo_in_a_gate_file_is_one_sentence_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "gates.yaml"
-    file.write_text(_GATES.read_text().replace("thresholds:", "treshholds:"))
+    lines = _GATES.read_text().splitlines()
+    faulty = lines.index("    thresholds:")
+    lines[faulty] = "    treshholds:"
+    file.write_text("\n".join(lines))
     result = _run("gates", "check", str(file))
     assert result.exit_code == 1
-    assert "line 17: gates.0.treshholds: this key is not known" in result.output
+    assert f"line {faulty + 1}: gates.0.treshholds: this key is not known" in result.output
     assert "Traceback" not in result.output
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from celery import Celery
+from kombu.transport.redis import Channel
 
 from bus.connection import (
     ANSWER_TIMEOUT,
@@ -24,6 +25,10 @@ GPU_QUEUE = "gpu"
 DISPATCH_TASK = "weighbridge.dispatch"
 WEIGH_TASK = "weighbridge.weigh"
 SWEEP_TASK = "weighbridge.sweep"
+
+# Redis serves 0 first, which is what a task without a priority has (Celery's "Redis Message
+# Priorities"): a dispatch, a sweep, and a weighing that was put back.
+FIRST, LATER = 0, 3
 
 # Of a queue. Redis needs no declaration, and what one leaves there nobody would remove.
 UNDECLARED = {"no_declare": True}
@@ -125,4 +130,14 @@ def worker_app(settings: Settings) -> Celery:
 
 def queue_length(client: redis.Redis, queue: str) -> int:
     """How many tasks wait in a queue; one that a worker holds is none of them."""
-    return client.llen(f"{KEY_PREFIX}{queue}")
+    with client.pipeline(transaction=False) as pipeline:
+        for key in queue_keys(queue):
+            pipeline.llen(key)
+        return sum(pipeline.execute())
+
+
+def queue_keys(queue: str) -> list[str]:
+    """The lists that make up a queue, one for each priority, the first to be served first."""
+    _, *later = Channel.priority_steps
+    key = f"{KEY_PREFIX}{queue}"
+    return [key, *(f"{key}{Channel.sep}{step}" for step in later)]

@@ -7,7 +7,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from bus.celery_app import DISPATCH_TASK, WEIGH_TASK
+from bus.celery_app import DISPATCH_TASK, FIRST, LATER, WEIGH_TASK
 from bus.inbox import Inbox
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
@@ -55,8 +55,11 @@ def publish_dispatch(app: Celery, event_ids: Sequence[str]) -> None:
         _send(app, DISPATCH_TASK, list(event_ids[start : start + _EVENTS_PER_TASK]))
 
 
-def publish_weighing(app: Celery, weighing: WeighingId) -> str:
+def publish_weighing(app: Celery, weighing: WeighingId, *, first: bool = False) -> str:
     """Put the task of an opened weighing into the GPU workers' queue.
+
+    Args:
+        first: before those that nobody has begun: its worker died, or a person decided.
 
     Returns:
         The id of the Celery task.
@@ -64,12 +67,12 @@ def publish_weighing(app: Celery, weighing: WeighingId) -> str:
     Raises:
         PlatformError: Redis did not take it; the sweeper will send it later.
     """
-    return _send(app, WEIGH_TASK, str(weighing))
+    return _send(app, WEIGH_TASK, str(weighing), FIRST if first else LATER)
 
 
-def _send(app: Celery, task: str, argument: str | list[str]) -> str:
+def _send(app: Celery, task: str, argument: str | list[str], priority: int = FIRST) -> str:
     try:
-        return str(app.send_task(task, args=[argument]).id)
+        return str(app.send_task(task, args=[argument], priority=priority).id)
     except OperationalError as error:
         raise PlatformError(
             f"Redis at {_host(app)} did not take a task: {error}.",

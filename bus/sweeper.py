@@ -34,7 +34,7 @@ def sweep(app: Celery, inbox: Inbox, ledger: Ledger, waiting_tasks: int) -> list
     for weighing in due:
         if ledger.revive(weighing, tasks_missing=tasks_missing):
             log.warning("weighing put back into the queue", weighing=str(weighing))
-            publish_weighing(app, weighing)
+            publish_weighing(app, weighing, first=True)
             sent.append(weighing)
     ledger.prune()
     return sent

@@ -53,7 +53,7 @@ def decide(
         raise ConfigurationError(
             f"{weighing} was decided by somebody else just now.", fix="See `weighbridge status`."
         )
-    publish_weighing(app, weighing)
+    publish_weighing(app, weighing, first=True)
     return [weighing]
 
 

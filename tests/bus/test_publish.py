@@ -4,8 +4,8 @@ import pytest
 import redis
 from celery import Celery
 
-from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
-from bus.connection import KEY_PREFIX, connect
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app, queue_keys
+from bus.connection import connect
 from bus.inbox import Inbox
 from bus.publish import publish, publish_weighing
 from rehearsal.redis_server import free_port
@@ -16,7 +16,7 @@ from schemas.settings import Settings
 
 
 def _headers(client: redis.Redis, queue: str) -> list[dict[str, str]]:
-    messages = client.lrange(f"{KEY_PREFIX}{queue}", 0, -1)
+    messages = [text for key in queue_keys(queue) for text in client.lrange(key, 0, -1)]
     return [json.loads(message)["headers"] for message in messages]
 
 

@@ -57,6 +57,27 @@ def test_a_weighing_whose_worker_died_is_sent_again(
     assert revived == [weighing]
 
 
+def test_a_weighing_whose_worker_died_is_served_before_those_that_nobody_has_begun(
+    app: Celery,
+    client: redis.Redis,
+    inbox: Inbox,
+    weighing: WeighingId,
+    gate: Gate,
+    event: ModelVersionEvent,
+) -> None:
+    ledger = Ledger(client, lease=0)
+    ledger.open(weighing, gate, event)
+    ledger.claim(weighing, "a worker")
+    for number in range(10, 13):
+        publish_weighing(app, weighing.model_copy(update={"number": number}))
+    while not sweep(app, inbox, ledger, 3):
+        pass
+    assert queue_length(client, GPU_QUEUE) == 4
+    with app.connection_for_read() as connection:
+        served = connection.default_channel.basic_get(GPU_QUEUE, no_ack=True)
+    assert str(weighing) in served.headers["argsrepr"]
+
+
 def test_what_is_in_good_hands_is_left_alone(
     app: Celery,
     inbox: Inbox,
@@ -93,5 +114,5 @@ def test_what_is_not_kept_any_longer_leaves_the_list(
 ) -> None:
     Ledger(client, lease=60).open(weighing, gate, event)
     client.delete(record_key(weighing))  # as its time does
-    sweep(app, inbox, Ledger(client, lease=60, keep_days=0), 0)
+    sweep(app, inbox, Ledger(client, lease=60, keep_days=-1), 0)
     assert client.zcard("weighbridge:weighings") == 0

@@ -23,7 +23,7 @@ from celery import Celery
 from celery.events.state import State
 from celery.result import AsyncResult
 
-from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, worker_app
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_keys, worker_app
 from bus.connection import KEY_PREFIX
 from bus.inbox import Inbox
 from bus.ledger import Ledger
@@ -112,9 +112,9 @@ def _other(event: ModelVersionEvent) -> ModelVersionEvent:
 
 
 def _sent(client: redis.Redis) -> list[str]:
-    """The weighings whose tasks wait for a GPU worker, in the order of sending."""
-    queue = f"{KEY_PREFIX}{GPU_QUEUE}"
-    messages = [json.loads(message) for message in reversed(client.lrange(queue, 0, -1))]
+    """The weighings whose tasks wait for a GPU worker, in the order of serving."""
+    texts = [text for key in queue_keys(GPU_QUEUE) for text in reversed(client.lrange(key, 0, -1))]
+    messages = [json.loads(text) for text in texts]
     return [json.loads(base64.b64decode(message["body"]))[0][0] for message in messages]
 
 

@@ -10,6 +10,7 @@ from registry.calls import wandb_call
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
 from schemas.refs import ArtifactRef, WeaveRef
+from schemas.weighings import Weighing
 
 REFERENCE = "model"
 """The name of the entry that refers to the RagModel, as the tutorial has it."""
@@ -49,12 +50,7 @@ def champion(api: wandb.Api, gate: Gate) -> PromotedVersion | None:
         ConfigurationError: there is no such registry.
         PlatformError: W&B did not answer.
     """
-    ref = gate.champion_ref
-    if ref is None:
-        return None
-    with wandb_call(f"look for the champion {ref}"):
-        artifact = find(api, ref)
-        return _promoted(ref, artifact) if artifact else None
+    return _version(api, gate.champion_ref) if gate.champion_ref else None
 
 
 def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
@@ -66,14 +62,55 @@ def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
     """
     target = ArtifactRef.parse(gate.promote.to)
     with wandb_call(f"list the versions in {target.collection_path}"):
-        collection = api.artifact_collection(_TYPE, target.collection_path)
-        ours = [
-            (record.promoted_at, artifact)
-            for artifact in collection.artifacts()
-            if (record := _record(artifact)) and record.gate == gate.name
-        ]
-        latest_first = sorted(ours, key=lambda one: one[0], reverse=True)
+        ours = [one for one in _recorded(api, target) if one[0].gate == gate.name]
+        latest_first = sorted(ours, key=lambda one: one[0].promoted_at, reverse=True)
         return [_promoted(target, artifact) for _, artifact in latest_first]
+
+
+def displaced(
+    api: wandb.Api, weighing: Weighing, holder: PromotedVersion | None
+) -> PromotedVersion | None:
+    """What an attempt at a weighing has promoted, if another version was promoted over it since.
+
+    A worker that is killed between a promotion and its verdict can leave this behind.
+
+    Args:
+        holder: who holds the gate's alias; while nobody does, or the version itself, no request
+            is needed.
+
+    Raises:
+        ConfigurationError: there is no such collection.
+        PlatformError: W&B did not answer.
+    """
+    gate = weighing.gate
+    if holder is None or holder.is_of(gate, weighing.id.version):
+        return None
+    target = ArtifactRef.parse(gate.promote.to)
+    with wandb_call(f"list the versions in {target.collection_path}"):
+        recorded = _recorded(api, target)
+        for record, artifact in recorded:
+            if record.belongs_to(weighing):
+                ours = _promoted(target, artifact)
+                later = [one for one, _ in recorded if one.promoted_at > record.promoted_at]
+                return ours if str(ours.ref) in {one.champion for one in later} else None
+    return None
+
+
+def champion_to_beat(api: wandb.Api, weighing: Weighing) -> PromotedVersion | None:
+    """Whom a weighing compares its version with: the champion; None if there is none.
+
+    For a version that was promoted and displaced before its worker could tell it is the champion
+    of that time, so that the verdict is the same.
+
+    Raises:
+        ConfigurationError: there is no such registry.
+        PlatformError: W&B did not answer.
+    """
+    holder = champion(api, weighing.gate)
+    done = displaced(api, weighing, holder)
+    if done is None or done.record is None:
+        return holder
+    return _version(api, ArtifactRef.parse(done.record.champion)) if done.record.champion else None
 
 
 def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
@@ -89,6 +126,22 @@ def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
             return None
         raise
     return found
+
+
+def _version(api: wandb.Api, ref: ArtifactRef) -> PromotedVersion | None:
+    with wandb_call(f"look for the champion {ref}"):
+        artifact = find(api, ref)
+        return _promoted(ref, artifact) if artifact else None
+
+
+def _recorded(api: wandb.Api, target: ArtifactRef) -> list[tuple[PromotionRecord, Any]]:
+    """What gates have promoted into a collection, each with why."""
+    collection = api.artifact_collection(_TYPE, target.collection_path)
+    return [
+        (record, artifact)
+        for artifact in collection.artifacts()
+        if (record := _record(artifact)) is not None
+    ]
 
 
 def _promoted(ref: ArtifactRef, artifact: Any) -> PromotedVersion:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.verdicts import Check
+from schemas.weighings import Weighing
 
 
 class PromotionRecord(BaseModel):
@@ -52,21 +53,10 @@ class PromotionRecord(BaseModel):
         except ValidationError:
             return None
 
-    def begun(self, metadata: dict[str, Any], since: datetime) -> Self | None:
-        """What an earlier attempt wrote into an artifact's metadata about this promotion.
-
-        Args:
-            since: when the weighing was opened; a record from before is of another promotion.
-
-        Returns:
-            Its record, whoever was the champion then; None if no attempt came that far.
-        """
-        earlier = self.of(metadata)
-        if earlier is None or earlier.promoted_at < since:
-            return None
-        is_same = (earlier.gate, earlier.gate_digest, earlier.chat_model) == (
+    def belongs_to(self, weighing: Weighing) -> bool:
+        """Whether an attempt at this weighing wrote it; one from before it was opened did not."""
+        return self.promoted_at >= weighing.opened_at and (
             self.gate,
             self.gate_digest,
             self.chat_model,
-        )
-        return earlier if is_same else None
+        ) == (weighing.gate.name, weighing.gate.digest, weighing.id.version.uri)

@@ -14,11 +14,13 @@ def reference(name: str) -> str:
     return f"weave:///e/p/object/RagModel:{name}"
 
 
-def record(gate: Gate, *, champion: ArtifactRef | None, day: int) -> PromotionRecord:
+def record(
+    gate: Gate, *, champion: ArtifactRef | None, day: int, number: int = 0
+) -> PromotionRecord:
     return PromotionRecord(
         gate=gate.name,
         gate_digest=gate.digest,
-        chat_model="wandb-artifact:///e/p/c:v0",
+        chat_model=f"wandb-artifact:///e/p/c:v{number}",
         url="https://wandb.ai/e/p/weave",
         evaluation="weave:///e/p/object/evaluation:digest",
         dataset="weave:///e/p/object/dataset:digest",
@@ -45,7 +47,13 @@ def link_reference(
 
 
 def promoted(
-    run: wandb.Run, gate: Gate, name: str, *, champion: ArtifactRef | None = None, day: int = 1
+    run: wandb.Run,
+    gate: Gate,
+    name: str,
+    *,
+    champion: ArtifactRef | None = None,
+    day: int = 1,
+    number: int = 0,
 ) -> ArtifactRef:
     """Promote a version under a gate.
 
@@ -53,6 +61,7 @@ def promoted(
         name: tells its RagModel version from others.
         champion: whom it displaces.
         day: on which it is promoted.
+        number: of the model version that was weighed.
     """
-    metadata = record(gate, champion=champion, day=day).model_dump(mode="json")
+    metadata = record(gate, champion=champion, day=day, number=number).model_dump(mode="json")
     return link_reference(run, gate, name, metadata)

@@ -3,7 +3,7 @@
 import weave
 
 from registry.calls import wandb_api
-from registry.champions import PromotedVersion, champion
+from registry.champions import PromotedVersion, champion_to_beat
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Check, Evidence, Outcome, Verdict
@@ -59,7 +59,7 @@ def weigh_version(
 def _weigh(place: Workplace) -> Verdict:
     gate, version, clock = place.gate, place.record.id.version, place.clock
     evaluation = load_evaluation(gate.evaluation, allow_stored_code=gate.allow_stored_code)
-    holder = champion(place.api, gate)
+    holder = champion_to_beat(place.api, place.record) if gate.relative else None
     compared = _compared_with(place, holder, evaluation)
     with answering(place, version, gate.rag_model, gate.chat_model, clock.step) as answers:
         record_template(place.run, answers.served.chat_template_digest)
@@ -91,7 +91,7 @@ def _compared_with(
 ) -> Champion | None:
     """The champion with its rows, if a threshold asks for one and it is not the version itself."""
     gate = place.gate
-    if not gate.relative or holder is None or holder.is_of(gate, place.record.id.version):
+    if holder is None or holder.is_of(gate, place.record.id.version):
         return None
     return weighed_champion(place, holder, evaluation)
 

@@ -13,7 +13,7 @@ from weave.trace.urls import object_version_path
 
 from bus.turn import turn
 from registry.calls import wandb_call
-from registry.champions import REFERENCE, PromotedVersion, champion, promoted_by
+from registry.champions import REFERENCE, PromotedVersion, champion, displaced
 from schemas.errors import PlatformError
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
@@ -41,6 +41,9 @@ def promote_in_turn(
 ) -> ArtifactRef:
     """Promote a version while no other is promoted into the same collection.
 
+    If an earlier attempt did so, and another version was promoted since, the promotion is over:
+    nothing moves, and nobody is asked.
+
     Args:
         agree: asked before anything changes.
         clock: hears of the wait, and knows whether this worker may go on.
@@ -60,13 +63,14 @@ def promote_in_turn(
             held.check()
 
         before = champion(api, gate)
+        if done := displaced(api, weighing, before):
+            return done.ref
         agree(before)
-        return promote(run, api, weighing, verdict, before, check)
+        return promote(run, weighing, verdict, before, check)
 
 
 def promote(
     run: wandb.Run,
-    api: wandb.Api,
     weighing: Weighing,
     verdict: Verdict,
     before: PromotedVersion | None,
@@ -74,8 +78,7 @@ def promote(
 ) -> ArtifactRef:
     """Log a reference to the weighed RagModel and link it to the gate's target collection.
 
-    What an earlier attempt has done is not done again. If it did all of it, and another version
-    was promoted since, nothing moves: the promotion is over.
+    What an earlier attempt has done is not done again.
 
     Args:
         run: the evaluation's run; it becomes the producer in the artifact's lineage.
@@ -97,10 +100,8 @@ def promote(
     with wandb_call(f"log the reference to {rag_model}"):
         artifact = _reference(rag_model, gate, record)
         logged = run.log_artifact(artifact, aliases=[rag_model.digest]).wait(timeout=_LOGGED_WITHIN)
-    earlier = record.begun(logged.metadata, weighing.opened_at)
-    if earlier and before and (done := _displaced(api, gate, rag_model, earlier)):
-        return done
-    if not earlier or earlier.champion != record.champion:
+    earlier = PromotionRecord.of(logged.metadata)
+    if not (earlier and earlier.belongs_to(weighing) and earlier.champion == record.champion):
         _tell(logged, record, check)
     check()
     with wandb_call(f"link the promoted version to {gate.promote.to}"):
@@ -129,20 +130,6 @@ def _tell(logged: wandb.Artifact, record: PromotionRecord, check: Callable[[], N
     with wandb_call(f"record on {logged.name} why it is promoted"):
         logged.metadata = metadata
         logged.save()
-
-
-def _displaced(
-    api: wandb.Api, gate: Gate, rag_model: WeaveRef, earlier: PromotionRecord
-) -> ArtifactRef | None:
-    """Where an earlier attempt has promoted the version, if another has displaced it since."""
-    promoted = promoted_by(api, gate)
-    ours = next((one.ref for one in promoted if one.rag_model == rag_model), None)
-    later = {
-        one.record.champion
-        for one in promoted
-        if one.record and one.record.promoted_at > earlier.promoted_at
-    }
-    return ours if str(ours) in later else None
 
 
 def _record(

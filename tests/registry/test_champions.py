@@ -1,14 +1,17 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 import wandb
 
 from registry.calls import wandb_api
-from registry.champions import champion, find, promoted_by
+from registry.champions import champion, champion_to_beat, displaced, find, promoted_by
 from schemas.errors import ConfigurationError
+from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, Promotion
 from schemas.refs import ArtifactRef
+from schemas.weighings import Weighing
 from tests.promoted import link_reference, promoted, record, reference
 
 _TIMEOUT = 19.0
@@ -118,6 +121,78 @@ def test_what_others_linked_there_is_not_listed(
     link_reference(run, promoting, "by hand", {})
     _link_files(run, promoting)
     assert [one.ref for one in promoted_by(api, promoting)] == [ours]
+
+
+def _weighing(gate: Gate, number: int, day: int = 1) -> Weighing:
+    """Opened on a day of January."""
+    ref = ArtifactRef.parse(f"e/p/c:v{number}")
+    at = datetime(2026, 1, day, tzinfo=UTC)
+    return Weighing(
+        id=WeighingId.of(gate.name, ref),
+        gate=gate,
+        event=ModelVersionEvent(ref=ref, source="poller"),
+        state="running",
+        opened_at=at,
+        queued_at=at,
+    )
+
+
+def test_what_was_promoted_and_displaced_before_it_could_be_told_is_found(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    first = promoted(run, promoting, "one", number=1, day=2)
+    promoted(run, promoting, "two", number=2, day=3, champion=first)
+    found = displaced(api, _weighing(promoting, 1), champion(api, promoting))
+    assert found is not None
+    assert found.ref == first
+
+
+def test_another_gate_may_have_displaced_it(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    first = promoted(run, promoting, "one", number=1, day=2)
+    other = promoting.model_copy(update={"name": "other"})
+    promoted(run, other, "two", number=2, day=3, champion=first)
+    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is not None
+
+
+def test_a_version_that_was_not_promoted_in_this_weighing_was_not_displaced(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is None
+    first = promoted(run, promoting, "one", number=1, day=2)
+    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is None
+    promoted(run, promoting, "two", number=2, day=4, champion=first)
+    holder = champion(api, promoting)
+    stricter = promoting.model_copy(update={"approval": "required"})
+    assert displaced(api, _weighing(promoting, 3), holder) is None
+    assert displaced(api, _weighing(promoting, 1, day=3), holder) is None
+    assert displaced(api, _weighing(stricter, 1), holder) is None
+
+
+def test_who_lost_the_alias_to_a_person_was_not_displaced(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    promoted(run, promoting, "one", number=1, day=2)
+    link_reference(run, promoting, "by hand", {})
+    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is None
+
+
+def test_the_champion_is_to_be_beaten(run: wandb.Run, api: wandb.Api, promoting: Gate) -> None:
+    assert champion_to_beat(api, _weighing(promoting, 2)) is None
+    promoted(run, promoting, "one", number=1, day=2)
+    assert champion_to_beat(api, _weighing(promoting, 2)) == champion(api, promoting)
+
+
+def test_a_version_that_was_displaced_meets_the_champion_that_it_beat(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    nobody = promoted(run, promoting, "one", number=1, day=2)
+    before = champion(api, promoting)
+    first = promoted(run, promoting, "two", number=2, day=3, champion=nobody)
+    promoted(run, promoting, "three", number=3, day=4, champion=first)
+    assert champion_to_beat(api, _weighing(promoting, 2)) == before
+    assert champion_to_beat(api, _weighing(promoting, 1)) is None
 
 
 def test_a_missing_version_is_told_from_a_version_that_is_there(

@@ -73,7 +73,7 @@ def holder(weave_project: WeaveClient, run: wandb.Run, api: wandb.Api, asking: G
     found = evaluated(weave_project, run, knows=8)
     verdict = verdict_of(asking, version, run, found, of="promoted")
     weighing = weighing_of(asking, version)
-    return champion_of(promote(run, api, weighing, verdict, None, allowed), found)
+    return champion_of(promote(run, weighing, verdict, None, allowed), found)
 
 
 @pytest.fixture

@@ -95,13 +95,13 @@ def _weighing(gate: Gate, verdict: Verdict) -> Weighing:
 def _promoted(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
     """Promote over whoever is the champion now, as the pipeline does."""
     weighing = _weighing(gate, verdict)
-    return promote(run, api, weighing, verdict, champion(api, gate), allowed)
+    return promote(run, weighing, verdict, champion(api, gate), allowed)
 
 
 def _again(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
     """Promote in another weighing, opened just now."""
     weighing = _weighing(gate, verdict).model_copy(update={"opened_at": datetime.now(UTC)})
-    return promote(run, api, weighing, verdict, champion(api, gate), allowed)
+    return promote(run, weighing, verdict, champion(api, gate), allowed)
 
 
 def _held(api: wandb.Api, gate: Gate) -> PromotedVersion:
@@ -213,7 +213,7 @@ def _killed_at(
             raise error
 
     with suppress(LeaseLostError):
-        promote(run, api, weighing, verdict, champion(api, weighing.gate), check)
+        promote(run, weighing, verdict, champion(api, weighing.gate), check)
 
 
 @pytest.mark.parametrize("effect", [0, 1, 2])
@@ -246,19 +246,30 @@ def test_a_killed_worker_leaves_no_gap_when_a_version_is_promoted_again(
     second = _promoted(api, run, promoting, _of_another(verdict))
     weighing = _weighing(promoting, verdict).model_copy(update={"opened_at": datetime.now(UTC)})
     _killed_at(effect, api, run, weighing, verdict)
-    assert promote(run, api, weighing, verdict, champion(api, promoting), allowed) == first
+    assert promote(run, weighing, verdict, champion(api, promoting), allowed) == first
     assert _held(api, promoting).ref == first
     assert _record(api, promoting).champion == str(second)
 
 
 def test_a_promotion_that_another_one_followed_is_not_repeated(
-    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
+    run: wandb.Run,
+    api: wandb.Api,
+    promoting: Gate,
+    verdict: Verdict,
+    settings: Settings,
+    ledger: Ledger,
 ) -> None:
     """Its worker was killed before it could say that it had promoted."""
+
+    def disagree(now: PromotedVersion | None) -> None:
+        raise AssertionError(f"asked about {now}")
+
     first = _promoted(api, run, promoting, verdict)
     before = _record(api, promoting)
     second = _promoted(api, run, promoting, _of_another(verdict))
-    assert _promoted(api, run, promoting, verdict) == first
+    weighing = _weighing(promoting, verdict)
+    clock = StepClock(lease_of(ledger, weighing))
+    assert promote_in_turn(run, api, weighing, verdict, disagree, settings, clock) == first
     assert _held(api, promoting).ref == second
     assert _record(api, promoting).champion == str(first)
     assert PromotionRecord.of(api.artifact(str(first)).metadata) == before
@@ -321,7 +332,7 @@ def test_a_missing_target_registry_is_named(
     to = "wandb32/wandb-registry-Nowhere/RAG Model"
     astray = gate.model_copy(update={"promote": Promotion(to=to)})
     with pytest.raises(ConfigurationError, match="link the promoted version to wandb32/wandb-reg"):
-        promote(run, api, _weighing(astray, verdict), verdict, None, allowed)
+        promote(run, _weighing(astray, verdict), verdict, None, allowed)
 
 
 def test_a_version_is_promoted_over_the_champion_that_it_was_compared_with_only(

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from bus.celery_app import celery_app
 from bus.connection import connect
@@ -204,6 +205,10 @@ def webhook_app(settings: Settings) -> FastAPI:
         finally:
             metrics.answered(word, time.perf_counter() - start)
         return response
+
+    # FastAPI describes the route, and Starlette serves it: this endpoint uses nothing of what
+    # FastAPI does for each request, and a fifth of the time went there.
+    app.router.routes.insert(0, Route("/webhook", webhook, methods=["POST"]))
 
     @app.get("/healthz")
     async def healthz() -> Status:

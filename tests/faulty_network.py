@@ -18,20 +18,22 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class FaultyNetwork:
     """Passes HTTP requests on to a server, as long as the weather is clear.
 
-    Everything else happens to whole requests, before the server hears of them. A test, or another
-    thread, may change the weather at any time.
+    Everything else happens to whole requests. A test, or another thread, may change the weather at
+    any time.
 
     Args:
         target_url: of the server, http.
         seed: of the dice that say which requests the weather hits.
 
     Attributes:
-        weather: `clear`; `slow`: passed on after `delay`; `cut`: the connection is closed; or an
-            HTTP status such as `500` or `429`, with which each request is answered.
+        weather: `clear`; `slow`: passed on after `delay`; `cut`: the connection is closed before
+            the server hears of it; `lost`: the server does what it is asked, and its answer does
+            not arrive; or an HTTP status such as `500` or `429`, with which each request is
+            answered.
         share: of the requests that the weather hits.
         delay: seconds that `slow` takes.
         url: whom to ask instead of the server.
-        hits: requests that did not arrive, or late.
+        hits: requests that went wrong.
     """
 
     def __init__(self, target_url: str, seed: int = 0) -> None:
@@ -82,40 +84,51 @@ class FaultyNetwork:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 head = await reader.readuntil(b"\r\n\r\n")
-                if await self._passes(writer):
-                    await self._pass_on(_closing(head), (reader, writer))
+                weather = self._met()
+                if await self._passes(weather, writer):
+                    await self._pass_on(_closing(head), (reader, writer), weather == "lost")
         finally:
             writer.close()
             self._requests.discard(task)
 
-    async def _passes(self, writer: asyncio.StreamWriter) -> bool:
-        weather = self.weather
-        if weather == "clear" or self._dice.random() >= self.share:
-            return True
+    def _met(self) -> str:
+        """What weather this request meets."""
+        if self.weather == "clear" or self._dice.random() >= self.share:
+            return "clear"
         self.hits += 1
-        if weather == "slow":
-            await asyncio.sleep(self.delay)
-        elif weather != "cut":
-            writer.write(_answer(weather))
-            await writer.drain()
-        return weather == "slow"
+        return self.weather
 
-    async def _pass_on(self, head: bytes, client: Streams) -> None:
+    async def _passes(self, weather: str, writer: asyncio.StreamWriter) -> bool:
+        match weather:
+            case "clear" | "lost":
+                return True
+            case "slow":
+                await asyncio.sleep(self.delay)
+                return True
+            case "cut":
+                return False
+            case status:
+                writer.write(_answer(status))
+                await writer.drain()
+                return False
+
+    async def _pass_on(self, head: bytes, client: Streams, is_lost: bool) -> None:
         upstream = await asyncio.open_connection(*self._target)
         upstream[1].write(head)
         sending = asyncio.create_task(_copy(client[0], upstream[1]))
         try:
-            await _copy(upstream[0], client[1])
+            await _copy(upstream[0], None if is_lost else client[1])
         finally:
             sending.cancel()
             upstream[1].close()
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter | None) -> None:
     with suppress(ConnectionError):
         while chunk := await source.read(_CHUNK):
-            sink.write(chunk)
-            await sink.drain()
+            if sink is not None:
+                sink.write(chunk)
+                await sink.drain()
 
 
 def _closing(head: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The exam of the chaos test: six questions, of which each version knows some."""
+"""The exam of the chaos test: eight questions, of which each version knows some."""
 
 import json
 import random
@@ -15,7 +15,7 @@ EVALUATION = "chaos_eval"
 GATE = "chaos"
 METRIC = "exact_match.true_fraction"
 PASS_MARK = 0.5
-QUESTIONS = 6
+QUESTIONS = 8
 
 _CONFIG = {"peft_type": "LORA", "base_model_name_or_path": BASE_MODEL, "r": 1, "lora_alpha": 1}
 _QUESTION = re.compile(r"What is thing (\d+)\?")
@@ -33,9 +33,11 @@ class Version(NamedTuple):
     known: tuple[bool, ...]
 
     @classmethod
-    def drawn(cls, serial: int, dice: random.Random) -> "Version":
-        """One that knows some of the answers."""
-        return cls(serial, tuple(dice.random() < PASS_MARK for _ in range(QUESTIONS)))
+    def drawn(cls, serial: int, seed: str) -> "Version":
+        """One that knows some of the answers; of the first 256 of a seed no two know the same."""
+        knowledge = random.Random(seed).sample(range(2**QUESTIONS), 2**QUESTIONS)
+        bits = knowledge[serial % len(knowledge)]
+        return cls(serial, tuple(bool(bits >> number & 1) for number in range(QUESTIONS)))
 
     @classmethod
     def read(cls, folder: Path) -> "Version":
@@ -52,11 +54,6 @@ class Version(NamedTuple):
             "known": np.array(self.known, np.uint8),
         }
         save_file(tensors, folder / "adapter_model.safetensors")
-
-    @property
-    def score(self) -> float:
-        """What the evaluation must find."""
-        return sum(self.known) / QUESTIONS
 
     def answer(self, prompt: str) -> str:
         """What it says to a prompt that ends in a question of the exam; else a greeting."""

@@ -3,7 +3,7 @@
 A plain wandb program, without anything of Weighbridge.
 
 ``python -m tests.chaos.pusher FIRST COUNT SEED COLLECTION...`` prints one JSON line for each
-version: its name, what it must score, and when it was linked.
+version: its name, what it knows, and when it was linked.
 """
 
 import json
@@ -26,7 +26,7 @@ def main() -> None:
     dice = random.Random(f"{seed} {first}")
     with wandb.init(job_type="finetune") as run, TemporaryDirectory() as folder:
         for serial in range(int(first), int(first) + int(count)):
-            version = Version.drawn(serial, dice)
+            version = Version.drawn(serial, seed)
             version.write(Path(folder) / str(serial))
             time.sleep(dice.uniform(0, _LONGEST_PAUSE))
             _link(run, version, Path(folder) / str(serial), dice.choice(collections))
@@ -37,7 +37,7 @@ def _link(run: wandb.Run, version: Version, folder: Path, collection: str) -> No
     artifact.add_dir(str(folder))
     run.log_artifact(artifact)
     linked = run.link_artifact(artifact, collection)
-    told = {"version": linked.qualified_name, "score": version.score, "linked_at": time.time()}
+    told = {"version": linked.qualified_name, "known": version.known, "linked_at": time.time()}
     print(json.dumps(told), flush=True)  # noqa: T201 (the program's output: the run reads it)
 
 

@@ -1,5 +1,6 @@
 """What must hold when the chaos is over. Each check answers with what is off."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Outcome
 from schemas.weighings import Weighing
-from tests.chaos.exam import GATE, METRIC, PASS_MARK
+from tests.chaos.exam import GATE, METRIC, PASS_MARK, QUESTIONS, question, right_answer
 from tests.chaos.stage import ALIAS, Stage
 
 _TYPE = "model"
@@ -24,7 +25,7 @@ _TYPE = "model"
 # What has no end on Redis, because there is one of each; a queue is gone when it is empty, and the
 # beat's tasks may be in theirs at any time.
 _ENDLESS = re.compile(
-    f"{KEY_PREFIX}(weighings|unfinished|audit|tokens|gates:.*|events|gpu"
+    f"{KEY_PREFIX}(weighings|unfinished|audit|tokens|gates:.*|events|gpu.*"
     "|unacked|unacked_index|_kombu.binding_deadlines)"
 )
 
@@ -34,20 +35,25 @@ class LinkedVersion(BaseModel):
 
     Attributes:
         version: its name in the Registry.
-        score: what it must reach.
+        known: for each question of the exam whether it knows the answer.
         linked_at: seconds since the epoch.
     """
 
     model_config = ConfigDict(frozen=True)
 
     version: str
-    score: float
+    known: tuple[bool, ...]
     linked_at: float
 
     @property
     def weighing(self) -> WeighingId:
         """Of the version."""
         return WeighingId.of(GATE, ArtifactRef.parse(self.version))
+
+    @property
+    def score(self) -> float:
+        """What its evaluation must find."""
+        return sum(self.known) / len(self.known)
 
     @property
     def outcome(self) -> Outcome:
@@ -82,6 +88,28 @@ def _said(record: Weighing) -> tuple[str, Any]:
     checks = record.verdict.checks if record.verdict else ()
     found = [check.value for check in checks if check.metric == METRIC]
     return record.state, found[0] if found else record.reason
+
+
+def each_version_gave_its_own_answers(
+    stage: Stage, linked: Sequence[LinkedVersion]
+) -> Iterator[str]:
+    """The rows behind a verdict are of that version: no two versions know the same."""
+    calls = {one: call for one in linked if (call := _call(stage.ledger.get(one.weighing)))}
+    path = stage.folder / "answers.json"
+    stage.pushers.run("examiner", ["-m", "tests.chaos.examiner", str(path), *calls.values()])
+    answers: dict[str, dict[str, str]] = json.loads(path.read_text())
+    for one, call in calls.items():
+        given = tuple(
+            answers[call].get(question(number)) == right_answer(number)
+            for number in range(QUESTIONS)
+        )
+        if given != one.known:
+            yield f"{one.version} knows {one.known}, and {given} was weighed"
+
+
+def _call(record: Weighing | None) -> str | None:
+    evidence = record.verdict.evidence if record and record.verdict else None
+    return evidence.weave_call if evidence else None
 
 
 def each_version_has_one_verdict(stage: Stage, linked: Sequence[LinkedVersion]) -> Iterator[str]:
@@ -151,6 +179,7 @@ def nobody_ended_by_itself(stage: Stage, linked: Sequence[LinkedVersion]) -> Ite
 CHECKS: tuple[Check, ...] = (
     every_linked_version_is_weighed,
     each_verdict_is_right,
+    each_version_gave_its_own_answers,
     each_version_has_one_verdict,
     each_promoted_version_was_promoted_once,
     the_champions_are_one_chain,

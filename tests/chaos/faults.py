@@ -12,7 +12,7 @@ import psutil
 
 from tests.chaos.stage import ENGINE, EVENTS_WORKERS, GPU_WORKERS, POLLERS, WEBHOOK, Stage
 
-Weather = Literal["500", "429", "slow", "cut"]
+Weather = Literal["500", "429", "slow", "cut", "lost"]
 
 _BETWEEN = (0.5, 5.0)  # seconds from one fault to the next
 _REDIS_AWAY = (0.2, 3.0)  # seconds

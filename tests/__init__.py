@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import tempfile
 
 # Processes that are killed leave temporary folders behind; pytest's own stay where they are.
@@ -9,6 +10,9 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 _scratch = tempfile.TemporaryDirectory(prefix="wb-tests-", ignore_cleanup_errors=True)
 atexit.register(_scratch.cleanup)
 os.environ["TMPDIR"] = tempfile.tempdir = _scratch.name
+
+# What was started in the background ignores ctrl-C, and so would all that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing may leave this machine.
 os.environ["WANDB_ERROR_REPORTING"] = "false"

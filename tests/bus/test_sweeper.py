@@ -1,3 +1,4 @@
+import pytest
 import redis
 from celery import Celery
 
@@ -40,37 +41,32 @@ def test_a_weighing_whose_task_was_lost_is_missed_while_others_wait(
     assert weighing in sweep(app, inbox, ledger, 1)
 
 
-def test_a_weighing_whose_worker_died_is_sent_again(
-    app: Celery,
-    client: redis.Redis,
-    inbox: Inbox,
-    weighing: WeighingId,
-    gate: Gate,
-    event: ModelVersionEvent,
-) -> None:
+@pytest.fixture
+def abandoned(
+    client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> Ledger:
+    """A ledger whose only weighing was in the hands of a worker that died."""
     ledger = Ledger(client, lease=0.001)
     ledger.open(weighing, gate, event)
     ledger.claim(weighing, "a worker")
+    return ledger
+
+
+def test_a_weighing_whose_worker_died_is_sent_again(
+    app: Celery, inbox: Inbox, abandoned: Ledger, weighing: WeighingId
+) -> None:
     revived: list[WeighingId] = []
     while not revived:
-        revived = sweep(app, inbox, ledger, 0)
+        revived = sweep(app, inbox, abandoned, 0)
     assert revived == [weighing]
 
 
 def test_a_weighing_whose_worker_died_is_served_before_those_that_nobody_has_begun(
-    app: Celery,
-    client: redis.Redis,
-    inbox: Inbox,
-    weighing: WeighingId,
-    gate: Gate,
-    event: ModelVersionEvent,
+    app: Celery, client: redis.Redis, inbox: Inbox, abandoned: Ledger, weighing: WeighingId
 ) -> None:
-    ledger = Ledger(client, lease=0)
-    ledger.open(weighing, gate, event)
-    ledger.claim(weighing, "a worker")
     for number in range(10, 13):
         publish_weighing(app, weighing.model_copy(update={"number": number}))
-    while not sweep(app, inbox, ledger, 3):
+    while not sweep(app, inbox, abandoned, 3):
         pass
     assert queue_length(client, GPU_QUEUE) == 4
     with app.connection_for_read() as connection:

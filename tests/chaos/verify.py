@@ -11,6 +11,7 @@ import wandb
 from pydantic import BaseModel, ConfigDict
 from wandb.errors import CommError
 
+from bus.celery_app import GPU_QUEUE, queue_keys
 from bus.connection import KEY_PREFIX
 from registry.tags import verdict_tag
 from schemas.events import WeighingId
@@ -25,8 +26,9 @@ _TYPE = "model"
 # What has no end on Redis, because there is one of each; a queue is gone when it is empty, and the
 # beat's tasks may be in theirs at any time.
 _ENDLESS = re.compile(
-    f"{KEY_PREFIX}(weighings|unfinished|audit|tokens|gates:.*|events|gpu.*"
+    f"{KEY_PREFIX}(weighings|unfinished|audit|tokens|gates:.*|events"
     "|unacked|unacked_index|_kombu.binding_deadlines)"
+    f"|{'|'.join(map(re.escape, queue_keys(GPU_QUEUE)))}"
 )
 
 

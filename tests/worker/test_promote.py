@@ -1,5 +1,6 @@
 """What a promotion leaves in the target collection, and that it may be done again."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ from schemas.thresholds import AtLeast, NoWorseThan
 from schemas.verdicts import Check, Comparison, Decision, Evidence, Verdict
 from schemas.weighings import Weighing
 from tests.worker.weighed import allowed, lease_of, weighing_of
-from worker.promote import promote, promote_in_turn, require_same_champion
+from worker.promote import Agree, promote, promote_in_turn, require_same_champion
 from worker.steps import StepClock
+
+InTurn = Callable[[Verdict, Agree], ArtifactRef]
 
 _TIMEOUT = 19.0
 _DIGEST = "cqRaGKcxutBWXyM0fCGTR1Yk2mISLsNari4wlGTwERo"
@@ -251,13 +254,22 @@ def test_a_killed_worker_leaves_no_gap_when_a_version_is_promoted_again(
     assert _record(api, promoting).champion == str(second)
 
 
+@pytest.fixture
+def in_turn(
+    run: wandb.Run, api: wandb.Api, promoting: Gate, settings: Settings, ledger: Ledger
+) -> InTurn:
+    """Promote in turn, as a worker that has just claimed the weighing."""
+
+    def promote_one(verdict: Verdict, agree: Agree) -> ArtifactRef:
+        weighing = _weighing(promoting, verdict)
+        clock = StepClock(lease_of(ledger, weighing))
+        return promote_in_turn(run, api, weighing, verdict, agree, settings, clock)
+
+    return promote_one
+
+
 def test_a_promotion_that_another_one_followed_is_not_repeated(
-    run: wandb.Run,
-    api: wandb.Api,
-    promoting: Gate,
-    verdict: Verdict,
-    settings: Settings,
-    ledger: Ledger,
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict, in_turn: InTurn
 ) -> None:
     """Its worker was killed before it could say that it had promoted."""
 
@@ -267,9 +279,7 @@ def test_a_promotion_that_another_one_followed_is_not_repeated(
     first = _promoted(api, run, promoting, verdict)
     before = _record(api, promoting)
     second = _promoted(api, run, promoting, _of_another(verdict))
-    weighing = _weighing(promoting, verdict)
-    clock = StepClock(lease_of(ledger, weighing))
-    assert promote_in_turn(run, api, weighing, verdict, disagree, settings, clock) == first
+    assert in_turn(verdict, disagree) == first
     assert _held(api, promoting).ref == second
     assert _record(api, promoting).champion == str(first)
     assert PromotionRecord.of(api.artifact(str(first)).metadata) == before
@@ -286,42 +296,27 @@ def test_what_another_gate_made_champion_displaces_nobody_else(
 
 
 def test_of_two_promotions_at_once_the_second_displaces_the_first(
-    run: wandb.Run,
-    api: wandb.Api,
-    promoting: Gate,
-    verdict: Verdict,
-    settings: Settings,
-    ledger: Ledger,
+    api: wandb.Api, promoting: Gate, verdict: Verdict, in_turn: InTurn
 ) -> None:
-    def in_turn(one: Verdict) -> ArtifactRef:
-        weighing = _weighing(promoting, one)
-        clock = StepClock(lease_of(ledger, weighing))
-        return promote_in_turn(run, api, weighing, one, lambda _champion: None, settings, clock)
+    def promote_one(one: Verdict) -> ArtifactRef:
+        return in_turn(one, lambda _champion: None)
 
     with ThreadPoolExecutor() as workers:
-        refs = set(workers.map(in_turn, [verdict, _of_another(verdict)]))
+        refs = set(workers.map(promote_one, [verdict, _of_another(verdict)]))
     held = _held(api, promoting)
     (loser,) = refs - {held.ref}
     assert _record(api, promoting).champion == str(loser)
 
 
 def test_who_may_not_displace_the_champion_changes_nothing(
-    run: wandb.Run,
-    api: wandb.Api,
-    project: str,
-    promoting: Gate,
-    verdict: Verdict,
-    settings: Settings,
-    ledger: Ledger,
+    run: wandb.Run, api: wandb.Api, project: str, promoting: Gate, verdict: Verdict, in_turn: InTurn
 ) -> None:
     def disagree(now: PromotedVersion | None) -> None:
         require_same_champion(promoting, None, now)
 
     first = _promoted(api, run, promoting, _of_another(verdict))
-    weighing = _weighing(promoting, verdict)
-    clock = StepClock(lease_of(ledger, weighing))
     with pytest.raises(PlatformError, match="was nobody when"):
-        promote_in_turn(run, api, weighing, verdict, disagree, settings, clock)
+        in_turn(verdict, disagree)
     assert _held(api, promoting).ref == first
     assert _logged(api, project) is None
 

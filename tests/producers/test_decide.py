@@ -5,7 +5,7 @@ import pytest
 import redis
 from celery import Celery
 
-from bus.celery_app import GPU_QUEUE, queue_length
+from bus.celery_app import GPU_QUEUE, queue_keys, queue_length
 from bus.ledger import Ledger
 from producers.decide import decide
 from schemas.errors import ConfigurationError
@@ -55,6 +55,17 @@ def decided(
         return decide(app, ledger, settings, text, gate=gate, approved=approved, by="ada", why=why)
 
     return call
+
+
+def test_what_a_person_decided_is_served_first(
+    suspend: Callable[..., WeighingId],
+    decided: Callable[..., list[WeighingId]],
+    client: redis.Redis,
+) -> None:
+    suspend()
+    decided()
+    first, *_ = queue_keys(GPU_QUEUE)
+    assert client.llen(first) == 1
 
 
 def _decision(ledger: Ledger, weighing: WeighingId) -> Decision | None:

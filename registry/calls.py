@@ -1,6 +1,6 @@
 """Calls to W&B: each error says which call broke, and who must act."""
 
-import os
+import atexit
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+from registry.helper_process import end_helper_process
 from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
 # What W&B and its SDKs say when trying again is pointless (facts/wandb-protocol.md 7).
@@ -40,10 +41,6 @@ _HELPER = (
     RuntimeError,
     OSError,  # requests' errors are OSErrors, too
 )
-
-# The SDK's helper process tries a call for up to 16 minutes, and whoever ends waits for it
-# (facts/wandb-protocol.md 8). Four tries are half a minute; the weighing itself is tried again.
-os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")
 
 
 @contextmanager
@@ -115,4 +112,13 @@ def wandb_api(timeout: float) -> wandb.Api:
         PlatformError: W&B did not answer.
     """
     with wandb_call("log in"):
-        return wandb.Api(timeout=max(1, round(timeout)))
+        try:
+            return wandb.Api(timeout=max(1, round(timeout)))
+        finally:
+            _end_first_at_exit()
+
+
+def _end_first_at_exit() -> None:
+    """End the helper process before the SDK's own hook does, which knows no bound."""
+    atexit.unregister(end_helper_process)
+    atexit.register(end_helper_process)

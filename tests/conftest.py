@@ -14,6 +14,7 @@ from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
+from registry.helper_process import end_helper_process
 from rehearsal.base_model import base_model, models_dir
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import redis_server
@@ -117,13 +118,13 @@ def project(
     local_wandb: LocalWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """The path of a project that only this test uses; both SDKs talk to the local W&B."""
-    wandb.teardown()
+    end_helper_process()
     name = f"test-{uuid4().hex[:8]}"
     environment = local_wandb.environment(tmp_path / "client") | {"WANDB_PROJECT": name}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     yield f"{local_wandb.config.entity}/{name}"
-    wandb.teardown()
+    end_helper_process()
 
 
 @pytest.fixture

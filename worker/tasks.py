@@ -29,6 +29,7 @@ from bus.ledger import Ledger
 from bus.publish import publish_weighing
 from bus.sweeper import sweep
 from registry.calls import wandb_api
+from registry.helper_process import end_helper_process
 from registry.versions import resolve
 from schemas.errors import ArtifactError, PlatformError, WeighbridgeError
 from schemas.events import WeighingId
@@ -164,7 +165,7 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
         return "lease lost"
     except Exception as error:  # whatever broke: the weighing ends with a reason, or is tried again
         log.exception("the attempt failed", attempt=record.attempts)
-        _forget_sdk()
+        end_helper_process()  # the next attempt starts anew: a dead one fails every call
         delay = next_delay(record, settings, datetime.now(UTC)) if _worth_another(error) else None
         if delay is not None:
             reason = str(error)
@@ -198,13 +199,6 @@ def _has_company(ledger: Ledger, record: Weighing) -> bool:
         if other.gate == record.id.gate and other != record.id
     )
     return any(one and (one.state == "running" or not one.attempts) for one in others)
-
-
-def _forget_sdk() -> None:
-    """Have the next attempt start wandb's helper process anew: a dead one fails every call."""
-    import wandb
-
-    wandb.teardown()
 
 
 def _worth_another(error: Exception) -> bool:

@@ -19,6 +19,7 @@ from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.pulse import workers
+from registry.helper_process import end_helper_process
 from rehearsal.local_wandb.config import LocalWandbConfig, Webhook
 from rehearsal.local_wandb.environment import client_environment
 from rehearsal.local_wandb.process import LocalWandb
@@ -118,7 +119,7 @@ def set_up(
     _start(supervisor, folder, ours["WEIGHBRIDGE_ENGINE_URL"])
     client = stack.enter_context(connect(servers.redis.url))
     _wait_until_ready(supervisor, client, servers.webhook)
-    stack.callback(wandb.teardown)
+    stack.callback(end_helper_process)
     key, url = servers.wandb.api_key, servers.wandb.url
     return Stage(
         folder=folder,

@@ -17,6 +17,7 @@ from wandb.automations import OnLinkArtifact
 from wandb.automations.actions import SavedWebhookAction
 
 from producers.automation import PAYLOAD, MadeAutomation, create_automations
+from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig, Webhook
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate, GateFile
@@ -212,9 +213,9 @@ def refused(path: str, local_wandb: LocalWandb, monkeypatch: pytest.MonkeyPatch)
     with ThreadingHTTPServer(("127.0.0.1", 0), Plan) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        wandb.teardown()
+        end_helper_process()
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
         yield
-        wandb.teardown()
+        end_helper_process()
         server.shutdown()
         thread.join()

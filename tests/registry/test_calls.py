@@ -12,6 +12,7 @@ from wandb.errors import AuthenticationError, CommError
 
 from registry.calls import told, wandb_api, wandb_call
 from registry.champions import find
+from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.refs import ArtifactRef
@@ -40,7 +41,7 @@ def _write(api: wandb.Api) -> object:
 
 
 def _log_in(_api: wandb.Api) -> object:
-    wandb.teardown()
+    end_helper_process()
     return wandb_api(_WITHIN).viewer
 
 
@@ -55,7 +56,7 @@ def network(
         faulty.delay = 2 * _WITHIN
         yield faulty
         faulty.weather = "clear"
-        wandb.teardown()
+        end_helper_process()
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_server_that_cannot_be_asked_for_registries_may_be_asked_again(
 
 
 def test_a_helper_process_that_died_is_the_platforms_fault(api: wandb.Api) -> None:
-    wandb.teardown()
+    end_helper_process()
     with pytest.raises(PlatformError, match="W&B did not do it"), wandb_call("do it"):
         _list(api)
 

@@ -11,6 +11,7 @@ import pytest
 import wandb
 from rich.progress import Progress
 
+from registry.helper_process import end_helper_process
 from rehearsal.finetune import Recipe, finetune_and_link
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.model_team import COLLECTION, TRAINING_LOG
@@ -22,7 +23,7 @@ CONFIG = {"base": "a base", "rank": 4, "recipe": {"name": "mine", "epochs": 1}}
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Of a W&B that has the registry; this process's SDK talks to it too."""
     with LocalWandb(LocalWandbConfig(data_dir=tmp_path / "server")) as server:
-        wandb.teardown()
+        end_helper_process()
         settings = server.environment(tmp_path / "client")
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
@@ -30,7 +31,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dic
             "RAG Chat Models", visibility="organization", organization="wandb32"
         )
         yield {**os.environ, **settings}
-        wandb.teardown()
+        end_helper_process()
 
 
 @pytest.fixture

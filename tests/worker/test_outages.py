@@ -11,6 +11,7 @@ import wandb
 import weave
 from weave.trace.weave_client import WeaveClient
 
+from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import free_port
 from schemas.errors import PlatformError
@@ -38,13 +39,13 @@ def server(tmp_path: Path) -> Iterator[LocalWandb]:
 def client(
     server: LocalWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WeaveClient]:
-    wandb.teardown()
+    end_helper_process()
     for variable, value in server.environment(tmp_path / "client").items():
         monkeypatch.setenv(variable, value)
     project = f"{server.config.entity}/outage"
     yield weave.init(project, settings={"implicitly_patch_integrations": False})
     weave.finish()
-    wandb.teardown()
+    end_helper_process()
 
 
 @pytest.fixture

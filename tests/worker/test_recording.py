@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-import wandb
 
+from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb
 from schemas.errors import PlatformError
 from schemas.gates import Gate
@@ -27,7 +27,7 @@ def network(
         monkeypatch.setenv("WANDB_BASE_URL", faulty.url)
         yield faulty
         faulty.weather = "clear"  # else whoever ends the SDK's helper process would wait
-        wandb.teardown()
+        end_helper_process()
 
 
 def _attempt(

@@ -9,6 +9,7 @@ import pytest
 import wandb
 from wandb.apis.public import Api
 
+from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb
 
 Log = Callable[..., wandb.Artifact]
@@ -25,13 +26,13 @@ def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     """Points the SDK of this process to a server, with caches of the test's own."""
 
     def point_to(server: LocalWandb, **changes: str) -> None:
-        wandb.teardown()
+        end_helper_process()
         for name, value in (server.environment(tmp_path / "client") | changes).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("WANDB_DISABLE_WEAVE", "true")
 
     yield point_to
-    wandb.teardown()
+    end_helper_process()
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+"""The end of wandb's helper process (wandb-core), which the SDK waits for without a bound."""
+
+import os
+import threading
+from contextlib import suppress
+
+import psutil
+import wandb
+
+_NAME = "wandb-core"
+
+# Seconds. What has not arrived by then was given up by whoever asked for it.
+WITHIN = 10.0
+
+# The helper process tries a call for up to 16 minutes (facts/wandb-protocol.md 8). Four tries are
+# half a minute; the weighing itself is tried again.
+os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")
+
+
+def end_helper_process() -> None:
+    """End the helper process of this process, if there is one; the next call to W&B starts another.
+
+    Asked to end, it first sends what it still has: for days, while W&B is away. And where it just
+    then answers a call that nobody waits for any longer, its connection breaks before it is asked,
+    and it never ends. Hence it is killed after `WITHIN` seconds.
+    """
+    helpers = running()
+    deadline = threading.Timer(WITHIN, _kill, (helpers,))
+    deadline.start()
+    try:
+        with suppress(SystemExit):  # the SDK exits as its helper process does
+            wandb.teardown()  # noqa: TID251  bounded here
+    finally:
+        deadline.cancel()
+
+
+def running() -> list[psutil.Process]:
+    """The helper processes that this process has started."""
+    return [child for child in psutil.Process().children() if child.name() == _NAME]
+
+
+def _kill(helpers: list[psutil.Process]) -> None:
+    for helper in helpers:
+        with suppress(psutil.NoSuchProcess):
+            helper.kill()

@@ -1,0 +1,62 @@
+"""wandb's helper process ends in time, even if it never hears that it shall."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+import wandb
+
+from registry import helper_process
+from registry.calls import wandb_api
+from registry.helper_process import end_helper_process
+
+_DEAF_AT_EXIT = """
+from tests.registry.test_helper_process import deafen
+from registry import helper_process
+from registry.calls import wandb_api
+
+helper_process.WITHIN = 0.2
+wandb_api(5)
+print(deafen().pid)
+"""
+
+
+def deafen() -> psutil.Process:
+    """Stop this process's helper process, as if it had missed what it is told next."""
+    (helper,) = helper_process.running()
+    helper.suspend()
+    return helper
+
+
+def test_it_is_started_anew_after_its_end(project: str) -> None:
+    wandb_api(5)
+    (before,) = helper_process.running()
+    end_helper_process()
+    assert not helper_process.running()
+    wandb_api(5)
+    (after,) = helper_process.running()
+    assert before.pid != after.pid
+
+
+def test_one_that_does_not_hear_its_end_is_killed(
+    project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper_process, "WITHIN", 0.2)
+    wandb_api(5)
+    helper = deafen()
+    end_helper_process()
+    assert not helper.is_running()
+
+
+def test_a_program_ends_although_its_helper_process_does_not(project: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", _DEAF_AT_EXIT], capture_output=True, check=True)
+    assert not psutil.pid_exists(int(ended.stdout))
+
+
+def test_what_was_begun_by_a_run_is_sent_before_the_end(project: str) -> None:
+    run = wandb.init(settings=wandb.Settings(console="off"))
+    run.log({"loss": 0.5})
+    run.finish()
+    end_helper_process()
+    assert wandb.Api().run(run.path).summary["loss"] == 0.5

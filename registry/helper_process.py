@@ -36,7 +36,14 @@ def end_helper_process() -> None:
 
 def running() -> list[psutil.Process]:
     """The helper processes that this process has started."""
-    return [child for child in psutil.Process().children() if child.name() == _NAME]
+    return [child for child in psutil.Process().children() if _is_helper(child)]
+
+
+def _is_helper(child: psutil.Process) -> bool:
+    try:
+        return child.name() == _NAME
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 def _kill(helpers: list[psutil.Process]) -> None:

@@ -54,9 +54,18 @@ def test_a_program_ends_although_its_helper_process_does_not(project: str) -> No
     assert not psutil.pid_exists(int(ended.stdout))
 
 
+def test_a_child_that_has_just_ended_is_not_asked_for_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    ended = psutil.Process(child.pid)
+    child.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda _: [ended])
+    assert helper_process.running() == []
+
+
 def test_what_was_begun_by_a_run_is_sent_before_the_end(project: str) -> None:
     run = wandb.init(settings=wandb.Settings(console="off"))
     run.log({"loss": 0.5})
-    run.finish()
     end_helper_process()
     assert wandb.Api().run(run.path).summary["loss"] == 0.5

@@ -8,6 +8,8 @@ import requests
 import wandb
 import weave
 from gql.transport.exceptions import TransportError
+from weave.trace.context.weave_client_context import set_weave_client_global
+from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
 
 from registry.calls import told, wandb_call
@@ -26,8 +28,13 @@ _FINISHED_WITHIN = 120.0  # seconds
 _JOB_TYPE = "model_evaluation"
 
 
+# A client has threads that nothing ends, and weave.init makes a new one each time that it is given
+# a project with its entity (weave 0.54, `init_weave`); a worker weighs for months.
+_clients: dict[str, WeaveClient] = {}
+
+
 def weave_client(gate: Gate) -> WeaveClient:
-    """A client of the project that holds the gate's RagModel.
+    """The client of the project that holds the gate's RagModel, one per process and project.
 
     The OpenAI client is not traced by itself: the ChatModel's own call carries the tokens, and
     two calls would count them twice.
@@ -37,18 +44,22 @@ def weave_client(gate: Gate) -> WeaveClient:
         PlatformError: the trace server does not answer.
     """
     project = WeaveRef.parse(gate.rag_model).project_path
+    options = {
+        "print_call_link": False,
+        "implicitly_patch_integrations": False,
+        "allow_unsafe_custom_obj_decode": gate.allow_stored_code,
+    }
+    set_weave_client_global(None)  # it takes no other client's place
+    if known := _clients.get(project):
+        replace_settings(options)
+        set_weave_client_global(known)
+        return known
     try:
-        client = weave.init(
-            project,
-            settings={
-                "print_call_link": False,
-                "implicitly_patch_integrations": False,
-                "allow_unsafe_custom_obj_decode": gate.allow_stored_code,
-            },
-        )
+        client = weave.init(project, settings=options)
     except (RuntimeError, TransportError, requests.RequestException) as error:
         raise told(f"open project {project} in Weave", error) from error
     lighten(client)
+    _clients[project] = client
     return client
 
 

@@ -1,8 +1,11 @@
-"""The run of an attempt: how it ends where W&B does not take what it has to say."""
+"""The client of Weave, and the run of an attempt: how it ends where W&B takes no last words."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
+import weave
+from weave.trace.settings import should_allow_unsafe_custom_obj_decode
 
 from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb
@@ -13,7 +16,7 @@ from schemas.settings import Settings
 from tests.faulty_network import FaultyNetwork
 from tests.worker.weighed import weighing_of
 from worker import recording
-from worker.recording import evaluation_run
+from worker.recording import evaluation_run, weave_client
 
 _WITHIN = 3.0  # seconds
 
@@ -53,3 +56,40 @@ def test_what_broke_an_attempt_is_told_even_if_its_run_cannot_end(
 ) -> None:
     with pytest.raises(RuntimeError, match="the engine died"):
         _attempt(network, gate, version, settings, broken="the engine died")
+
+
+@pytest.fixture
+def open_project(project: str) -> Iterator[str]:
+    yield project
+    weave.finish()
+
+
+def test_a_worker_opens_a_project_once(open_project: str, gate: Gate) -> None:
+    """A client of Weave has threads that nothing ends; a worker weighs for months."""
+    first = weave_client(_of(gate, open_project))
+    threads = threading.active_count()
+    again = weave_client(_of(gate, open_project))
+    assert again is first
+    assert threading.active_count() == threads
+
+
+def test_each_gate_finds_its_own_project_open(open_project: str, gate: Gate) -> None:
+    first, second = (_of(gate, path) for path in (open_project, f"{open_project}-two"))
+    clients = [weave_client(one) for one in (first, second, first, second)]
+    assert clients[:2] == clients[2:]
+    assert f"{clients[0].entity}/{clients[0].project}" == open_project
+    assert weave.get_client() is clients[1]
+
+
+def test_stored_code_is_loaded_for_the_gate_that_allows_it_alone(
+    open_project: str, gate: Gate
+) -> None:
+    told = []
+    for allowed in (False, True, False):
+        weave_client(_of(gate, open_project).model_copy(update={"allow_stored_code": allowed}))
+        told.append(should_allow_unsafe_custom_obj_decode())
+    assert told == [False, True, False]
+
+
+def _of(gate: Gate, project: str) -> Gate:
+    return gate.model_copy(update={"rag_model": f"weave:///{project}/object/RagModel:v0"})

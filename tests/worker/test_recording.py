@@ -58,35 +58,37 @@ def test_what_broke_an_attempt_is_told_even_if_its_run_cannot_end(
         _attempt(network, gate, version, settings, broken="the engine died")
 
 
-@pytest.fixture
-def open_project(project: str) -> Iterator[str]:
-    yield project
-    weave.finish()
-
-
-def test_a_worker_opens_a_project_once(open_project: str, gate: Gate) -> None:
+def test_a_worker_opens_a_project_once(project: str, gate: Gate) -> None:
     """A client of Weave has threads that nothing ends; a worker weighs for months."""
-    first = weave_client(_of(gate, open_project))
+    first = weave_client(_of(gate, project))
     threads = threading.active_count()
-    again = weave_client(_of(gate, open_project))
+    again = weave_client(_of(gate, project))
     assert again is first
     assert threading.active_count() == threads
 
 
-def test_each_gate_finds_its_own_project_open(open_project: str, gate: Gate) -> None:
-    first, second = (_of(gate, path) for path in (open_project, f"{open_project}-two"))
+def test_each_gate_finds_its_own_project_open(project: str, gate: Gate) -> None:
+    first, second = (_of(gate, path) for path in (project, f"{project}-two"))
     clients = [weave_client(one) for one in (first, second, first, second)]
     assert clients[:2] == clients[2:]
-    assert f"{clients[0].entity}/{clients[0].project}" == open_project
+    assert f"{clients[0].entity}/{clients[0].project}" == project
     assert weave.get_client() is clients[1]
 
 
-def test_stored_code_is_loaded_for_the_gate_that_allows_it_alone(
-    open_project: str, gate: Gate
-) -> None:
+def test_what_was_cut_off_holds_up_no_later_weighing(project: str, gate: Gate) -> None:
+    """Left to itself, Weave waits for ever for such a call before it opens another project."""
+    first, second = (_of(gate, path) for path in (project, f"{project}-two"))
+    cut_off = weave_client(first).create_call("asks_a_row", {})
+    weave_client(second)
+    again = weave_client(first)
+    again.flush()
+    assert [call.id for call in again.get_calls()] == [cut_off.id]
+
+
+def test_stored_code_is_loaded_for_the_gate_that_allows_it_alone(project: str, gate: Gate) -> None:
     told = []
     for allowed in (False, True, False):
-        weave_client(_of(gate, open_project).model_copy(update={"allow_stored_code": allowed}))
+        weave_client(_of(gate, project).model_copy(update={"allow_stored_code": allowed}))
         told.append(should_allow_unsafe_custom_obj_decode())
     assert told == [False, True, False]
 

@@ -1,10 +1,13 @@
 """What is taken out of Weave changes no answer of it, and is still there to be taken out."""
 
+import time
 import typing
 
+import pytest
 import weave
 from weave.trace.op import is_op
 from weave.trace.weave_client import WeaveClient, _get_call_processor
+from weave.trace_server_bindings import call_batch_processor
 
 from worker.tracing import lighten
 
@@ -42,3 +45,17 @@ def test_calls_and_feedback_are_uploaded_more_often(weave_project: WeaveClient) 
     lighten(weave_project)
     after = [upload.min_batch_interval for upload in uploads]
     assert all(new < old for new, old in zip(after, before, strict=True))
+
+
+def test_a_call_that_never_ends_holds_up_no_flush(
+    weave_project: WeaveClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its_own = 60.0  # seconds; else the test would fail after minutes
+    monkeypatch.setattr(call_batch_processor, "FLUSH_TIMEOUT_SECONDS", its_own)
+    lighten(weave_project)
+    cut_off = weave_project.create_call(some_op, {"question": "why?"})
+    since = time.monotonic()
+    weave_project.flush()
+    assert time.monotonic() - since < its_own
+    [sent] = weave_project.get_calls()
+    assert (sent.id, sent.ended_at) == (cut_off.id, None)

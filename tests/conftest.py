@@ -22,6 +22,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
+from tests.weave_clients import end_known_clients
 from worker.inference import Engine
 
 # A machine that is busy is no failure.
@@ -124,6 +125,7 @@ def project(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     yield f"{local_wandb.config.entity}/{name}"
+    end_known_clients()
     end_helper_process()
 
 

@@ -5,17 +5,16 @@ from uuid import uuid4
 
 import pytest
 import wandb
-import weave
 from weave.trace.weave_client import WeaveClient
 
 from schemas.refs import ArtifactRef
+from tests.weave_clients import connected
 
 
 @pytest.fixture
 def weave_project(project: str) -> Iterator[WeaveClient]:
-    client = weave.init(project, settings={"implicitly_patch_integrations": False})
-    yield client
-    weave.finish()
+    with connected(project) as client:
+        yield client
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from registry.helper_process import end_helper_process
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import free_port
 from schemas.errors import PlatformError
+from tests.weave_clients import connected
 from worker.evaluate import run_evaluation
 from worker.evidence import Evaluated, read_back
 
@@ -43,8 +44,8 @@ def client(
     for variable, value in server.environment(tmp_path / "client").items():
         monkeypatch.setenv(variable, value)
     project = f"{server.config.entity}/outage"
-    yield weave.init(project, settings={"implicitly_patch_integrations": False})
-    weave.finish()
+    with connected(project) as client:
+        yield client
     end_helper_process()
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import weave
 from weave.trace.op_protocol import Op
+from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
 
 from rehearsal import app_team
 from schemas.errors import ConfigurationError
 from schemas.gates import ChatModelParameters
+from tests.weave_clients import connected
 from tests.worker.inference.scripted_engine import completion, scripted_engine
 from worker.rag import LLMJudge, RagModel
 from worker.rag.stored import Stored, read
@@ -26,19 +28,12 @@ ROWS = [{"question": "When?", "answer": "1856", "accepted": [], "passages": []}]
 @pytest.fixture
 def weave_project(project: str) -> Iterator[WeaveClient]:
     """A client as the worker has it: code from the server raises instead of running."""
-    client = weave.init(
-        project,
-        settings={"implicitly_patch_integrations": False, "allow_unsafe_custom_obj_decode": False},
-    )
-    yield client
-    weave.finish()
+    with connected(project, stored_code=False) as client:
+        yield client
 
 
-def allow_stored_code(project: str) -> None:
-    weave.init(
-        project,
-        settings={"implicitly_patch_integrations": False, "allow_unsafe_custom_obj_decode": True},
-    )
+def allow_stored_code() -> None:
+    replace_settings({"allow_unsafe_custom_obj_decode": True})
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +102,10 @@ def test_an_alias_is_resolved_to_the_version_it_names_now(rag_model: str) -> Non
 
 
 def test_a_version_that_was_changed_by_hand_is_rebuilt_whole(
-    project: str, rag_model: str, never_published: RagModel
+    rag_model: str, never_published: RagModel
 ) -> None:
     """The tutorial's way to exchange a chat model stores a damaged version in weave 0.54."""
-    allow_stored_code(project)
+    allow_stored_code()
     by_hand = weave.ref(rag_model).get()
     by_hand.chat_model = never_published.chat_model.model_copy()
     assert by_hand.n_documents == never_published.n_documents  # a field that was read
@@ -205,13 +200,13 @@ def test_an_unknown_scorer_is_named(weave_project: WeaveClient) -> None:
         load_evaluation(published)
 
 
-def test_a_gate_may_allow_stored_scorers(project: str, weave_project: WeaveClient) -> None:
+def test_a_gate_may_allow_stored_scorers(weave_project: WeaveClient) -> None:
     @weave.op
     def politeness(output: dict[str, str]) -> float:
         return 1.0
 
     published = publish_evaluation(weave_project, politeness)
-    allow_stored_code(project)
+    allow_stored_code()
     loaded = load_evaluation(published, allow_stored_code=True)
     assert loaded.scorers is not None
     assert [scorer.name for scorer in loaded.scorers] == ["politeness"]
@@ -285,10 +280,10 @@ def test_a_stored_judge_gets_no_other_secret(weave_project: WeaveClient) -> None
 
 
 def test_a_judge_is_made_from_its_fields_where_stored_code_is_allowed(
-    project: str, weave_project: WeaveClient
+    weave_project: WeaveClient,
 ) -> None:
     published = publish_evaluation(weave_project, judge(max_tokens=99))
-    allow_stored_code(project)
+    allow_stored_code()
     loaded = load_evaluation(published, allow_stored_code=True)
     assert loaded.scorers is not None
     [made] = loaded.scorers

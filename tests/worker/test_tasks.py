@@ -38,6 +38,7 @@ from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from schemas.weighings import Weighing
+from tests.weave_clients import connected
 
 _PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
 _EXPIRED = 0.001  # seconds: a lease that is over before the next command
@@ -332,11 +333,9 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
 
 def _publish_evaluation(gate: Gate) -> None:
     ref = WeaveRef.parse(gate.evaluation)
-    client = weave.init(ref.project_path, settings={"implicitly_patch_integrations": False})
-    dataset = weave.Dataset(name="one_row", rows=[{"question": "q"}])
-    weave.publish(weave.Evaluation(dataset=dataset, scorers=[]), ref.name)
-    client.flush()
-    weave.finish()
+    with connected(ref.project_path):
+        dataset = weave.Dataset(name="one_row", rows=[{"question": "q"}])
+        weave.publish(weave.Evaluation(dataset=dataset, scorers=[]), ref.name)
 
 
 def test_a_weighing_whose_workers_keep_dying_fails(

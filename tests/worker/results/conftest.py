@@ -1,21 +1,24 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import weave
 from weave.trace.weave_client import WeaveClient
+
+from tests.weave_clients import connected
 
 
 @pytest.fixture
 def reader(
     weave_project: WeaveClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], WeaveClient]:
+) -> Iterator[Callable[[], WeaveClient]]:
     """Connects a second client to the test's project: it knows only what the server has."""
+    with ExitStack() as stack:
 
-    def connect() -> WeaveClient:
-        path = f"{weave_project.entity}/{weave_project.project}"
-        weave.finish()
-        monkeypatch.setenv("WEAVE_SERVER_CACHE_DIR", str(tmp_path / "reader"))
-        return weave.init(path, settings={"implicitly_patch_integrations": False})
+        def connect() -> WeaveClient:
+            path = f"{weave_project.entity}/{weave_project.project}"
+            weave_project.flush()
+            monkeypatch.setenv("WEAVE_SERVER_CACHE_DIR", str(tmp_path / "reader"))
+            return stack.enter_context(connected(path))
 
-    return connect
+        yield connect

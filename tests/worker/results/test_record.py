@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from schemas.verdicts import (
     Timings,
     Verdict,
 )
+from tests.weave_clients import connected
 from worker.results import record_verdict, recorded_verdict
 
 Forgetful = Callable[[str], AbstractContextManager[None]]
@@ -236,12 +237,10 @@ def test_a_server_that_is_gone_is_worth_another_try(
     verdict: Verdict, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = LocalWandbConfig(data_dir=tmp_path / "another")
-    with LocalWandb(config) as server:
+    with LocalWandb(config) as server, ExitStack() as stack:
         for name, value in server.environment(tmp_path / "its client").items():
             monkeypatch.setenv(name, value)
-        client = weave.init(project, settings={"implicitly_patch_integrations": False})
-    try:
+        client = stack.enter_context(connected(project))
+        server.stop()
         with pytest.raises(PlatformError, match="W&B did not read the feedback on call 0197"):
             record_verdict(client, "0197", verdict)
-    finally:
-        weave.finish()

@@ -3,15 +3,16 @@
 import gc
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
-import weave
 from weave.trace.weave_client import WeaveClient
 
 from rehearsal.local_wandb import LocalWandb
+from tests.weave_clients import connected
 
 Connect = Callable[[LocalWandb, str, str], WeaveClient]
 
@@ -20,17 +21,18 @@ Connect = Callable[[LocalWandb, str, str], WeaveClient]
 def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Connects Weave in this process to a server and a project, with a cache by name."""
 
-    def connect_to(server: LocalWandb, project_id: str, cache: str) -> WeaveClient:
-        for name, value in server.environment(tmp_path / cache).items():
-            monkeypatch.setenv(name, value)
-        return weave.init(project_id, settings={"implicitly_patch_integrations": False})
-
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ExitStack() as stack:
         # Weave uses what gql and pydantic deprecate, and leaves connections to the collector.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", ResourceWarning)
+
+        def connect_to(server: LocalWandb, project_id: str, cache: str) -> WeaveClient:
+            for name, value in server.environment(tmp_path / cache).items():
+                monkeypatch.setenv(name, value)
+            return stack.enter_context(connected(project_id))
+
         yield connect_to
-        weave.finish()
+        stack.close()
         gc.collect()
 
 

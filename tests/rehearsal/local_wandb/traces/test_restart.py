@@ -7,6 +7,7 @@ import weave
 from weave.trace.weave_client import WeaveClient
 
 from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
+from tests.weave_clients import end
 
 Connect = Callable[[LocalWandb, str, str], WeaveClient]
 
@@ -26,7 +27,7 @@ def test_a_restart_keeps_everything(tmp_path: Path, connect: Connect, project_id
         client.flush()
         call.feedback.add_note("right")
         client.add_cost("small-chat", 1.0, 2.0)
-        weave.finish()
+        end(client)
     with LocalWandb(config) as server:
         client = connect(server, project_id, "after")
         assert client.get_call(call.id).output == "WHY?"
@@ -34,4 +35,4 @@ def test_a_restart_keeps_everything(tmp_path: Path, connect: Connect, project_id
         assert weave.ref(op.uri).get()("how?") == "HOW?"
         assert len(client.get_feedback()) == 1
         assert len(client.query_costs()) == 1
-        weave.finish()
+        end(client)

@@ -1,0 +1,58 @@
+"""Clients of Weave that are gone when their test is."""
+
+import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import weave
+from weave.trace.context.weave_client_context import set_weave_client_global
+from weave.trace.weave_client import WeaveClient, _get_call_processor
+
+from worker import recording
+from worker.tracing import lighten
+
+
+@contextmanager
+def connected(project: str, *, stored_code: bool = True) -> Iterator[WeaveClient]:
+    """A client of a project, the current one.
+
+    Args:
+        stored_code: whether it runs the code of stored ops, as Weave does by itself.
+    """
+    set_weave_client_global(None)  # else Weave would wait for all that the current one began
+    client = weave.init(
+        project,
+        settings={
+            "implicitly_patch_integrations": False,
+            "allow_unsafe_custom_obj_decode": stored_code,
+        },
+    )
+    try:
+        yield client
+    finally:
+        end(client)
+
+
+def end(client: WeaveClient) -> None:
+    """Send what a client has, and end its threads, which Weave does with the process alone.
+
+    `weave.finish` is not called while there is a client: it waits for ever for calls that never
+    end, as those of an evaluation that was cut off.
+    """
+    set_weave_client_global(None)
+    weave.finish()
+    lighten(client)
+    for executor in (client.future_executor, client.future_executor_fastlane):
+        if executor is not None:
+            executor._shutdown()
+            atexit.unregister(executor._shutdown)
+    for processor in (_get_call_processor(client.server), client._server_feedback_processor):
+        if processor is not None:
+            processor.stop_accepting_new_work_and_flush_queue()
+            atexit.unregister(processor.stop_accepting_new_work_and_flush_queue)
+
+
+def end_known_clients() -> None:
+    """End the clients that the worker's code keeps."""
+    while recording._clients:
+        end(recording._clients.popitem()[1])

@@ -114,9 +114,10 @@ client = weave.init(sys.argv[1], settings={"print_call_link": False})
 
 @weave.op
 async def dies(question: str) -> str:
-    while not list(client.get_calls(filter={"trace_roots_only": True})):
-        pass
-    os._exit(9)
+    for _ in range(300):
+        if list(client.get_calls(filter={"trace_roots_only": True})):
+            os._exit(9)
+        await asyncio.sleep(0.1)
 
 evaluation = weave.Evaluation(dataset=weave.Dataset(name="rows", rows=[{"question": "q"}]))
 asyncio.run(evaluation.evaluate(dies))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -50,9 +49,9 @@ def free_port() -> int:
 
 def is_up(url: str) -> bool:
     try:
-        with urlopen(url):
+        with urlopen(url, timeout=10):
             return True
-    except URLError:
+    except OSError:
         return False
 
 

@@ -22,16 +22,21 @@ def end_helper_process() -> None:
 
     Asked to end, it first sends what it still has: for days, while W&B is away. And where it just
     then answers a call that nobody waits for any longer, its connection breaks before it is asked,
-    and it never ends. Hence it is killed after `WITHIN` seconds.
+    and it never ends. Hence it is killed after `WITHIN` seconds. The SDK gets as long again to
+    notice; it has dropped what it had by then, so that nothing of it is waited for.
     """
     helpers = running()
-    deadline = threading.Timer(WITHIN, _kill, (helpers,))
-    deadline.start()
-    try:
-        with suppress(SystemExit):  # the SDK exits as its helper process does
-            wandb.teardown()  # noqa: TID251  bounded here
-    finally:
-        deadline.cancel()
+    ending = threading.Thread(target=_tear_down, daemon=True)
+    ending.start()
+    ending.join(WITHIN)
+    if ending.is_alive():
+        _kill(helpers)
+        ending.join(WITHIN)
+
+
+def _tear_down() -> None:
+    with suppress(SystemExit):  # the SDK exits as its helper process does
+        wandb.teardown()  # noqa: TID251  bounded above
 
 
 def running() -> list[psutil.Process]:

@@ -1,11 +1,13 @@
 """wandb's helper process ends in time, even if it never hears that it shall."""
 
+import asyncio
 import subprocess
 import sys
 
 import psutil
 import pytest
 import wandb
+from wandb.sdk import wandb_setup
 
 from registry import helper_process
 from registry.calls import wandb_api
@@ -19,6 +21,17 @@ from registry.calls import wandb_api
 helper_process.WITHIN = 0.2
 wandb_api(5)
 print(deafen().pid)
+"""
+
+# A program of its own: the threads of such a run complain once the SDK has ended.
+_UNFINISHED = """
+import wandb
+from registry.helper_process import end_helper_process
+
+run = wandb.init(settings=wandb.Settings(console="off", silent=True))
+run.log({"loss": 0.5})
+end_helper_process()
+print(run.path)
 """
 
 
@@ -49,6 +62,22 @@ def test_one_that_does_not_hear_its_end_is_killed(
     assert not helper.is_running()
 
 
+def test_what_the_sdk_itself_waits_for_is_given_up(
+    project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper_process, "WITHIN", 0.2)
+    wandb_api(5)
+    (helper,) = helper_process.running()
+    wandb_setup.singleton().asyncer.run_soon(_never)
+    end_helper_process()
+    assert not helper.is_running()
+    assert wandb_api(5).default_entity
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
 def test_a_program_ends_although_its_helper_process_does_not(project: str) -> None:
     ended = subprocess.run([sys.executable, "-c", _DEAF_AT_EXIT], capture_output=True, check=True)
     assert not psutil.pid_exists(int(ended.stdout))
@@ -65,7 +94,6 @@ def test_a_child_that_has_just_ended_is_not_asked_for_its_name(
 
 
 def test_what_was_begun_by_a_run_is_sent_before_the_end(project: str) -> None:
-    run = wandb.init(settings=wandb.Settings(console="off"))
-    run.log({"loss": 0.5})
-    end_helper_process()
-    assert wandb.Api().run(run.path).summary["loss"] == 0.5
+    command = [sys.executable, "-c", _UNFINISHED]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    assert wandb.Api().run(ended.stdout.strip()).summary["loss"] == 0.5

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from schemas.errors import PlatformError
 from schemas.settings import Settings
 from worker.inference.artifact import called_by_name
 from worker.inference.choice import Way
@@ -21,7 +22,7 @@ from worker.inference.loading import (
 from worker.inference.lock import locked
 from worker.inference.options import FetchBase, ServeOptions, Tell, silence
 from worker.inference.plan import Plan
-from worker.inference.server import EngineServer
+from worker.inference.server import EngineServer, log_file
 from worker.inference.version import Version
 
 
@@ -39,6 +40,7 @@ class Engine:
         self._settings = settings
         self._run_dir = settings.run_dir / "engine"
         self._owner_pid = owner_pid or os.getpid()
+        self._holds = 0
 
     def ensure(self, folder: Path, tell: Tell = silence) -> None:
         """Have an engine that a version can be loaded into, and do not load it yet.
@@ -138,14 +140,27 @@ class Engine:
 
     @contextmanager
     def _locked(self, tell: Tell, *, shared: bool = False) -> Iterator[None]:
-        """Have the engine alone, to exchange its weights, or together, to keep them."""
+        """Have the engine alone, to exchange its weights, or together, to keep them.
+
+        Raises:
+            PlatformError: This process would wait for itself.
+        """
+        if self._holds and not shared:
+            raise PlatformError(
+                "The engine is still in use by this very process, which would wait for itself.",
+                fix=f"Look why it does not answer: its log is {log_file(self._run_dir)}.",
+            )
         waiting = "waiting for another process to finish with the engine"
         with ExitStack() as held:
             # Whoever waits alone is not overtaken for ever by those who share.
             with locked(self._run_dir / "engine.turn", tell=tell, waiting=waiting):
                 lock = self._run_dir / "engine.lock"
                 held.enter_context(locked(lock, shared=shared, tell=tell, waiting=waiting))
-            yield
+            self._holds += 1
+            try:
+                yield
+            finally:
+                self._holds -= 1
 
     def _fitting(self, plan: Plan) -> EngineServer | None:
         """The running engine, if the plan's version can be loaded into it."""

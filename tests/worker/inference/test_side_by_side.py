@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import PlatformError
 from schemas.settings import Settings
 from worker.inference import Engine, ServedModel, ServeOptions
 from worker.inference.server import EngineServer
@@ -54,6 +55,18 @@ def test_two_adapters_answer_at_once_each_as_itself(
     for folder, said in zip(loud_adapters, together, strict=True):
         with wide_engine.serve(folder, "alone", options=TOGETHER) as model:
             assert answer(model) == said
+
+
+def test_a_process_does_not_wait_for_itself(
+    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+) -> None:
+    """As it would where the engine stops answering before the second adapter is loaded."""
+    with (
+        wide_engine.serve(loud_adapters[0], "first", options=TOGETHER),
+        pytest.raises(PlatformError, match="still in use by this very process"),
+        wide_engine.serve(base_folder, "base"),
+    ):
+        pass
 
 
 def test_an_adapter_is_unloaded_when_it_has_been_served(

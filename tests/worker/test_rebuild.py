@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import weave
 from weave.trace.op_protocol import Op
+from weave.trace.refs import ObjectRef
 from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
 
@@ -99,6 +100,27 @@ def test_a_gate_sets_parameters_of_the_chat_model(rag_model: str) -> None:
 def test_an_alias_is_resolved_to_the_version_it_names_now(rag_model: str) -> None:
     latest = rag_model.rpartition(":")[0] + ":latest"
     assert rebuild(latest, NEW).ref == rebuild(rag_model, NEW).ref
+
+
+def test_an_alias_that_another_process_moved_names_its_new_version(
+    weave_project: WeaveClient, rag_model: str
+) -> None:
+    """Weave keeps what an alias named, on disk and for every process of the machine."""
+    first = ObjectRef.parse_uri(rag_model)
+    weave_project.set_aliases(first, "production")
+    production = f"{rag_model.rpartition(':')[0]}:production"
+    assert read(production).ref.digest == first.digest
+    second = rebuild(rag_model, NEW).ref
+    past_the_cache = weave_project.server._next_trace_server  # type: ignore[attr-defined]
+    past_the_cache.obj_set_aliases(
+        {
+            "project_id": weave_project.project_id,
+            "object_id": first.name,
+            "digest": second.digest,
+            "aliases": ["production"],
+        }
+    )
+    assert read(production).ref.digest == second.digest
 
 
 def test_a_version_that_was_changed_by_hand_is_rebuilt_whole(

@@ -15,6 +15,7 @@ from weave.trace.object_record import ObjectRecord
 from weave.trace.ref_util import set_ref
 from weave.trace.refs import ObjectRef
 from weave.trace.serialization.serialize import from_json
+from weave.trace.settings import override_settings
 from weave.trace.vals import WeaveObject, unwrap
 from weave.vendor.weave_server_sdk import NotFoundError
 
@@ -90,7 +91,12 @@ def read_json(ref: ObjectRef) -> tuple[str, Any]:
     """
     project = f"{ref.entity}/{ref.project}"
     try:
-        with trace_call(f"read {ref.uri}", passing=NotFoundError):
+        # The client's cache takes an alias for a digest, and would keep what it named first: on
+        # disk, for every process of the machine.
+        with (
+            trace_call(f"read {ref.uri}", passing=NotFoundError),
+            override_settings(use_server_cache=False),
+        ):
             answer = require_weave_client().server.obj_read(
                 {"project_id": project, "object_id": ref.name, "digest": ref.digest}
             )

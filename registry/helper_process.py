@@ -5,7 +5,10 @@ import threading
 from contextlib import suppress
 
 import psutil
+import structlog
 import wandb
+
+log = structlog.get_logger()
 
 _NAME = "wandb-core"
 
@@ -22,21 +25,24 @@ def end_helper_process() -> None:
 
     Asked to end, it first sends what it still has: for days, while W&B is away. And where it just
     then answers a call that nobody waits for any longer, its connection breaks before it is asked,
-    and it never ends. Hence it is killed after `WITHIN` seconds. The SDK gets as long again to
-    notice; it has dropped what it had by then, so that nothing of it is waited for.
+    and it never ends. Hence it is killed after `WITHIN` seconds. The SDK has as long again to
+    notice, and is left to itself then: the next call starts from nothing.
     """
     helpers = running()
     ending = threading.Thread(target=_tear_down, daemon=True)
     ending.start()
     ending.join(WITHIN)
-    if ending.is_alive():
-        _kill(helpers)
-        ending.join(WITHIN)
+    _kill(helpers)
+    ending.join(WITHIN)
 
 
 def _tear_down() -> None:
-    with suppress(SystemExit):  # the SDK exits as its helper process does
+    try:
         wandb.teardown()  # noqa: TID251  bounded above
+    except SystemExit:  # the SDK exits as its helper process does
+        pass
+    except Exception as error:
+        log.warning("wandb did not end its helper process", error=str(error))
 
 
 def running() -> list[psutil.Process]:

@@ -295,11 +295,13 @@ def _watching(app: Celery) -> Iterator[State]:
     known = State()
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": known.event})
-        thread = threading.Thread(target=receiver.capture)
+        thread = threading.Thread(target=receiver.capture, daemon=True)
         thread.start()
-        yield known
-        receiver.should_stop = True
-        thread.join()
+        try:
+            yield known
+        finally:
+            receiver.should_stop = True
+            thread.join(_PATIENCE)
 
 
 def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(

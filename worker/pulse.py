@@ -130,7 +130,7 @@ class Pulse:
         came_back = self._came_back()
         busy_with = _busy_with()
         connects_anew = self._consumer.connection is None
-        excused = came_back or connects_anew or len(busy_with) >= self._slots
+        excused = came_back or connects_anew or _told_to_end() or len(busy_with) >= self._slots
         self._silent_beats = 0 if excused else self._silent_beats + 1
         heard_at = datetime.now(UTC) if came_back else self._record.heard_at
         news = {"busy_with": busy_with, "heard_at": heard_at}
@@ -151,6 +151,10 @@ class Pulse:
             fix="It ends itself. Start it again, if nothing does that for you.",
         )
         state.should_stop = _ENDED_DEAF
+
+
+def _told_to_end() -> bool:
+    return state.should_stop is not None and state.should_stop is not False  # 0 is an exit code
 
 
 def _busy_with() -> tuple[str, ...]:

@@ -3,12 +3,10 @@
 import ipaddress
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,13 +20,11 @@ from kombu.exceptions import OperationalError
 
 from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, celery_app, queue_length, worker_app
 from bus.connection import celery_url, connect
-from rehearsal.processes import ended, wait_until
-from rehearsal.redis_server import RedisServer, executable, free_port
+from rehearsal.redis_server import RedisServer, free_port
 from schemas.settings import Settings
+from tests.sentinels import MASTER, OWN_PASSWORD, followed, until, watched
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # by Celery
-
-_PATIENCE = 20.0  # seconds
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Settings]:
 
     def put(url: str) -> Settings:
         monkeypatch.setenv("CELERY_BROKER_URL", url)
-        monkeypatch.setenv("WEIGHBRIDGE_REDIS_MASTER", "weighing")
+        monkeypatch.setenv("WEIGHBRIDGE_REDIS_MASTER", MASTER)
         return Settings()
 
     return put
@@ -179,28 +175,8 @@ def test_a_socket_url_serves_client_broker_and_backend(
 
 @pytest.fixture
 def sentinels(server: RedisServer, tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """Ports of two that watch the server as `weighing`, with a password of their own."""
-    with ExitStack() as stack:
-        ports = (free_port(), free_port())
-        for port in ports:
-            file = tmp_path / f"{port}.conf"
-            file.write_text(
-                f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nrequirepass guards\n"
-                f"sentinel monitor weighing 127.0.0.1 {server.port} 1\n"
-                'sentinel auth-pass weighing "open sesame"\n'
-            )
-            log = tmp_path / f"{port}.log"
-            command = [str(executable()), str(file), "--sentinel", "--logfile", str(log)]
-            process = subprocess.Popen(command, start_new_session=True)
-            stack.enter_context(ended(process))
-            wait_until(partial(_listens, port), process, "Sentinel", log, _PATIENCE)
+    with watched(server, tmp_path) as ports:
         yield ports
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-        return True
-    return False
 
 
 def test_a_sentinel_url_serves_client_broker_and_backend(
@@ -209,7 +185,7 @@ def test_a_sentinel_url_serves_client_broker_and_backend(
     first, second = sentinels
     url = (
         f"sentinel://:open%20sesame@127.0.0.1:{first};"
-        f"sentinel://127.0.0.1:{second}/0?sentinel_password=guards"
+        f"sentinel://127.0.0.1:{second}/0?sentinel_password={OWN_PASSWORD}"
     )
     _serve_all(told(url))
 
@@ -220,9 +196,43 @@ def test_a_sentinel_that_is_gone_is_passed_over(
     _, second = sentinels
     url = (
         f"sentinel://:open%20sesame@127.0.0.1:{free_port()};"
-        f"sentinel://127.0.0.1:{second}/0?sentinel_password=guards"
+        f"sentinel://127.0.0.1:{second}/0?sentinel_password={OWN_PASSWORD}"
     )
     _serve_all(told(url))
+
+
+@pytest.fixture
+def replica(server: RedisServer, tmp_path: Path) -> Iterator[redis.Redis]:
+    with followed(server, tmp_path) as client:
+        yield client
+
+
+def _accepted(send: Callable[[], object]) -> bool:
+    with suppress(redis.ConnectionError, redis.TimeoutError, OperationalError):
+        send()
+        return True
+    return False
+
+
+def test_a_client_and_an_app_follow_the_sentinels_to_a_replica(
+    server: RedisServer,
+    replica: redis.Redis,
+    sentinels: tuple[int, int],
+    told: Callable[[str], Settings],
+) -> None:
+    ports = ";".join(f"sentinel://:open%20sesame@127.0.0.1:{port}" for port in sentinels)
+    settings = told(f"{ports}/0?sentinel_password={OWN_PASSWORD}")
+    app = celery_app(settings)
+    with connect(settings.broker_url, settings.redis_master) as client:
+        client.set("weighbridge:kept", "yes")
+        app.send_task(DISPATCH_TASK, args=[[]])
+        until(lambda: queue_length(replica, EVENTS_QUEUE) == 1)
+        server.kill()
+        until(lambda: _accepted(lambda: client.set("weighbridge:new", "yes")))
+        until(lambda: _accepted(lambda: app.send_task(DISPATCH_TASK, args=[[]])))
+        assert replica.mget("weighbridge:kept", "weighbridge:new") == ["yes", "yes"]
+        assert queue_length(replica, EVENTS_QUEUE) == 2
+    app.close()
 
 
 @pytest.mark.parametrize(

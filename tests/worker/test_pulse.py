@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,14 @@ import pytest
 import redis
 from celery import Celery
 
-from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, SWEEP_TASK, celery_app, queue_length
+from bus.celery_app import (
+    DISPATCH_TASK,
+    EVENTS_QUEUE,
+    GPU_QUEUE,
+    SWEEP_TASK,
+    celery_app,
+    queue_length,
+)
 from bus.connection import KEY_PREFIX, connect
 from bus.inbox import Inbox
 from bus.pulse import WorkerRecord, workers
@@ -22,6 +30,7 @@ from rehearsal.redis_server import RedisServer, free_port
 from schemas.events import ModelVersionEvent
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
+from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
 
 _PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
 _DEAF_AFTER = 5  # beats that a worker did not hear itself
@@ -68,14 +77,16 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with connect(server.url) as connection:
+def client(environment: dict[str, str]) -> Iterator[redis.Redis]:
+    with connect(environment["CELERY_BROKER_URL"], MASTER) as connection:
         yield connection
 
 
 @pytest.fixture
-def app(server: RedisServer) -> Iterator[Celery]:
-    celery = celery_app(Settings.model_validate({"CELERY_BROKER_URL": server.url}))
+def app(environment: dict[str, str]) -> Iterator[Celery]:
+    url = environment["CELERY_BROKER_URL"]
+    told = {"CELERY_BROKER_URL": url, "redis_master": MASTER}
+    celery = celery_app(Settings.model_validate(told))
     yield celery
     celery.close()
 
@@ -86,6 +97,7 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
     return {
         **kept,
         "CELERY_BROKER_URL": server.url,
+        "WEIGHBRIDGE_REDIS_MASTER": MASTER,
         "WEIGHBRIDGE_GATES": str(_GATES),
         "WEIGHBRIDGE_LEASE": "4",  # seconds; a deaf worker ends after five
         "WEIGHBRIDGE_RUN_DIR": str(tmp_path / "run"),
@@ -98,9 +110,9 @@ def start(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> I
     """Starts a worker that hears, with changes of its environment; it ends with the test."""
     with Processes(tmp_path / "logs", environment) as processes:
 
-        def start_worker() -> Worker:
+        def start_worker(queues: str = EVENTS_QUEUE) -> Worker:
             name = f"worker {len(list(tmp_path.glob('logs/*')))}"
-            processes.start(name, ["-m", "weighbridge", "worker", f"--queues={EVENTS_QUEUE}"])
+            processes.start(name, ["-m", "weighbridge", "worker", f"--queues={queues}"])
             log = tmp_path / "logs" / f"{name.replace(' ', '-')}.log"
             worker = Worker(processes, log, client, name)
             worker.wait_for(worker.hears)
@@ -188,6 +200,23 @@ def test_a_worker_that_is_busy_for_longer_than_a_lease_is_not_deaf(
     assert not worker.record().deaf
 
 
+@pytest.fixture
+def two_places(environment: dict[str, str]) -> None:
+    environment["WEIGHBRIDGE_SIDE_BY_SIDE"] = "2"
+
+
+def test_a_worker_that_ends_when_its_task_is_done_is_not_deaf(
+    deaf_wandb: None, two_places: None, start: Start, app: Celery, client: redis.Redis
+) -> None:
+    """It takes nothing from its queues any more, although one of its places is free."""
+    worker = start(f"{EVENTS_QUEUE},{GPU_QUEUE}")
+    _dispatch(app, client)
+    worker.wait_for(lambda: bool(worker.record().busy_with))
+    worker.process.terminate()
+    assert worker.process.wait(_PATIENCE) == 0
+    assert "deaf" not in worker.log
+
+
 def _done(app: Celery, name: str, task: str) -> int:
     """How many such tasks the worker has taken."""
     stats = app.control.inspect([name]).stats() or {name: {"total": {}}}
@@ -221,6 +250,36 @@ def test_a_worker_outlives_a_redis_that_did_not_answer_for_longer_than_a_lease(
     server.resume()
     worker.wait_for(worker.hears)
     worker.wait_for(lambda: worker.record().heard_at != since)
+    assert not worker.record().deaf
+
+
+@pytest.fixture
+def watched_server(
+    server: RedisServer, environment: dict[str, str], tmp_path: Path
+) -> Iterator[RedisServer]:
+    """The server under Sentinels, with a replica; everybody is told of the Sentinels alone."""
+    with followed(server, tmp_path), watched(server, tmp_path) as ports:
+        hosts = ";".join(f"sentinel://127.0.0.1:{port}" for port in ports)
+        environment["CELERY_BROKER_URL"] = f"{hosts}/0?sentinel_password={OWN_PASSWORD}"
+        yield server
+
+
+def test_a_worker_follows_the_sentinels_to_a_replica(
+    watched_server: RedisServer, start: Start, app: Celery, client: redis.Redis
+) -> None:
+    worker = start()
+    watched_server.kill()
+
+    def hears_again() -> bool:
+        with suppress(redis.RedisError, ValueError):
+            heard = worker.record().heard_at
+            return heard is not None and heard > gone
+        return False
+
+    gone = datetime.now(UTC)
+    worker.wait_for(hears_again)
+    app.send_task(DISPATCH_TASK, args=[[]])
+    worker.wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 0)
     assert not worker.record().deaf
 
 

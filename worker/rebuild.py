@@ -12,6 +12,7 @@ from weave.trace.ref_util import set_ref
 from weave.trace.refs import ObjectRef, OpRef
 from weave.trace.serialization.custom_objs import encode_custom_obj
 from weave.trace.serialization.digest import bytes_digest
+from weave.trace.settings import override_settings
 from weave.trace.urls import object_version_path
 
 from schemas.errors import ConfigurationError
@@ -58,7 +59,8 @@ def rebuild(
     """
     stored = _stored_rag_model(rag_model)
     model = make(RagModel, stored, chat_model=_chat_model(stored, chat_model, parameters))
-    with trace_call(f"publish {stored.ref.name}"):
+    # The client's cache would hold what somebody has deleted since for stored.
+    with trace_call(f"publish {stored.ref.name}"), override_settings(use_server_cache=False):
         published = weave.publish(model, stored.ref.name)
     ref = WeaveRef(
         entity=published.entity,

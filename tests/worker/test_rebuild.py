@@ -123,6 +123,26 @@ def test_an_alias_that_another_process_moved_names_its_new_version(
     assert read(production).ref.digest == second.digest
 
 
+def test_what_another_process_deleted_is_published_again(
+    weave_project: WeaveClient, rag_model: str
+) -> None:
+    """Weave's cache would only know that it has been stored."""
+    rebuilt = rebuild(rag_model, NEW).ref
+    weave_project.flush()
+    past_the_cache = weave_project.server._next_trace_server  # type: ignore[attr-defined]
+    for name, digest in (
+        (rebuilt.name, rebuilt.digest),
+        ("ChatModel", chat_model(rebuilt.uri).ref.digest),
+    ):
+        past_the_cache.obj_delete(
+            {"project_id": weave_project.project_id, "object_id": name, "digests": [digest]}
+        )
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        read(rebuilt.uri)
+    assert rebuild(rag_model, NEW).ref == rebuilt
+    assert chat_model(rebuilt.uri).fields["chat_model"] == NEW
+
+
 def test_a_version_that_was_changed_by_hand_is_rebuilt_whole(
     rag_model: str, never_published: RagModel
 ) -> None:

@@ -237,6 +237,7 @@ def test_worker_and_beat_outlive_a_redis_that_was_away_for_longer_than_a_lease(
     name = f"events-{worker.process.pid}@{socket.gethostname()}"
     swept = _done(app, name, SWEEP_TASK)
     worker.wait_for(lambda: _done(app, name, SWEEP_TASK) > swept)
+    worker.wait_for(worker.hears)  # what it said before has run out
     assert not worker.record().deaf
 
 

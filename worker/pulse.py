@@ -135,7 +135,7 @@ class Pulse:
         heard_at = datetime.now(UTC) if came_back else self._record.heard_at
         news = {"busy_with": busy_with, "heard_at": heard_at}
         self._record = self._record.model_copy(update=news)
-        if self._silent_beats > _BEATS_PER_LEASE and not self._record.deaf:
+        if self._silent_beats > _BEATS_PER_LEASE:
             self._give_up()
 
     def _came_back(self) -> bool:

@@ -2,8 +2,7 @@
 
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import redis
 
 from rehearsal.processes import ended, wait_until
 from rehearsal.redis_server import RedisServer, executable, free_port
+from tests.waiting import wait_for
 
 MASTER = "weighing"
 OWN_PASSWORD = "guards"
@@ -55,16 +55,8 @@ def followed(server: RedisServer, folder: Path) -> Iterator[redis.Redis]:
         for one in (client, master):  # either may have to follow the other
             one.config_set("masterauth", password)
         client.replicaof("127.0.0.1", server.port)
-        until(lambda: client.info("replication")["master_link_status"] == "up")
+        wait_for(lambda: client.info("replication")["master_link_status"] == "up", _PATIENCE)
         yield client
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; fails when it does not come true."""
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _password(server: RedisServer) -> str:

@@ -22,9 +22,12 @@ from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, celery_app, queue_length
 from bus.connection import celery_url, connect
 from rehearsal.redis_server import RedisServer, free_port
 from schemas.settings import Settings
-from tests.sentinels import MASTER, OWN_PASSWORD, followed, until, watched
+from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # by Celery
+
+_PATIENCE = 20.0  # seconds
 
 
 @pytest.fixture
@@ -226,10 +229,10 @@ def test_a_client_and_an_app_follow_the_sentinels_to_a_replica(
     with connect(settings.broker_url, settings.redis_master) as client:
         client.set("weighbridge:kept", "yes")
         app.send_task(DISPATCH_TASK, args=[[]])
-        until(lambda: queue_length(replica, EVENTS_QUEUE) == 1)
+        wait_for(lambda: queue_length(replica, EVENTS_QUEUE) == 1, _PATIENCE)
         server.kill()
-        until(lambda: _accepted(lambda: client.set("weighbridge:new", "yes")))
-        until(lambda: _accepted(lambda: app.send_task(DISPATCH_TASK, args=[[]])))
+        wait_for(lambda: _accepted(lambda: client.set("weighbridge:new", "yes")), _PATIENCE)
+        wait_for(lambda: _accepted(lambda: app.send_task(DISPATCH_TASK, args=[[]])), _PATIENCE)
         assert replica.mget("weighbridge:kept", "weighbridge:new") == ["yes", "yes"]
         assert queue_length(replica, EVENTS_QUEUE) == 2
     app.close()

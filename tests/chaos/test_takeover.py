@@ -1,14 +1,14 @@
 """How soon another worker goes on with what a dead one left."""
 
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.stage import GPU_WORKERS, Stage, set_up
+from tests.waiting import wait_for
 
 _LEASE = 6.0  # seconds
 _BOUND = _LEASE + 15  # seconds
@@ -25,21 +25,12 @@ def _holder(stage: Stage) -> str:
     return next((record.holder for record in stage.ledger.all()), "")
 
 
-def _wait_for(condition: Callable[[], bool]) -> float:
-    """Returns how many seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + _PATIENCE
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
 def test_another_worker_soon_runs_what_a_killed_one_was_weighing(stage: Stage) -> None:
     stage.pushers.run("pusher", ["-m", "tests.chaos.pusher", "0", "1", "0", *stage.collections])
-    _wait_for(lambda: bool(_holder(stage)))
+    wait_for(lambda: bool(_holder(stage)), _PATIENCE)
     dead = _holder(stage)
     worker = next(one for one in GPU_WORKERS if f"-{stage.supervisor.pid(one)}@" in dead)
     stage.supervisor.kill(worker)
-    seconds = _wait_for(lambda: _holder(stage) not in ("", dead))
+    seconds = wait_for(lambda: _holder(stage) not in ("", dead), _PATIENCE)
     print(f"another worker ran it {seconds:.1f} s after the kill")  # noqa: T201 (the figure)
     assert seconds < _BOUND

@@ -10,6 +10,7 @@ from weave.trace.op_protocol import Op
 from weave.trace.refs import ObjectRef
 from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
+from weave.trace_server_bindings.client_interface import TraceServerClientInterface
 
 from rehearsal import app_team
 from schemas.errors import ConfigurationError
@@ -35,6 +36,12 @@ def weave_project(project: str) -> Iterator[WeaveClient]:
 
 def allow_stored_code() -> None:
     replace_settings({"allow_unsafe_custom_obj_decode": True})
+
+
+def another_process(client: WeaveClient) -> TraceServerClientInterface:
+    """The server as others use it: past the cache of this process, which does not hear of it."""
+    server: TraceServerClientInterface = client.server._next_trace_server  # type: ignore[attr-defined]
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +118,7 @@ def test_an_alias_that_another_process_moved_names_its_new_version(
     production = f"{rag_model.rpartition(':')[0]}:production"
     assert read(production).ref.digest == first.digest
     second = rebuild(rag_model, NEW).ref
-    past_the_cache = weave_project.server._next_trace_server  # type: ignore[attr-defined]
-    past_the_cache.obj_set_aliases(
+    another_process(weave_project).obj_set_aliases(
         {
             "project_id": weave_project.project_id,
             "object_id": first.name,
@@ -129,12 +135,11 @@ def test_what_another_process_deleted_is_published_again(
     """Weave's cache would only know that it has been stored."""
     rebuilt = rebuild(rag_model, NEW).ref
     weave_project.flush()
-    past_the_cache = weave_project.server._next_trace_server  # type: ignore[attr-defined]
     for name, digest in (
         (rebuilt.name, rebuilt.digest),
         ("ChatModel", chat_model(rebuilt.uri).ref.digest),
     ):
-        past_the_cache.obj_delete(
+        another_process(weave_project).obj_delete(
             {"project_id": weave_project.project_id, "object_id": name, "digests": [digest]}
         )
     with pytest.raises(ConfigurationError, match="does not exist"):

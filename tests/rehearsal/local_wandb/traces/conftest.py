@@ -21,18 +21,19 @@ Connect = Callable[[LocalWandb, str, str], WeaveClient]
 def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Connects Weave in this process to a server and a project, with a cache by name."""
 
-    with warnings.catch_warnings(), ExitStack() as stack:
+    clients = ExitStack()
+
+    def connect_to(server: LocalWandb, project_id: str, cache: str) -> WeaveClient:
+        for name, value in server.environment(tmp_path / cache).items():
+            monkeypatch.setenv(name, value)
+        return clients.enter_context(connected(project_id))
+
+    with warnings.catch_warnings():
         # Weave uses what gql and pydantic deprecate, and leaves connections to the collector.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", ResourceWarning)
-
-        def connect_to(server: LocalWandb, project_id: str, cache: str) -> WeaveClient:
-            for name, value in server.environment(tmp_path / cache).items():
-                monkeypatch.setenv(name, value)
-            return stack.enter_context(connected(project_id))
-
-        yield connect_to
-        stack.close()
+        with clients:
+            yield connect_to
         gc.collect()
 
 

@@ -31,7 +31,7 @@ SWEEP_TASK = "weighbridge.sweep"
 FIRST, LATER = 0, 3
 
 # Of a queue. Redis needs no declaration, and what one leaves there nobody would remove.
-UNDECLARED = {"no_declare": True}
+_UNDECLARED = {"no_declare": True}
 
 # Seconds. Longer than any weighing: redelivery by the broker is the last resort, the sweeper the
 # first, and a timeout below the longest task would run every long task twice.
@@ -64,7 +64,7 @@ def celery_app(settings: Settings) -> Celery:
     """
     app = _App("weighbridge", broker=settings.broker_url)
     app.conf.update(
-        task_queues={EVENTS_QUEUE: UNDECLARED, GPU_QUEUE: UNDECLARED},
+        task_queues={EVENTS_QUEUE: _UNDECLARED, GPU_QUEUE: _UNDECLARED},
         task_routes={
             DISPATCH_TASK: {"queue": EVENTS_QUEUE},
             SWEEP_TASK: {"queue": EVENTS_QUEUE},

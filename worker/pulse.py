@@ -3,7 +3,6 @@
 A worker that is up but takes nothing from its queues looks healthy from outside (celery 10205).
 """
 
-import math
 import os
 import socket
 import threading
@@ -14,9 +13,10 @@ import redis
 import structlog
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from kombu.entity import Exchange
 from kombu.exceptions import OperationalError
 
-from bus.celery_app import UNDECLARED, queue_length
+from bus.celery_app import queue_length
 from bus.connection import KEY_PREFIX, connect
 from bus.pulse import WorkerRecord, forget, keep
 from schemas.errors import PlatformError
@@ -63,9 +63,10 @@ class Pulse:
     def __init__(self, queues: list[str], slots: int) -> None:
         self.name = f"{'-'.join(queues)}-{os.getpid()}@{socket.gethostname()}"
         self.queue = f"pulse.{self.name}"
-        app.amqp.queues.add(self.queue, **UNDECLARED)
         self._slots = slots
         self._interval = max(settings.lease / _BEATS_PER_LEASE, _SHORTEST_INTERVAL)
+        self._kept = self._interval * _BEATS_PER_LEASE
+        _add_queue(self.queue, self._kept)
         self._client = connect(settings.broker_url, settings.redis_master)
         self._record = WorkerRecord(
             name=self.name, queues=tuple(queues), pid=os.getpid(), started_at=datetime.now(UTC)
@@ -118,11 +119,9 @@ class Pulse:
 
     def _beat(self) -> None:
         self._listen()
-        kept = self._interval * _BEATS_PER_LEASE
-        keep(self._client, self._record, kept)
+        keep(self._client, self._record, self._kept)
         if not queue_length(self._client, self.queue):  # else it is still on its way
             app.send_task(PULSE_TASK, queue=self.queue, ignore_result=True)
-            self._client.expire(self._queue_key, math.ceil(kept))
         if self._client.ttl(_CONTROL_LIST) == _FOR_EVER:
             self._client.expire(_CONTROL_LIST, _CONTROL_LIST_KEPT)
 
@@ -151,6 +150,20 @@ class Pulse:
             fix="It ends itself. Start it again, if nothing does that for you.",
         )
         state.should_stop = _ENDED_DEAF
+
+
+def _add_queue(name: str, kept: float) -> None:
+    """Add the queue of a pulse, of which nothing may outlive the worker for longer than `kept`.
+
+    Args:
+        name: of the queue.
+        kept: seconds that a pulse waits to be taken.
+    """
+    # What a killed worker had not acknowledged, another would bring back, into a queue of nobody's.
+    arguments = {"x-expires": int(kept * 1000)}
+    queue = app.amqp.queues.add(name, no_ack=True, queue_arguments=arguments)
+    # The exchange to which Redis need not bind a queue.
+    queue.exchange = Exchange("")  # type: ignore[no-untyped-call]
 
 
 def _told_to_end() -> bool:

@@ -151,12 +151,43 @@ def test_of_a_worker_that_ended_only_the_trimmed_list_of_bindings_stays(
 def test_of_a_worker_that_was_killed_everything_has_an_end(
     start: Start, client: redis.Redis
 ) -> None:
-    worker = start()
+    worker = start(GPU_QUEUE)  # of the events queue it could have held a sweep, which comes back
     os.killpg(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
     assert _endless(client) == ["_kombu.binding_deadlines"]
-    lasting = client.ttl(f"{KEY_PREFIX}worker:events-{worker.process.pid}@{socket.gethostname()}")
+    lasting = client.ttl(f"{KEY_PREFIX}worker:gpu-{worker.process.pid}@{socket.gethostname()}")
     assert 0 < lasting <= 4
+
+
+def _during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:
+    """What Redis was told, in order, from one beat of a worker to the end of others."""
+    beat = f"SET {KEY_PREFIX}worker:{worker.record().name} "
+    told: list[str] = []
+    with client.monitor() as monitor:  # type: ignore[no-untyped-call]
+        while sum(command.startswith(beat) for command in told) <= count:
+            told.append(str(monitor.next_command()["command"]))
+    return told
+
+
+def test_a_pulse_has_an_end_from_its_first_moment(start: Start, client: redis.Redis) -> None:
+    worker = start()
+    queue = f"{KEY_PREFIX}pulse.{worker.record().name}"
+    told = _during_beats(worker, client, 2)
+    sent = [number for number, command in enumerate(told) if command.startswith(f"LPUSH {queue} ")]
+    assert sent
+    assert all(told[number - 1] == "MULTI" for number in sent)
+    assert all(told[number + 1].startswith(f"PEXPIRE {queue} ") for number in sent)
+
+
+def test_a_pulse_never_comes_back_to_a_worker_that_was_killed(
+    start: Start, client: redis.Redis
+) -> None:
+    """What is taken and not acknowledged is brought back, a day later, by any worker."""
+    worker = start()
+    name = worker.record().name
+    told = _during_beats(worker, client, 2)
+    assert [one for one in told if one.startswith(f"LPUSH {KEY_PREFIX}pulse.{name} ")]
+    assert not [one for one in told if "unacked " in one and f"pulse.{name}" in one]
 
 
 def test_a_worker_that_takes_nothing_from_its_queue_says_so_and_ends(

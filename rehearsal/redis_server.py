@@ -5,8 +5,9 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Self
 
 import redis
@@ -15,6 +16,11 @@ from rehearsal.processes import ended, wait_until
 from schemas.errors import ConfigurationError
 
 _STARTED_WITHIN = 20.0  # seconds
+
+# Below what Linux gives to those who ask for any port: net.ipv4.ip_local_port_range.
+_FIRST_PORT, _END_OF_PORTS = 20_000, 32_768
+_NUMBERS = range(_FIRST_PORT, _END_OF_PORTS)
+_PORTS = iter(SystemRandom().sample(_NUMBERS, len(_NUMBERS)))
 
 
 @contextmanager
@@ -78,6 +84,9 @@ class RedisServer:
             str(executable()),
             *("--port", str(self.port), "--bind", "127.0.0.1"),
             *("--dir", str(self._folder), "--appendonly", "yes", "--save", ""),
+            # The system has each write before it is answered: nothing is lost to a kill. By default
+            # Redis answers and writes later, while the disk is busy.
+            *("--appendfsync", "no"),
             *("--logfile", str(log)),
         ]
         if self._password:
@@ -95,7 +104,7 @@ class RedisServer:
                 pass
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as the system does when memory runs out."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -128,10 +137,21 @@ def executable() -> Path:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on now, and that stays the caller's.
+
+    The system by itself gives none of these out, and this process gives out each once.
+
+    Raises:
+        ConfigurationError: there is none left.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ConfigurationError(
+        f"No port between {_FIRST_PORT} and {_END_OF_PORTS} is free.",
+        fix="End what listens there: ss -ltnp names it.",
+    )
 
 
 def _answers(client: redis.Redis) -> bool:

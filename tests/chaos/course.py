@@ -13,6 +13,7 @@ from tests.chaos.verify import LinkedVersion
 
 _PUSHERS = 4
 _PATIENCE = 180.0  # seconds in which something must be linked or weighed
+_PAUSE_AFTER = 60.0  # seconds; a slow machine may need more between two faults to get anywhere
 _LOOK = 0.1  # seconds
 _TELL = 5.0  # seconds between two lines of progress
 
@@ -23,7 +24,7 @@ class Course:
     """What happens on a stage.
 
     Args:
-        faults: strike until all is linked and half of it weighed.
+        faults: strike until all is linked and half of it weighed, and pause while there is no news.
         seed: of the pushers.
         versions: how many they link.
 
@@ -88,7 +89,8 @@ class Course:
 
     @property
     def _calm(self) -> bool:
-        return len(self.linked) == self.versions and 2 * self._weighed >= self.versions
+        enough = len(self.linked) == self.versions and 2 * self._weighed >= self.versions
+        return enough or time.monotonic() > self._news + _PAUSE_AFTER
 
     def _over(self) -> bool:
         return self._weighed == self.versions and self._asked(self._nothing_waits, otherwise=False)

@@ -26,7 +26,7 @@ def _holder(stage: Stage) -> str:
 
 
 def test_another_worker_soon_runs_what_a_killed_one_was_weighing(stage: Stage) -> None:
-    stage.pushers.run("pusher", ["-m", "tests.chaos.pusher", "0", "1", "0", *stage.collections])
+    stage.pushers.start("pusher", ["-m", "tests.chaos.pusher", "0", "1", "0", *stage.collections])
     wait_for(lambda: bool(_holder(stage)), _PATIENCE)
     dead = _holder(stage)
     worker = next(one for one in GPU_WORKERS if f"-{stage.supervisor.pid(one)}@" in dead)

@@ -69,7 +69,7 @@ def test_too_many_requests_are_repeated_when_wandb_says() -> None:
 
 
 def test_retry_after_may_be_a_date() -> None:
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
     with _asking(Answer(503, headers={"Retry-After": later}), Answer()) as (graphql, server):
         graphql.ask("see", _QUERY)
         assert server.times[1] - server.times[0] >= 0.8  # the date has no fractions

@@ -12,6 +12,9 @@ from wandb.sdk import wandb_setup
 from registry import helper_process
 from registry.calls import wandb_api
 from registry.helper_process import end_helper_process
+from tests.waiting import wait_for
+
+_PATIENCE = 20.0  # seconds
 
 _DEAF_AT_EXIT = """
 from tests.registry.test_helper_process import deafen
@@ -42,6 +45,11 @@ def deafen() -> psutil.Process:
     return helper
 
 
+def _wait_until_gone(pid: int) -> None:
+    """What was killed is there until its parent has asked how it ended."""
+    wait_for(lambda: not psutil.pid_exists(pid), _PATIENCE)
+
+
 def test_it_is_started_anew_after_its_end(project: str) -> None:
     wandb_api(5)
     (before,) = helper_process.running()
@@ -59,7 +67,7 @@ def test_one_that_does_not_hear_its_end_is_killed(
     wandb_api(5)
     helper = deafen()
     end_helper_process()
-    assert not helper.is_running()
+    _wait_until_gone(helper.pid)
 
 
 def test_what_the_sdk_itself_waits_for_is_given_up(
@@ -70,7 +78,7 @@ def test_what_the_sdk_itself_waits_for_is_given_up(
     (helper,) = helper_process.running()
     wandb_setup.singleton().asyncer.run_soon(_never)
     end_helper_process()
-    assert not helper.is_running()
+    _wait_until_gone(helper.pid)
     assert wandb_api(5).default_entity
 
 
@@ -80,7 +88,7 @@ async def _never() -> None:
 
 def test_a_program_ends_although_its_helper_process_does_not(project: str) -> None:
     ended = subprocess.run([sys.executable, "-c", _DEAF_AT_EXIT], capture_output=True, check=True)
-    assert not psutil.pid_exists(int(ended.stdout))
+    _wait_until_gone(int(ended.stdout))
 
 
 def test_a_child_that_has_just_ended_is_not_asked_for_its_name(

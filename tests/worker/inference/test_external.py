@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 from safetensors.torch import load_file, save_file
 
 from rehearsal.processes import wait_until
+from rehearsal.redis_server import free_port
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.settings import Settings
 from tests.worker.inference.scripted_engine import (
@@ -39,12 +39,6 @@ GOOD = Path(__file__).parents[3] / "rehearsal" / "adapters" / "good"
 # The adapter answers in a word where its base makes a sentence. Its first choice leads by more than
 # 1.6 nats in every token, so that no rounding (bf16, merged or not) turns it.
 CAPITALS = {"Germany": "Berlin", "France": "Paris", "Japan": "Tokyo", "Spain": "Madrid"}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def is_up(url: str) -> bool:

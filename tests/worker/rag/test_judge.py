@@ -28,7 +28,7 @@ from tests.worker.inference.scripted_engine import (
 from worker.evaluate import evaluate
 from worker.evidence import Evaluated
 from worker.rag import LLMJudge
-from worker.rag.judge import accounted
+from worker.rag.judge import _endpoint, accounted
 from worker.rebuild import load_evaluation
 from worker.weigh import weigh
 
@@ -38,6 +38,8 @@ ROWS = [{"question": f"question {number}", "answer": "1856"} for number in range
 
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEngine]:
+    # What an endpoint takes is remembered by its URL, whose port may have been an earlier test's.
+    _endpoint.cache_clear()
     with scripted_engine() as running:
         yield running
 

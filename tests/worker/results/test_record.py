@@ -101,8 +101,10 @@ def forgetful(local_wandb: LocalWandb, project: str) -> Forgetful:
                 f"CREATE TRIGGER forgetful BEFORE {statement} ON weave_feedback"
                 f" WHEN {old}.project_id = '{project}' BEGIN SELECT RAISE(IGNORE); END"
             )
-            yield
-            database.execute("DROP TRIGGER forgetful")
+            try:
+                yield
+            finally:
+                database.execute("DROP TRIGGER forgetful")
 
     return forget
 

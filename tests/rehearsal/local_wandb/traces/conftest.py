@@ -52,5 +52,6 @@ def weave_client(connect: Connect, server: LocalWandb, project_id: str) -> Weave
 @pytest.fixture
 def http(server: LocalWandb) -> Iterator[httpx.Client]:
     """Plain HTTP with the API key."""
-    with httpx.Client(base_url=f"{server.url}/traces", auth=("api", server.api_key)) as plain:
+    auth = ("api", server.api_key)
+    with httpx.Client(base_url=f"{server.url}/traces", auth=auth, timeout=None) as plain:
         yield plain

@@ -41,16 +41,22 @@ _STATES_KEPT = 24 * 3600  # seconds; the ledger keeps what must be known later
 
 
 class _App(Celery):  # type: ignore[misc]  # Celery has no types
-    """Spells the broker's URL as Celery wants it, which prefers what the environment says."""
+    """Spells the broker's URL as Celery wants it, which prefers what the environment says.
+
+    A worker consumes with a connection that waits for as long as nothing comes.
+    """
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         """A connection to consume with."""
         return super().connection_for_read(celery_url(url or self.conf.broker_read_url), **options)
 
-    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
-        """A connection to publish with."""
+    def connection_for_write(
+        self, url: str | None = None, transport_options: dict[str, Any] | None = None, **more: Any
+    ) -> Any:
+        """A connection to publish with; unlike Celery's it waits with a limit for an answer."""
         spelled = celery_url(url or self.conf.broker_write_url)
-        return super().connection_for_write(spelled, **options)
+        options = {"socket_timeout": ANSWER_TIMEOUT, **(transport_options or {})}
+        return super().connection_for_write(spelled, transport_options=options, **more)
 
 
 def celery_app(settings: Settings) -> Celery:

@@ -121,7 +121,7 @@ class Pulse:
         self._listen()
         keep(self._client, self._record, self._kept)
         if not queue_length(self._client, self.queue):  # else it is still on its way
-            app.send_task(PULSE_TASK, queue=self.queue, ignore_result=True)
+            app.send_task(PULSE_TASK, queue=self.queue, ignore_result=True, retry=False)
         if self._client.ttl(_CONTROL_LIST) == _FOR_EVER:
             self._client.expire(_CONTROL_LIST, _CONTROL_LIST_KEPT)
 

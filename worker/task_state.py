@@ -10,7 +10,6 @@ import time
 import structlog
 from celery import Task
 
-from bus.connection import ANSWER_TIMEOUT
 from schemas.weighings import Progress
 
 _STATE = "PROGRESS"
@@ -52,8 +51,8 @@ class TaskState:
             log.warning("state not shown", error=f"{type(error).__name__}: {error}")
 
     def _send_event(self, progress: Progress) -> None:
-        # Not Task.send_event: its connection waits without end for a Redis that hangs.
-        options = {"socket_timeout": ANSWER_TIMEOUT, "max_retries": 1}
+        # Not Task.send_event, which tries for longer to connect.
+        options = {"max_retries": 1}
         with self._app.connection_for_write(transport_options=options) as connection:
             dispatcher = self._app.events.Dispatcher(
                 connection, hostname=self._hostname, buffer_while_offline=False

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import redis
@@ -8,7 +9,7 @@ from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app, queue_keys
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.publish import publish, publish_weighing
-from rehearsal.redis_server import free_port
+from rehearsal.redis_server import RedisServer, free_port
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
@@ -52,6 +53,19 @@ def test_a_producer_listens_for_no_result(
     publish_weighing(app, weighing)
     assert app.backend.as_uri() == "disabled://"
     assert client.pubsub_channels("celery-task-meta-*") == []
+
+
+def test_a_redis_that_hangs_is_waited_for_with_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighing: WeighingId
+) -> None:
+    monkeypatch.setattr("bus.celery_app.ANSWER_TIMEOUT", 0.2)
+    with RedisServer(tmp_path) as server:
+        app = celery_app(Settings.model_validate({"CELERY_BROKER_URL": server.url}))
+        publish_weighing(app, weighing)
+        server.pause()
+        with pytest.raises(PlatformError, match="did not take a task: Timeout"):
+            publish_weighing(app, weighing)
+        app.close()
 
 
 def test_without_redis_the_error_names_it_and_hides_its_password(

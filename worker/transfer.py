@@ -46,6 +46,7 @@ def fetch(artifact: wandb.Artifact, files: Sequence[ListedFile], folder: Path, t
         return
     with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
         transfer = _Transfer(artifact, folder, session)
+        tell(_progress(files, folder))
         pending = {pool.submit(transfer.fetch, file) for file in missing}
         try:
             _watch(pending, lambda: tell(_progress(files, folder)))
@@ -56,10 +57,10 @@ def fetch(artifact: wandb.Artifact, files: Sequence[ListedFile], folder: Path, t
 
 def _watch(pending: set[Future[None]], tell: Callable[[], None]) -> None:
     while pending:
-        tell()
         done, pending = wait(pending, timeout=_TELL_EVERY, return_when=FIRST_EXCEPTION)
         for one in done:
             one.result()
+        tell()
 
 
 def _progress(files: Sequence[ListedFile], folder: Path) -> str:

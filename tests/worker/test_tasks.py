@@ -79,6 +79,11 @@ def environment(settings: Settings, gates: tuple[Gate, ...], tmp_path: Path) -> 
     }
 
 
+def _there(wandb_server: LocalWandb, folder: Path) -> dict[str, str]:
+    """Of an environment, what makes a W&B that is there of the one that is away."""
+    return {**wandb_server.environment(folder / "worker"), "WEIGHBRIDGE_WANDB_TIMEOUT": "19"}
+
+
 @pytest.fixture
 def start(
     environment: dict[str, str], client: redis.Redis, tmp_path: Path
@@ -248,7 +253,7 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
     assert newest.version == "v1"
     alias = newest.model_copy(update={"version": "latest"})
     publish(app, inbox, ModelVersionEvent(ref=alias, source="manual", gate="second"), gates)
-    wait = start(EVENTS_QUEUE, **local_wandb.environment(tmp_path / "worker"))
+    wait = start(EVENTS_QUEUE, **_there(local_wandb, tmp_path))
     wait(lambda: bool(_sent(client)))
     assert _sent(client) == _ids(newest, "second")
     (record,) = ledger.all()
@@ -322,7 +327,7 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
     with _watching(app) as known, _downloaded_elsewhere(settings, version):
         task = publish_weighing(app, weighing)
         state = AsyncResult(task, app=worker_app(settings))
-        wait = start(GPU_QUEUE, **local_wandb.environment(tmp_path / "worker"))
+        wait = start(GPU_QUEUE, **_there(local_wandb, tmp_path))
         waiting = "waiting for another process that downloads this version"
         wait(lambda: state.state == "PROGRESS" and state.info["detail"] == waiting)
         assert state.info["step"] == "download"

@@ -200,8 +200,10 @@ class EngineServer:
         return PlatformError(f"The engine {what}: {last_errors(log)}.", fix=f"Its log is {log}.")
 
     def _is_guarded(self) -> bool:
+        is_running = guard.is_running(self.record.guard_pid, self.record.guard_started)
+        # One that has ended is there until it is asked how.
         _guards[:] = [process for process in _guards if process.poll() is None]
-        return guard.is_running(self.record.guard_pid, self.record.guard_started)
+        return is_running
 
     def remember(self, loaded: str | None) -> None:
         """Write down which version is loaded, for other processes."""

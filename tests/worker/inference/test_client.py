@@ -155,6 +155,7 @@ def test_a_slow_answer_is_not_asked_for_again(
     never = threading.Event()
     engine.will_answer(completion(after=never))
     silence = reason(remote(engine.url, retries=5))
+    engine.wait_for_requests(1)
     never.set()
     assert isinstance(silence, PlatformError)
     assert "stopped answering for the version (ReadTimeout)" in str(silence)

@@ -68,7 +68,7 @@ def vllm(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
     try:
         health = f"http://127.0.0.1:{port}/health"
-        wait_until(lambda: is_up(health), process, "vLLM", log, 300)
+        wait_until(lambda: is_up(health), process, "vLLM", log, Settings().engine_start_budget)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         guard.end_group(process)

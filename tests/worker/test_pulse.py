@@ -171,7 +171,7 @@ def test_of_a_worker_that_was_killed_everything_has_an_end(
 
 
 def _during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:
-    """What Redis was told, in order, from one beat of a worker to the end of others."""
+    """What Redis was told, in order, from one beat of a worker until so many later."""
     beat = f"SET {KEY_PREFIX}worker:{worker.record().name} "
     told: list[str] = []
     with client.monitor() as monitor:  # type: ignore[no-untyped-call]

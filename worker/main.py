@@ -1,10 +1,16 @@
 """Starts a Celery worker process for Weighbridge's queues."""
 
+import os
+import threading
+import time
+
 from celery import signals
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from worker.pulse import Pulse
 from worker.tasks import app, settings
+
+_LOOK = 1.0  # seconds
 
 
 def run_worker(queues: list[str]) -> None:
@@ -35,6 +41,7 @@ def run_worker(queues: list[str]) -> None:
         "--without-mingle",
     ]
     if EVENTS_QUEUE in queues:
+        signals.beat_embedded_init.connect(_end_with_the_worker)
         # The plain scheduler keeps nothing on disk: the sweep is all there is, and it may be early.
         arguments += ["--beat", "--scheduler", "celery.beat:Scheduler"]
     try:
@@ -44,6 +51,18 @@ def run_worker(queues: list[str]) -> None:
         if GPU_QUEUE in queues:
             _end_engine()
     pulse.check()
+
+
+def _end_with_the_worker(**_: object) -> None:
+    """In the beat's process: have it end when the worker is gone, however the worker ended."""
+    worker = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == worker:
+            time.sleep(_LOOK)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="worker", daemon=True).start()
 
 
 def _end_engine() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import redis
 from celery import Celery
@@ -32,6 +33,8 @@ from schemas.events import ModelVersionEvent
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
+from tests.waiting import wait_for
+from worker.inference.guard import is_running
 
 _PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
 _DEAF_AFTER = 5  # beats that a worker did not hear itself
@@ -168,6 +171,17 @@ def test_of_a_worker_that_was_killed_everything_has_an_end(
     assert _endless(client) == ["_kombu.binding_deadlines"]
     assert client.ttl(f"{KEY_PREFIX}worker:{name}") <= 4
     assert client.ttl(f"{KEY_PREFIX}pulse.{name}") <= 4
+
+
+def test_a_worker_whose_main_process_is_killed_leaves_no_other(start: Start) -> None:
+    """As when memory runs out: the system ends one process, not those that it started."""
+    worker = start()
+    children = psutil.Process(worker.process.pid).children(recursive=True)
+    others = [(one.pid, one.create_time()) for one in children]
+    assert len(others) > 1  # the beat, and who runs the tasks
+    worker.process.kill()
+    worker.process.wait()
+    wait_for(lambda: not any(is_running(*one) for one in others), _PATIENCE)
 
 
 def _during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:

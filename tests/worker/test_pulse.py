@@ -171,6 +171,7 @@ def test_of_a_worker_that_was_killed_everything_has_an_end(
     assert _endless(client) == ["_kombu.binding_deadlines"]
     assert client.ttl(f"{KEY_PREFIX}worker:{name}") <= 4
     assert client.ttl(f"{KEY_PREFIX}pulse.{name}") <= 4
+    wait_for(lambda: not client.exists(f"{KEY_PREFIX}worker:{name}"), _PATIENCE)
 
 
 def test_a_worker_whose_main_process_is_killed_leaves_no_other(start: Start) -> None:

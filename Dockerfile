@@ -20,6 +20,8 @@ COPY schemas schemas
 COPY registry registry
 COPY bus bus
 COPY commands commands
+COPY engine engine
+COPY application application
 COPY worker worker
 # Triton and vLLM compile small kernels at start.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \

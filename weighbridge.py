@@ -9,7 +9,7 @@ import redis
 import structlog
 from pydantic import ValidationError
 
-from commands import decide, gates, look, rehearse, retry, serve
+from commands import decide, gates, rehearse, retry, serve, status
 from commands import enqueue as by_hand
 from schemas.errors import WeighbridgeError
 from schemas.events import WeighingId
@@ -108,9 +108,9 @@ for _command in (
     serve.poll,
     serve.webhook,
     serve.worker,
-    look.status,
-    look.events,
-    look.workers,
+    status.status,
+    status.events,
+    status.workers,
     rehearse.rehearse,
     rehearse.local_wandb,
 ):

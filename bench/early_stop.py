@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.thresholds import AtLeast
-from worker.statistics import ConfidenceSequence
+from worker.verdict.statistics import ConfidenceSequence
 
 _BATCH = 16
 _CONFIDENCE = 0.95

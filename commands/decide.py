@@ -3,9 +3,9 @@
 import click
 
 from bus.celery_app import celery_app
-from commands.printed import json_option, print_ids
-from commands.records import ledger_of
-from commands.waited import conclude
+from commands.ledger import ledger_of
+from commands.output import json_option, print_ids
+from commands.wait import conclude
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from schemas.verdicts import Outcome

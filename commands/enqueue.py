@@ -2,8 +2,8 @@
 
 import click
 
-from commands.printed import json_option, print_ids
-from commands.waited import conclude
+from commands.output import json_option, print_ids
+from commands.wait import conclude
 
 
 @click.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from commands.printed import json_option
+from commands.output import json_option
 from schemas.settings import Settings, read_gates
 
 

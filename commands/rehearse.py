@@ -37,6 +37,6 @@ def rehearse(folder: Path, finetune: bool, run_dir: Path | None) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def local_wandb(arguments: tuple[str, ...]) -> None:
     """Serve a W&B for the real wandb and weave SDKs on this machine."""
-    from rehearsal.local_wandb.command import local_wandb as serve
+    from local_wandb.command import local_wandb as serve
 
     serve.main(list(arguments), prog_name="weighbridge local-wandb")

@@ -6,8 +6,8 @@ import click
 
 from bus.celery_app import celery_app
 from bus.publish import publish_weighing
-from commands.printed import json_option, print_ids
-from commands.records import ledger_of, matching
+from commands.ledger import ledger_of, matching
+from commands.output import json_option, print_ids
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from schemas.weighings import Weighing

@@ -9,7 +9,7 @@ import click
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
 from bus.connection import connect
-from commands.records import ledger_of
+from commands.ledger import ledger_of
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 

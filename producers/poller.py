@@ -20,7 +20,7 @@ from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish
 from producers.backfill import alias_taken, backfilled, left_behind, taken
-from producers.marks import OVERLAP, Marks
+from producers.poll_cursor import OVERLAP, Marks
 from registry.calls import wandb_api
 from registry.changes import LinkedVersion, Registries
 from registry.graphql import Graphql

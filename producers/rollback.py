@@ -7,7 +7,7 @@ import wandb
 from pydantic import BaseModel, ConfigDict
 
 from bus.ledger import Ledger
-from bus.turn import turn
+from bus.promotion_lock import turn
 from registry.calls import wandb_api, wandb_call
 from registry.champions import PromotedVersion, find, promoted_by
 from registry.versions import resolve

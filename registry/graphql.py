@@ -18,8 +18,9 @@ import requests
 import wandb
 from pydantic import BaseModel
 
-from registry.calls import told, wandb_call
+from registry.calls import wandb_call
 from schemas.errors import ConfigurationError, PlatformError
+from schemas.upstream_errors import translate_error
 
 _TRIES = 3  # a single 500 must not cost a look at everything its 200 pages
 _FIRST_PAUSE = 0.5  # seconds before the second try, at most; before the next one twice as long
@@ -118,7 +119,7 @@ def _data(what: str, answer: requests.Response) -> dict[str, Any]:
         said = _Answer.model_validate_json(answer.content)
         if said.data is not None and not said.errors:
             return said.data
-    raise told(what, requests.HTTPError(f"HTTP {answer.status_code}: {_reason(answer)}"))
+    raise translate_error(what, requests.HTTPError(f"HTTP {answer.status_code}: {_reason(answer)}"))
 
 
 def _reason(answer: requests.Response) -> str:

@@ -9,10 +9,7 @@ import os
 import wandb
 import weave
 
-from rehearsal import climate
-from rehearsal.base_model import BASE_MODEL
-from rehearsal.stage import CHAT_MODELS, RAG_MODELS
-from worker.rag import (
+from application.rag import (
     ChatModel,
     RagModel,
     VectorStore,
@@ -20,6 +17,9 @@ from worker.rag import (
     context_recall,
     exact_match,
 )
+from rehearsal import climate
+from rehearsal.base_model import BASE_MODEL
+from rehearsal.stage import CHAT_MODELS, RAG_MODELS
 
 EVALUATION = "climate_rag_eval"
 _EMBEDDINGS = "sentence-transformers/all-MiniLM-L6-v2"

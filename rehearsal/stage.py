@@ -15,9 +15,9 @@ from pydantic import HttpUrl, SecretStr
 
 from bus.connection import connect
 from bus.ledger import Ledger
+from local_wandb.config import LocalWandbConfig, Webhook
+from local_wandb.process import LocalWandb
 from rehearsal.base_model import models_dir
-from rehearsal.local_wandb.config import LocalWandbConfig, Webhook
-from rehearsal.local_wandb.process import LocalWandb
 from rehearsal.processes import Processes
 from rehearsal.redis_server import free_port, redis_server
 from schemas.errors import ConfigurationError

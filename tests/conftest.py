@@ -1,5 +1,6 @@
 """What every test may ask for: a real Redis, emptied for each test that uses it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,21 +10,22 @@ import pytest
 import redis
 import wandb
 from celery import Celery
+from weave.trace.weave_client import WeaveClient
 
 from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
+from engine import Engine
+from local_wandb import LocalWandb, LocalWandbConfig
 from registry.helper_process import end_helper_process
 from rehearsal.base_model import base_model, models_dir
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import redis_server
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from tests.weave_clients import end_known_clients
-from worker.inference import Engine
+from tests.weave_clients import connected, end_known_clients
 
 # A machine that is busy is no failure, and a change is judged by the examples of the one before.
 # New ones: --hypothesis-profile=search.
@@ -186,3 +188,36 @@ def warm_run_dir(engine: Engine, engine_settings: Settings) -> Path:
     """Where a worker finds the engine running."""
     engine.ensure(base_model())
     return engine_settings.run_dir
+
+
+@pytest.fixture
+def weave_project(project: str) -> Iterator[WeaveClient]:
+    with connected(project) as client:
+        yield client
+
+
+@pytest.fixture
+def target(registry: Callable[[str], str]) -> str:
+    """A collection, of this test only, in the registry of promoted applications."""
+    return f"{registry('RAG Models')}/{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def log_files(run: wandb.Run, tmp_path: Path) -> Callable[..., ArtifactRef]:
+    """Logs files, by path and contents, and references; returns the version."""
+
+    def log_version(
+        files: dict[str, bytes], *references: str, name: str = "adapter"
+    ) -> ArtifactRef:
+        folder = tmp_path / "logged"
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, contents in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(contents)
+        artifact = wandb.Artifact(name, type="model")
+        artifact.add_dir(str(folder))
+        for url in references:
+            artifact.add_reference(url, name="referred.safetensors", checksum=False)
+        return ArtifactRef.parse(str(run.log_artifact(artifact).wait().qualified_name))
+
+    return log_version

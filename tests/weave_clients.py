@@ -8,8 +8,8 @@ import weave
 from weave.trace.context.weave_client_context import set_weave_client_global
 from weave.trace.weave_client import WeaveClient, _get_call_processor
 
+from application.tracing import lighten
 from worker import recording
-from worker.tracing import lighten
 
 
 @contextmanager

@@ -6,14 +6,14 @@ import weave
 from weave.trace.ref_util import get_ref
 from weave.trace.weave_client import WeaveClient
 
+from application.stored import part, read
 from registry.champions import PromotedVersion
 from schemas.errors import ConfigurationError, EvidenceError, InternalError
 from schemas.refs import ArtifactRef
 from schemas.verdicts import ChampionEvidence
-from worker.evaluate import run_evaluation
-from worker.evidence import AFTER_A_WHILE, Evaluated, evaluation_calls, read_back
-from worker.rag.stored import part, read
-from worker.workplace import Workplace, answering, asked
+from worker.context import Workplace, answering, asked
+from worker.evaluation import run_evaluation
+from worker.verdict.evidence import AFTER_A_WHILE, Evaluated, evaluation_calls, read_back
 
 
 class Champion(NamedTuple):

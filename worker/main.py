@@ -7,7 +7,7 @@ import time
 from celery import signals
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
-from worker.pulse import Pulse
+from worker.liveness import Pulse
 from worker.tasks import app, settings
 
 _LOOK = 1.0  # seconds
@@ -67,7 +67,7 @@ def _end_with_the_worker(**_: object) -> None:
 
 def _end_engine() -> None:
     """End the engine with the worker, not a moment later, as its guard would."""
-    from worker.inference import engine_of
+    from engine import engine_of
 
     engine_of(settings).stop()
 

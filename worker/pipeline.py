@@ -2,24 +2,24 @@
 
 import weave
 
+from application.rebuild import RebuiltModel, load_evaluation
+from engine import Engine, ExternalEngine
 from registry.calls import wandb_api
 from registry.champions import PromotedVersion, champion_to_beat
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Check, Evidence, Outcome, Verdict
 from schemas.weighings import Weighing
-from worker.announce import Findings, announce, log_findings
 from worker.champion import Champion, weighed_champion
-from worker.early_stop import EarlyVerdict
-from worker.evaluate import evaluate
-from worker.evidence import Evaluated
-from worker.inference import Engine, ExternalEngine
+from worker.context import Answering, Workplace, answering, asked
+from worker.evaluation import evaluate
 from worker.promote import promote_in_turn, require_same_champion
-from worker.rebuild import RebuiltModel, load_evaluation
+from worker.publishing.publish import Findings, announce, log_findings
 from worker.recording import evaluation_run, record_template, weave_client
 from worker.steps import StepClock
-from worker.weigh import ITSELF, NO_CHAMPION, outcome, sentence, weigh
-from worker.workplace import Answering, Workplace, answering, asked
+from worker.verdict.checks import ITSELF, NO_CHAMPION, outcome, sentence, weigh
+from worker.verdict.early_stop import EarlyVerdict
+from worker.verdict.evidence import Evaluated
 
 
 def weigh_version(

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import wandb
 from weave.trace.urls import object_version_path
 
-from bus.turn import turn
+from bus.promotion_lock import turn
 from registry.calls import wandb_call
 from registry.champions import REFERENCE, PromotedVersion, champion, displaced
 from schemas.errors import PlatformError

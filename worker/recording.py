@@ -12,13 +12,14 @@ from weave.trace.context.weave_client_context import set_weave_client_global
 from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
 
-from registry.calls import told, wandb_call
+from application.tracing import lighten
+from registry.calls import wandb_call
 from schemas.gates import Gate
 from schemas.refs import WeaveRef
 from schemas.settings import Settings
+from schemas.upstream_errors import translate_error
 from schemas.verdicts import Evidence
 from schemas.weighings import Weighing
-from worker.tracing import lighten
 
 _RETRIES, _RETRY_WAIT = 5, 10  # of one call; seconds between two tries at most
 # What is uploaded beside the work holds nobody up. If it gave up early, the run would end as if all
@@ -57,7 +58,7 @@ def weave_client(gate: Gate) -> WeaveClient:
     try:
         client = weave.init(project, settings=options)
     except (RuntimeError, TransportError, requests.RequestException) as error:
-        raise told(f"open project {project} in Weave", error) from error
+        raise translate_error(f"open project {project} in Weave", error) from error
     lighten(client)
     _clients[project] = client
     return client
@@ -72,7 +73,7 @@ def _run_settings(settings: Settings) -> wandb.Settings:
     return wandb.Settings(
         console="off",
         silent=True,
-        reinit="create_new",  # not the global run: worker/evaluate.py says why
+        reinit="create_new",  # not the global run: application/evaluate.py says why
         init_timeout=settings.wandb_timeout,
         finish_timeout=_FINISHED_WITHIN,
         finish_timeout_raises=True,

@@ -8,9 +8,9 @@ from schemas.gates import Gate
 from schemas.thresholds import Relative
 from schemas.verdicts import ChampionEvidence, Check, Outcome, Verdict
 from worker.champion import champion_again
-from worker.evidence import Evaluated, read_back
-from worker.results import recorded_verdict
-from worker.weigh import ITSELF, NO_CHAMPION, outcome, sentence, weigh
+from worker.publishing import recorded_verdict
+from worker.verdict.checks import ITSELF, NO_CHAMPION, outcome, sentence, weigh
+from worker.verdict.evidence import Evaluated, read_back
 
 
 class Reweighed(BaseModel):

@@ -41,7 +41,7 @@ from worker.steps import StepClock
 from worker.task_state import TaskState
 
 if TYPE_CHECKING:
-    from worker.inference import Engine, ExternalEngine
+    from engine import Engine, ExternalEngine
 
 _OWNER = "WEIGHBRIDGE_WORKER_PID"
 
@@ -75,7 +75,7 @@ def _note_main_process(**_: object) -> None:
 @cache
 def _engine() -> "Engine | ExternalEngine":
     # Imported here, as the pipeline below: only a process that weighs pays for torch and faiss.
-    from worker.inference import engine_of
+    from engine import engine_of
 
     return engine_of(settings, owner_pid=int(os.environ.get(_OWNER, os.getpid())))
 
@@ -182,7 +182,7 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
 
 def _weighed(ledger: Ledger, record: Weighing, clock: StepClock) -> Verdict:
     if record.decision:
-        from worker.carry_out import carry_out
+        from worker.apply_decision import carry_out
 
         return carry_out(record, settings, clock)
     from worker.pipeline import weigh_version
@@ -213,7 +213,7 @@ def _failed(record: Weighing, clock: StepClock, error: Exception) -> Verdict:
     if record.verdict:  # a decision that could not be carried out; evidence and report stand
         told = {"outcome": "failed", "reason": reason, "decision": record.decision}
         return record.verdict.model_copy(update=told)
-    from worker.announce import with_report
+    from worker.publishing.publish import with_report
 
     verdict = Verdict(
         weighing=record.id,

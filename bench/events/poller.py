@@ -23,11 +23,11 @@ from bench.gate import GATE, write_gates
 from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.ledger import Ledger
+from local_wandb import LocalWandb, LocalWandbConfig
+from local_wandb.store.clock import seconds_ago
+from local_wandb.store.projects import ensure_project, ensure_type
+from local_wandb.store.store import Store
 from producers.poller import Poller, WatchedRegistry
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
-from rehearsal.local_wandb.store.clock import seconds_ago
-from rehearsal.local_wandb.store.projects import ensure_project, ensure_type
-from rehearsal.local_wandb.store.store import Store
 from rehearsal.redis_server import redis_server
 from schemas.settings import Settings
 

@@ -8,8 +8,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+from application.rag import VectorStore
 from rehearsal import climate
-from worker.rag import VectorStore
 
 _QUESTIONS = 60
 _DOCUMENTS = 2

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 
+from engine import Engine, ServedModel, ServeOptions
 from rehearsal import climate
 from rehearsal.base_model import base_model, models_dir
 from schemas.settings import Settings
-from worker.inference import Engine, ServedModel, ServeOptions
 
 _ADAPTERS = ("good", "worse", "better", "good")
 _ROWS = 4

@@ -24,16 +24,16 @@ from bus.celery_app import celery_app
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.publish import publish
+from engine.server import EngineServer
+from engine.version import Version
+from local_wandb.config import ENTITY, ORGANISATION, PROJECT
 from rehearsal import app_team, climate
-from rehearsal.local_wandb.config import ENTITY, ORGANISATION, PROJECT
 from rehearsal.model_team import link_adapter
 from rehearsal.processes import ending_on_signals
 from rehearsal.stage import Stage, empty, set_up
 from schemas.events import ModelVersionEvent
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
-from worker.inference.server import EngineServer
-from worker.inference.version import Version
 
 _TURNS = 3
 _REGISTRY = f"{ORGANISATION}/wandb-registry-RAG Chat Models"

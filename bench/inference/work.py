@@ -13,10 +13,10 @@ import torch
 from pydantic import BaseModel
 from safetensors.torch import save_file
 
+from engine.command import environment
+from engine.merge import merged_tensors
+from engine.version import Version
 from schemas.settings import Settings
-from worker.inference.command import environment
-from worker.inference.merge import merged_tensors
-from worker.inference.version import Version
 
 
 class Work(BaseModel):

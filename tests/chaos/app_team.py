@@ -9,8 +9,8 @@ from typing import Any
 import wandb
 import weave
 
+from application.rag import ChatModel, RagModel, VectorStore, exact_match
 from tests.chaos.exam import BASE_MODEL, EVALUATION, QUESTIONS, question, right_answer
-from worker.rag import ChatModel, RagModel, VectorStore, exact_match
 
 CHAT_MODELS, RAG_MODELS = "Chaos Chat Models", "Chaos RAG Models"
 """The registries of what is weighed, and of what passed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import weave
 
-from worker.evidence import read_back
+from worker.verdict.evidence import read_back
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ from pydantic import HttpUrl, SecretStr
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
-from bus.pulse import workers
+from bus.liveness import workers
+from local_wandb.config import LocalWandbConfig, Webhook
+from local_wandb.environment import client_environment
+from local_wandb.process import LocalWandb
 from registry.helper_process import end_helper_process
-from rehearsal.local_wandb.config import LocalWandbConfig, Webhook
-from rehearsal.local_wandb.environment import client_environment
-from rehearsal.local_wandb.process import LocalWandb
 from rehearsal.processes import Processes
 from rehearsal.redis_server import RedisServer, free_port
 from schemas.errors import PlatformError

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from pydantic import HttpUrl
 
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig, Webhook
+from local_wandb import LocalWandb, LocalWandbConfig, Webhook
 from schemas.gates import Gate
 
 Command = Callable[..., Result]

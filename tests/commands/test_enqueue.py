@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bus.inbox import Inbox
 from bus.ledger import Ledger
-from commands.waited import LiveView
+from commands.wait import LiveView
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef

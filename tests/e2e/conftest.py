@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rehearsal.local_wandb.config import LocalWandbConfig
-from rehearsal.local_wandb.process import LocalWandb
+from local_wandb.config import LocalWandbConfig
+from local_wandb.process import LocalWandb
 from tests.e2e.rehearsed import Program, Rehearsed, run_program
 
 

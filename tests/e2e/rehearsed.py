@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from rehearsal.local_wandb.process import LocalWandb
+from local_wandb.process import LocalWandb
 
 _PROGRAMS = Path(__file__).parent / "programs"
 

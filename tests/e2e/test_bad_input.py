@@ -17,13 +17,13 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+from engine.server import EngineServer
 from rehearsal.base_model import BASE_MODEL, base_model
 from rehearsal.stage import Stage, empty, set_up
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Verdict
 from tests.e2e.rehearsed import program_output
-from worker.inference.server import EngineServer
 
 _LOOK = 0.2  # seconds
 _NOWHERE = "weave:///wandb-smle/weave-cookboook-demo/object/Nowhere:v0"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from application.rag.scorers import token_f1
 from rehearsal import climate
 from tests.e2e.rehearsed import Program, Rehearsed
-from worker.rag.scorers import token_f1
 
 _METRIC = "answer_correctness.mean"
 _COLUMNS = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.local_wandb.config import LocalWandbConfig
-from rehearsal.local_wandb.process import LocalWandb
+from local_wandb.config import LocalWandbConfig
+from local_wandb.process import LocalWandb
 from tests.e2e.rehearsed import run_program
 
 

@@ -16,9 +16,9 @@ from pydantic import HttpUrl
 from wandb.automations import OnLinkArtifact
 from wandb.automations.actions import SavedWebhookAction
 
+from local_wandb import LocalWandb, LocalWandbConfig, Webhook
 from producers.automation import PAYLOAD, MadeAutomation, create_automations
 from registry.helper_process import end_helper_process
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig, Webhook
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate, GateFile
 from schemas.settings import Settings

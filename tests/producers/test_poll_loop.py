@@ -17,8 +17,8 @@ from celery import Celery
 
 from bus.celery_app import EVENTS_QUEUE, queue_length
 from bus.ledger import Ledger
+from local_wandb import LocalWandb, LocalWandbConfig
 from producers.poller import poll
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.processes import ended, wait_until
 from rehearsal.redis_server import free_port
 from schemas.gates import Gate, GateFile

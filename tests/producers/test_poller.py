@@ -20,7 +20,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from worker.results import tag_version
+from worker.publishing import tag_version
 
 _WATCHED = "wandb32/wandb-registry-RAG Chat Models"
 

@@ -10,10 +10,10 @@ import requests
 import wandb
 from wandb.errors import AuthenticationError, CommError
 
-from registry.calls import told, wandb_api, wandb_call
+from local_wandb import LocalWandb
+from registry.calls import wandb_api, wandb_call
 from registry.champions import find
 from registry.helper_process import end_helper_process
-from rehearsal.local_wandb import LocalWandb
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.refs import ArtifactRef
 from tests.faulty_network import FaultyNetwork
@@ -137,8 +137,12 @@ def test_a_helper_process_that_died_is_the_platforms_fault(api: wandb.Api) -> No
         (CommError(""), PlatformError),
     ],
 )
-def test_where_the_status_is_hidden_the_words_decide(error: Exception, kind: type) -> None:
-    assert type(told("do it", error)) is kind
+def test_where_the_status_is_hidden_the_words_decide(
+    error: Exception, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind) as raised, wandb_call("do it"):
+        raise error
+    assert raised.type is kind
 
 
 def test_an_error_of_our_own_passes_as_it_is() -> None:

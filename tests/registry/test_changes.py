@@ -18,7 +18,7 @@ from schemas.errors import ConfigurationError
 from tests.registry.scripted import Answer, scripted
 
 _TIMEOUT = 19.0
-_SCHEMA = Path("rehearsal/local_wandb/graphql/schema.graphql")
+_SCHEMA = Path("local_wandb/graphql/schema.graphql")
 _REGISTRY = ("wandb32", "wandb-registry-RAG Chat Models")
 
 

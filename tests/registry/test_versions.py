@@ -4,7 +4,7 @@ from uuid import uuid4
 import pytest
 from wandb.errors import AuthenticationError
 
-from registry.calls import told, wandb_api
+from registry.calls import wandb_api, wandb_call
 from registry.versions import resolve
 from schemas.errors import ConfigurationError, PlatformError
 from schemas.refs import ArtifactRef
@@ -54,5 +54,5 @@ def test_a_refused_key_is_the_operators_to_mend(
 def test_a_server_that_does_not_answer_is_worth_another_try() -> None:
     # In the SDK's own words (wandb 0.31); tests/worker/test_tasks.py has the real thing.
     words = "Failed to verify credentials: the service process did not respond in time."
-    error = told("log in", AuthenticationError(words))
-    assert isinstance(error, PlatformError)
+    with pytest.raises(PlatformError), wandb_call("log in"):
+        raise AuthenticationError(words)

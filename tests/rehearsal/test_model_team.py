@@ -11,9 +11,9 @@ import pytest
 import wandb
 from rich.progress import Progress
 
+from local_wandb import LocalWandb, LocalWandbConfig
 from registry.helper_process import end_helper_process
 from rehearsal.finetune import Recipe, finetune_and_link
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.model_team import COLLECTION, TRAINING_LOG
 
 CONFIG = {"base": "a base", "rank": 4, "recipe": {"name": "mine", "epochs": 1}}

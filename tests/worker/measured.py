@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from schemas.rows import Row
-from worker.evidence import Evaluated
-from worker.usage import taken
+from worker.verdict.evidence import Evaluated
+from worker.verdict.usage import taken
 
 Scores = Mapping[str, Sequence[bool | float]]
 

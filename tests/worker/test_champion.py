@@ -11,7 +11,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice
 from weave.trace.weave_client import WeaveClient
 
+from application.rebuild import rebuild
 from bus.ledger import Ledger
+from engine import Engine
 from registry.calls import wandb_api
 from registry.champions import PromotedVersion
 from rehearsal import app_team
@@ -30,12 +32,10 @@ from tests.worker.weighed import (
     weighing_of,
 )
 from worker.champion import champion_again, weighed_champion
-from worker.evaluate import evaluate
-from worker.evidence import Evaluated
-from worker.inference import Engine
-from worker.rebuild import rebuild
+from worker.context import Workplace
+from worker.evaluation import evaluate
 from worker.steps import StepClock
-from worker.workplace import Workplace
+from worker.verdict.evidence import Evaluated
 
 _KNOWS = 8
 _NOT_TO_BE_USED = cast("Engine", None)

@@ -11,13 +11,13 @@ import wandb
 import weave
 from weave.trace.weave_client import WeaveClient
 
+from local_wandb import LocalWandb, LocalWandbConfig
 from registry.helper_process import end_helper_process
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
 from rehearsal.redis_server import free_port
 from schemas.errors import PlatformError
 from tests.weave_clients import connected
-from worker.evaluate import run_evaluation
-from worker.evidence import Evaluated, read_back
+from worker.evaluation import run_evaluation
+from worker.verdict.evidence import Evaluated, read_back
 
 _ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(12)]
 _AWAY = 3.0  # seconds

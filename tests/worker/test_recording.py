@@ -7,8 +7,8 @@ import pytest
 import weave
 from weave.trace.settings import should_allow_unsafe_custom_obj_decode
 
+from local_wandb import LocalWandb
 from registry.helper_process import end_helper_process
-from rehearsal.local_wandb import LocalWandb
 from schemas.errors import PlatformError
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef

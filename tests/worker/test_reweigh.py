@@ -12,9 +12,9 @@ from schemas.refs import ArtifactRef
 from schemas.verdicts import Verdict
 from tests.worker.weighed import champion_of, evaluated, gate_of, verdict_of
 from worker.champion import Champion
-from worker.results import record_verdict
+from worker.publishing import record_verdict
 from worker.reweigh import Reweighed, reweigh
-from worker.weigh import ITSELF, NO_CHAMPION, weigh
+from worker.verdict.checks import ITSELF, NO_CHAMPION, weigh
 
 
 @pytest.fixture

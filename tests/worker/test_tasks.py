@@ -28,8 +28,8 @@ from bus.connection import KEY_PREFIX
 from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish, publish_dispatch, publish_weighing
-from rehearsal.local_wandb import LocalWandb, LocalWandbConfig
-from rehearsal.local_wandb.environment import client_environment
+from local_wandb import LocalWandb, LocalWandbConfig
+from local_wandb.environment import client_environment
 from rehearsal.processes import Processes
 from rehearsal.redis_server import free_port
 from schemas.events import ModelVersionEvent, WeighingId

@@ -15,9 +15,9 @@ from schemas.refs import ArtifactRef
 from schemas.verdicts import ChampionEvidence, Evidence, Outcome, Verdict
 from schemas.weighings import Weighing
 from worker.champion import Champion
-from worker.evaluate import run_evaluation
-from worker.evidence import Evaluated
-from worker.weigh import outcome, sentence, weigh
+from worker.evaluation import run_evaluation
+from worker.verdict.checks import outcome, sentence, weigh
+from worker.verdict.evidence import Evaluated
 
 _LEASE = 600.0  # seconds: longer than any test
 _ROWS = [

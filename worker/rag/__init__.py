@@ -1,21 +1,32 @@
-"""The RAG application: the objects that an app team publishes in Weave and the gate rebuilds.
+"""The old name of ``application.rag``.
 
-    RagModel
-    ├── chat_model     ChatModel: which model version answers, and how it is asked
-    ├── vector_store   VectorStore: the passages and their FAISS index, saved together
-    ├── system_prompt, user_prompt: Weave prompts
-    └── n_documents    passages per question
-
-``serving`` says which engine answers for a ChatModel in this process, ``embedding`` finds the
-embedding model, ``scorers`` holds the ops that score an answer, and ``judge`` the scorer that asks
-another model.
+Applications import their classes from here, and Weave has stored ops whose source does. Both keep
+working: every module is the same object under both names.
 """
 
-from worker.rag.chat_model import ChatModel
-from worker.rag.judge import LLMJudge
-from worker.rag.rag_model import RagModel
-from worker.rag.scorers import answer_correctness, context_recall, exact_match
-from worker.rag.vector_store import VectorStore
+import importlib
+import sys
+
+from application.rag import (
+    ChatModel,
+    LLMJudge,
+    RagModel,
+    VectorStore,
+    answer_correctness,
+    context_recall,
+    exact_match,
+)
+
+for _name in (
+    "chat_model",
+    "embedding",
+    "judge",
+    "rag_model",
+    "scorers",
+    "serving",
+    "vector_store",
+):
+    sys.modules[f"{__name__}.{_name}"] = importlib.import_module(f"application.rag.{_name}")
 
 __all__ = [
     "ChatModel",

@@ -1,0 +1,90 @@
+"""Run a published Evaluation of a model in this process."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import weave
+from weave.trace.env import WEAVE_PARALLELISM
+from weave.trace.weave_client import WeaveClient
+
+from application.rag.judge import accounted
+
+_RUN_ATTRIBUTE = "wandb-run-id"  # the tutorial's name for it
+
+
+def run_evaluation(
+    client: WeaveClient,
+    evaluation: weave.Evaluation,
+    model: weave.Model,
+    *,
+    run_id: str,
+    run_step: int,
+    concurrency: int,
+) -> str:
+    """Evaluate a model; its calls belong to a W&B run.
+
+    Args:
+        client: Client of the project that the calls go to.
+        evaluation: The published Evaluation.
+        model: The model to evaluate.
+        run_id: Id of the W&B run.
+        run_step: The run's current step.
+        concurrency: Rows that are evaluated at once. Weave's own WEAVE_PARALLELISM wins when the
+            operator has set it.
+
+    Returns:
+        The id of the evaluation's root call. Every call has been sent to the trace server.
+
+    Raises:
+        ConfigurationError, PlatformError: A judge of the evaluation could not be asked.
+    """
+    with (
+        accounted(),
+        _calls_of(client, run_id, run_step),
+        _rows_at_once(concurrency),
+    ):
+        # By default Weave swallows what the evaluation raises.
+        _, call = asyncio.run(evaluation.evaluate.call(evaluation, model, __should_raise=True))
+        client.flush()
+        return str(call.id)
+
+
+@contextmanager
+def _calls_of(client: WeaveClient, run_id: str, run_step: int) -> Iterator[None]:
+    """Record the calls as the run's.
+
+    Weave finds the global run by itself, but asks wandb's process for its step twice per call:
+    half of what a call costs. So the client is told which run it is, and the run is not the
+    global one (`worker/recording.py`).
+    """
+    client.set_wandb_run_context(run_id, run_step)
+    try:
+        with weave.attributes({_RUN_ATTRIBUTE: run_id}):
+            yield
+    finally:
+        client.clear_wandb_run_context()
+
+
+@contextmanager
+def _rows_at_once(count: int) -> Iterator[None]:
+    """Set how many rows Weave evaluates at once; it reads the variable when it starts."""
+    if WEAVE_PARALLELISM in os.environ:
+        yield
+        return
+    os.environ[WEAVE_PARALLELISM] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ[WEAVE_PARALLELISM]
+
+
+def row_count(evaluation: weave.Evaluation) -> int:
+    """How many predictions the evaluation makes: its rows, each as often as it has trials."""
+    return len(evaluation.dataset.rows) * evaluation.trials
+
+
+def questions(evaluation: weave.Evaluation) -> list[str]:
+    """The questions of the evaluation: the column that Weave passes to ``RagModel.predict``."""
+    return [str(row["question"]) for row in evaluation.dataset.rows if "question" in row]

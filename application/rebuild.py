@@ -1,0 +1,177 @@
+"""Step 2: make the RAG application around the new version, and the evaluation that weighs it.
+
+Both are made from what the Weave server has stored, as data: no stored code runs, unless the gate
+allows it for the scorers.
+"""
+
+from typing import Any
+
+import weave
+from pydantic import BaseModel, ConfigDict
+from weave.trace.ref_util import set_ref
+from weave.trace.refs import ObjectRef, OpRef
+from weave.trace.serialization.custom_objs import encode_custom_obj
+from weave.trace.serialization.digest import bytes_digest
+from weave.trace.settings import override_settings
+from weave.trace.urls import object_version_path
+
+from application.rag import ChatModel, LLMJudge, RagModel
+from application.rag.scorers import SCORERS
+from application.stored import Stored, make, part, read, read_json, unchanged
+from application.trace_call import trace_call
+from schemas.errors import ConfigurationError
+from schemas.gates import ChatModelParameters
+from schemas.refs import WeaveRef
+
+
+class RebuiltModel(BaseModel):
+    """A RagModel around a new chat model, published.
+
+    Attributes:
+        model: The instance, which predicts in this process.
+        ref: Its version, by digest.
+        url: Its page in Weave.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    model: RagModel
+    ref: WeaveRef
+    url: str
+
+
+def rebuild(
+    rag_model: str, chat_model: str, parameters: ChatModelParameters | None = None
+) -> RebuiltModel:
+    """Exchange a published RagModel's chat model and publish the result under the same name.
+
+    Everything else keeps its version, the vector store too: nothing is embedded again. The same
+    arguments give the same version, however often.
+
+    Args:
+        rag_model: Reference of the published RagModel.
+        chat_model: URI of the new model version, ``wandb-artifact:///...``.
+        parameters: Parameters of the chat model that differ from the published one's.
+
+    Raises:
+        ConfigurationError: There is no such object, it is not a RagModel, or a parameter cannot
+            be honoured.
+    """
+    stored = _stored_rag_model(rag_model)
+    model = make(RagModel, stored, chat_model=_chat_model(stored, chat_model, parameters))
+    # The client's cache would hold what somebody has deleted since for stored.
+    with trace_call(f"publish {stored.ref.name}"), override_settings(use_server_cache=False):
+        published = weave.publish(model, stored.ref.name)
+    ref = WeaveRef(
+        entity=published.entity,
+        project=published.project,
+        name=published.name,
+        digest=published.digest,
+    )
+    url = object_version_path(ref.entity, ref.project, ref.name, ref.digest)
+    return RebuiltModel(model=model, ref=ref, url=url)
+
+
+def resolved(rag_model: str) -> str:
+    """The reference of a published RagModel by digest, which stays the same version.
+
+    Raises:
+        ConfigurationError: There is no such object, or it is not a RagModel.
+    """
+    return str(_stored_rag_model(rag_model).ref.uri)
+
+
+def load_chat_model(
+    rag_model: str, chat_model: str, parameters: ChatModelParameters | None = None
+) -> ChatModel:
+    """What ``rebuild`` makes of the published chat model; nothing is published.
+
+    Raises:
+        ConfigurationError: As ``rebuild``.
+    """
+    return _chat_model(_stored_rag_model(rag_model), chat_model, parameters)
+
+
+def _stored_rag_model(rag_model: str) -> Stored:
+    stored = read(rag_model)
+    if stored.class_name != RagModel.__name__:
+        raise ConfigurationError(
+            f"{rag_model} is of class {stored.class_name}, not RagModel.",
+            fix="Name a published RagModel in the gate's rag_model.",
+        )
+    return stored
+
+
+def _chat_model(rag_model: Stored, uri: str, parameters: ChatModelParameters | None) -> ChatModel:
+    """The stored chat model, of whatever class, with another version and other parameters."""
+    stored = part(rag_model, "chat_model")
+    changed = parameters.model_dump(exclude_none=True) if parameters else {}
+    return make(ChatModel, stored, chat_model=uri, **changed)
+
+
+def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weave.Evaluation:
+    """Get a published Evaluation that runs in this process.
+
+    Args:
+        evaluation: Reference of the Evaluation.
+        allow_stored_code: Whether scorers may run as the server has them. If not, a scorer is
+            replaced by the op of application/rag/scorers.py that has the same source. A judge is
+            made from its fields in any case.
+
+    Returns:
+        The Evaluation, under its published version.
+
+    Raises:
+        ConfigurationError: There is no such Evaluation, or it needs code that is not allowed.
+    """
+    stored = read(evaluation)
+    if stored.class_name != weave.Evaluation.__name__:
+        raise ConfigurationError(
+            f"{evaluation} is of class {stored.class_name}, not Evaluation.",
+            fix="Name a published Evaluation in the gate's evaluation.",
+        )
+    if allow_stored_code:
+        with trace_call(f"read {evaluation} with its code"):
+            as_stored: weave.Evaluation = weave.ref(stored.ref.uri).get()
+        return as_stored
+    scorers = [_local_scorer(ref, evaluation) for ref in stored.fields.get("scorers") or []]
+    if stored.fields.get("preprocess_model_input") is not None:
+        raise _needs_stored_code(evaluation, "preprocess_model_input")
+    loaded = make(weave.Evaluation, stored, scorers=scorers)
+    set_ref(loaded, stored.ref)
+    return loaded
+
+
+def _local_scorer(ref: ObjectRef, evaluation: str) -> Any:
+    """The scorer of this installation that is the stored one, under the stored version."""
+    if isinstance(ref, OpRef):
+        return _local_op(ref, evaluation)
+    stored = read(ref.uri)
+    if stored.class_name != LLMJudge.__name__:
+        raise _needs_stored_code(evaluation, f"scorer {ref.name}")
+    return unchanged(LLMJudge, stored)
+
+
+def _local_op(ref: OpRef, evaluation: str) -> Any:
+    """The op of this installation whose source is the stored one's."""
+    op = SCORERS.get(ref.name)
+    _, stored = read_json(ref)
+    if op is None or _source_digest(op) != stored.get("files", {}).get("obj.py"):
+        raise _needs_stored_code(evaluation, f"scorer {ref.name}")
+    set_ref(op, ref)
+    return op
+
+
+def _source_digest(op: Any) -> str:
+    encoded = encode_custom_obj(op)
+    assert encoded is not None  # noqa: S101 (every op has a serializer)
+    source = encoded["files"]["obj.py"]
+    return bytes_digest(source if isinstance(source, bytes) else source.encode())
+
+
+def _needs_stored_code(evaluation: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The {what} of {evaluation} is code that this installation does not have.",
+        fix="Publish the evaluation with the scorers of application/rag, or set "
+        "allow_stored_code: true in the gate to run what the server has stored.",
+    )

@@ -1,0 +1,184 @@
+"""Reads objects from the Weave server as data, and makes instances of known classes from them.
+
+``ref.get()`` gives proxies whose methods are code from the server, and publishing a changed proxy
+stores a damaged version (facts/weave-protocol.md 6.3, 6.4, 6.7). Here only data fields are read,
+and no stored code runs.
+"""
+
+from typing import Any, TypeVar
+
+import weave
+from pydantic import BaseModel, ConfigDict, ValidationError
+from weave.trace.box import unbox
+from weave.trace.context.weave_client_context import require_weave_client
+from weave.trace.object_record import ObjectRecord
+from weave.trace.ref_util import set_ref
+from weave.trace.refs import ObjectRef
+from weave.trace.serialization.serialize import from_json
+from weave.trace.settings import override_settings
+from weave.trace.vals import WeaveObject, unwrap
+from weave.vendor.weave_server_sdk import NotFoundError
+
+from application.rag.chat_model import ChatModel
+from application.rag.rag_model import RagModel
+from application.rag.vector_store import VectorStore
+from application.trace_call import trace_call
+from schemas.errors import ConfigurationError
+
+_OURS: dict[str, type[weave.Object]] = {
+    cls.__name__: cls for cls in (RagModel, ChatModel, VectorStore)
+}
+
+Made = TypeVar("Made", bound=weave.Object)
+
+
+class Stored(BaseModel):
+    """An object as the server has it.
+
+    Attributes:
+        ref: Its version, by digest.
+        class_name: Name of its class.
+        fields: Values of its data fields, and of its ops; what is stored on its own, such as an
+            op or a nested object, is an ``ObjectRef``.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    ref: ObjectRef
+    class_name: str
+    fields: dict[str, Any]
+
+
+def read(uri: str) -> Stored:
+    """Read an object of a class.
+
+    Args:
+        uri: ``weave:///entity/project/object/name:version``, the version a digest or an alias.
+
+    Raises:
+        ConfigurationError: There is no such object, or it has no class.
+    """
+    ref = ObjectRef.parse_uri(uri)
+    digest, value = read_json(ref)
+    record = from_json(value, f"{ref.entity}/{ref.project}", require_weave_client().server)
+    if not isinstance(record, ObjectRecord):
+        raise ConfigurationError(f"{uri} is not an object of a class.")
+    return Stored(
+        ref=ObjectRef(entity=ref.entity, project=ref.project, name=ref.name, _digest=digest),
+        class_name=_followed(record._class_name),
+        fields=vars(record),
+    )
+
+
+def _followed(value: Any) -> Any:
+    """The value that a reference into another version points at.
+
+    A version that was fetched, changed and published by hand is full of them
+    (facts/weave-protocol.md 6.7).
+    """
+    if isinstance(value, ObjectRef) and value.extra:
+        with trace_call(f"read {value.uri}"):
+            return unbox(unwrap(require_weave_client().get(value)))
+    return value
+
+
+def read_json(ref: ObjectRef) -> tuple[str, Any]:
+    """Read a version's digest and its stored JSON, without interpreting it.
+
+    Raises:
+        ConfigurationError: There is no such version, or it may not be read.
+        PlatformError: The trace server did not answer.
+    """
+    project = f"{ref.entity}/{ref.project}"
+    try:
+        # The client's cache takes an alias for a digest, and would keep what it named first: on
+        # disk, for every process of the machine.
+        with (
+            trace_call(f"read {ref.uri}", passing=NotFoundError),
+            override_settings(use_server_cache=False),
+        ):
+            answer = require_weave_client().server.obj_read(
+                {"project_id": project, "object_id": ref.name, "digest": ref.digest}
+            )
+    except NotFoundError as error:
+        raise ConfigurationError(
+            f"{ref.uri} does not exist.",
+            fix="Copy the reference from the object's Use tab in Weave into the gate file.",
+        ) from error
+    return answer.obj.digest, answer.obj.val
+
+
+def part(stored: Stored, name: str) -> Stored:
+    """Read a nested object, wherever it is stored.
+
+    Args:
+        stored: The object around it.
+        name: The field that holds it.
+
+    Raises:
+        ConfigurationError: The field holds no object.
+    """
+    value = _followed(stored.fields.get(name))
+    if isinstance(value, ObjectRef):
+        return read(value.uri)
+    if isinstance(value, ObjectRecord):  # put there by hand and not published before
+        ref = stored.ref.with_attr(name)
+        return Stored(ref=ref, class_name=value._class_name, fields=vars(value))
+    raise ConfigurationError(f"{stored.ref.uri} has no {name}.")
+
+
+def make(cls: type[Made], stored: Stored, **replaced: Any) -> Made:
+    """Make an instance from a stored object's data fields.
+
+    Args:
+        cls: The class.
+        stored: Where the values come from.
+        replaced: Values to take instead.
+
+    Returns:
+        A new instance that is not published yet; its nested objects keep their versions.
+
+    Raises:
+        ConfigurationError: The fields do not fit the class.
+    """
+    names = cls.model_fields.keys() - {"ref"}
+    kept = {name: value for name, value in stored.fields.items() if name in names - replaced.keys()}
+    values = {name: _nested(_followed(value)) for name, value in kept.items()} | replaced
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"{stored.ref.uri} does not fit {cls.__name__}: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
+            fix=f"Publish it with the {cls.__name__} of application/rag.",
+        ) from error
+
+
+def unchanged(cls: type[Made], stored: Stored) -> Made:
+    """Make the instance that is stored, under its version, so that it is not stored again.
+
+    Args:
+        cls: The class.
+        stored: The object.
+
+    Raises:
+        ConfigurationError: The fields do not fit the class.
+    """
+    made = make(cls, stored)
+    set_ref(made, stored.ref)
+    return made
+
+
+def _nested(value: Any) -> Any:
+    if not isinstance(value, ObjectRef):
+        return value
+    stored = read(value.uri)
+    if ours := _OURS.get(stored.class_name):
+        return unchanged(ours, stored)
+    made = require_weave_client().get(value)  # Weave's own classes are made from data, too
+    if isinstance(made, WeaveObject):
+        raise ConfigurationError(
+            f"{value.uri} is a {stored.class_name}, a class that this worker does not have."
+        )
+    return made

@@ -1,0 +1,123 @@
+"""See what goes on: weighings, what happened to them, and who works."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import get_args
+
+import click
+import redis
+
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
+from bus.connection import connect
+from bus.ledger import Ledger
+from bus.liveness import WorkerRecord
+from bus.liveness import workers as living_workers
+from commands.ledger import ledger_of, matching
+from commands.output import json_option, print_weighings
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from schemas.weighings import AuditLine, State
+
+_FOLLOWED = 5.0  # seconds of one look at the audit stream
+_AWAY = 1.0  # seconds between two looks while Redis is away
+
+_limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N."
+)
+
+
+@click.command()
+@click.argument("ref", required=False)
+@click.option("--state", type=click.Choice(get_args(State)), help="Only those in this state.")
+@_limit_option
+@json_option
+def status(ref: str | None, state: State | None, limit: int | None, as_json: bool) -> None:
+    """Show every weighing, the newest last, or those of REF.
+
+    REF is entity/project/collection:vN and may hold shell wildcards.
+    """
+    records = list(ledger_of(Settings()).all())
+    if ref is not None:
+        records = matching(records, ref)
+        if not records:
+            raise ConfigurationError(
+                f"{ref} was never weighed.", fix="Give its number, or enqueue it."
+            )
+    records = [record for record in records if state in (None, record.state)]
+    print_weighings(records[-(limit or len(records)) :], as_json)
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on with what happens from now on.")
+@_limit_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object on each line.")
+def events(follow: bool, limit: int | None, as_json: bool) -> None:
+    """Show what happened to weighings: time, weighing, its new state, and why."""
+    ledger = ledger_of(Settings())
+    lines = ledger.audit()
+    _print_events(lines[-(limit or len(lines)) :], as_json)
+    if follow:
+        with suppress(KeyboardInterrupt):
+            _follow(ledger, lines[-1].stream_id if lines else "0", as_json)
+
+
+def _follow(ledger: Ledger, after: str, as_json: bool) -> None:
+    """Print what is written to the audit stream, for good; Redis may come and go."""
+    is_away = False
+    while True:
+        try:
+            lines = ledger.follow(after, block=_FOLLOWED)
+        except redis.RedisError as error:
+            if not is_away:
+                click.echo(
+                    f"Redis is away; what happens is shown when it is back: {error}", err=True
+                )
+            is_away = True
+            time.sleep(_AWAY)
+            continue
+        if is_away:
+            click.echo("Redis is back.", err=True)
+        is_away = False
+        _print_events(lines, as_json)
+        after = lines[-1].stream_id if lines else after
+
+
+def _print_events(lines: Sequence[AuditLine], as_json: bool) -> None:
+    for line in lines:
+        if as_json:
+            click.echo(line.model_dump_json())
+        else:
+            click.echo(f"{line.at.astimezone():%F %T}  {line.id}  {line.state}  {line.note}")
+
+
+@click.command()
+@json_option
+def workers(as_json: bool) -> None:
+    """Show the workers; exit with 1 when one takes nothing, or a queue is served by nobody."""
+    settings = Settings()
+    records = living_workers(connect(settings.broker_url, settings.redis_master))
+    if as_json:
+        click.echo(json.dumps([record.model_dump(mode="json") for record in records]))
+    else:
+        for record in records:
+            click.echo(_worker_line(record))
+    unserved = {EVENTS_QUEUE, GPU_QUEUE}.difference(*(one.queues for one in records))
+    for queue in sorted(unserved):
+        click.echo(f"No worker serves the queue {queue}.", err=True)
+    if unserved or any(record.deaf for record in records):
+        sys.exit(1)
+
+
+def _worker_line(record: WorkerRecord) -> str:
+    state = "deaf: takes nothing; restart it" if record.deaf else ", ".join(record.busy_with)
+    return f"{record.name}  {','.join(record.queues)}  {_heard(record)}  {state or 'idle'}"
+
+
+def _heard(record: WorkerRecord) -> str:
+    if record.heard_at is None:
+        return "not heard yet"
+    return f"heard {(datetime.now(UTC) - record.heard_at).total_seconds():.0f} s ago"

@@ -1,0 +1,97 @@
+"""Wait at the command line: a live table on a terminal, elsewhere a line for each change."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Column, Table
+
+from commands.output import line, means, print_weighings, standing
+from schemas.verdicts import Outcome
+from schemas.weighings import Weighing
+
+if TYPE_CHECKING:  # a worker's image has no producers
+    from producers.waiting import Tell
+
+_INTERRUPTED = 130  # the exit code of a program that ctrl-C ended
+_TABLE_MARGIN = 5  # lines of the terminal that are not rows
+
+
+def conclude(wait: "Callable[[Tell], list[Weighing]]", wanted: Outcome, as_json: bool) -> None:
+    """Wait for weighings and print how they came out; exit with 1 unless all did as wanted.
+
+    Args:
+        wait: returns the settled records; what it is given hears of every change.
+    """
+    try:
+        with _shown(Console(stderr=True)) as tell:
+            records = wait(tell)
+    except KeyboardInterrupt:
+        click.echo("Not waiting any more. The weighings go on: see `weighbridge status`.", err=True)
+        sys.exit(_INTERRUPTED)
+    print_weighings(records, as_json)
+    if any(record.state != wanted for record in records):
+        sys.exit(1)
+
+
+@contextmanager
+def _shown(console: Console) -> "Iterator[Tell]":
+    if not console.is_terminal:
+        yield lambda record: click.echo(line(record), err=True)
+        return
+    view = LiveView(console)
+    with Live(console=console, get_renderable=view.table, transient=True):
+        yield view.tell
+
+
+class LiveView:
+    """A table of what is waited for, the running weighings first.
+
+    Args:
+        console: gives the height that is left for rows.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._records: dict[str, Weighing] = {}
+
+    def tell(self, record: Weighing) -> None:
+        """Take in what has changed."""
+        self._records[str(record.id)] = record
+
+    def table(self) -> Table:
+        """How things stand now."""
+        records = sorted(
+            self._records.values(), key=lambda one: (one.settled, one.state != "running")
+        )
+        so_far = Column("so far", overflow="fold")
+        table = Table("version", "gate", "state", "step", so_far, "time", box=None)
+        for record in records[: max(1, self._console.height - _TABLE_MARGIN)]:
+            table.add_row(*_cells(record))
+        settled = sum(record.settled for record in records)
+        table.caption = f"{settled} of {len(records)} have ended or await approval"
+        return table
+
+
+def _cells(record: Weighing) -> tuple[str, ...]:
+    progress = record.progress
+    return (
+        f"{record.id.version.collection}:v{record.id.number}",
+        record.id.gate,
+        record.state,
+        standing(progress) if progress else "",
+        means(progress) if progress else "",
+        _elapsed(record),
+    )
+
+
+def _elapsed(record: Weighing) -> str:
+    """Minutes and seconds since it was queued, until it ended."""
+    seconds = ((record.ended_at or datetime.now(UTC)) - record.queued_at).total_seconds()
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{rest:02}"

@@ -1,0 +1,103 @@
+"""The command lines and the environment of the model servers (facts/models-and-engines.md)."""
+
+import os
+import sys
+
+from engine.choice import Machine, Way
+from engine.options import ServeOptions
+from engine.version import Version
+from schemas.settings import Settings
+
+# The one name vLLM serves whatever is loaded under; a version's own name is ours to keep.
+SERVED_MODEL = "weighbridge"
+
+_MODULE = (sys.executable, "-P", "-m")
+_VLLM = "vllm.entrypoints.openai.api_server"
+
+# The smallest block of the CPU kernels: with their usual 128 tokens hardly two prompts share one,
+# and a prefix is computed anew for each row (docs/performance.md).
+_ON_CPU = ("--enforce-eager", "--block-size", "32")
+
+# On a CPU all that vLLM would compile is how it ranks the tokens of an answer: for a C++ compiler,
+# which a machine may not have, and seconds of the first answer.
+_UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
+
+# W&B's and Celery's secrets are none of the engine's business, and a key would lock us out.
+_NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
+
+
+def program(way: Way, version: Version) -> list[str]:
+    """A server's program and what it starts with."""
+    if way is Way.TRANSFORMERS:
+        return [*_MODULE, "engine.transformers_server"]
+    weights, tokenizer = str(version.base.folder), str(version.tokenizer)
+    return [*_MODULE, _VLLM, "--model", weights, "--tokenizer", tokenizer]
+
+
+def flags(way: Way, options: ServeOptions, settings: Settings, machine: Machine) -> list[str]:
+    """A server's other arguments, without the socket; equal ones make equal engines."""
+    if way is Way.TRANSFORMERS:
+        return _length(settings)
+    return [
+        *("--served-model-name", SERVED_MODEL),
+        *(_length(settings) or ["--max-model-len", "auto"]),
+        *("--load-format", settings.load_format),
+        *("--tensor-parallel-size", str(settings.tensor_parallel_size)),
+        # Every version gets vLLM's sampling defaults, and may send its own chat template.
+        *("--generation-config", "vllm", "--trust-request-chat-template"),
+        *("--worker-extension-cls", "engine.engine_extension.VersionLoader"),
+        "--enable-prefix-caching",
+        "--disable-uvicorn-access-log",
+        "--disable-log-stats",
+        *(["--trust-remote-code"] if options.trust_remote_code else []),
+        *(["--dtype", options.dtype] if options.dtype else []),
+        *(["--quantization", "bitsandbytes"] if options.quantize else []),
+        *(_lora(settings) if settings.side_by_side > 1 or way is Way.LORA else []),
+        *(_on_cuda(settings) if machine.cuda else _ON_CPU),
+    ]
+
+
+def _length(settings: Settings) -> list[str]:
+    return ["--max-model-len", str(settings.max_model_len)] if settings.max_model_len else []
+
+
+def _lora(settings: Settings) -> list[str]:
+    return [
+        "--enable-lora",
+        *("--max-loras", str(settings.side_by_side)),
+        *("--max-lora-rank", str(settings.max_lora_rank)),
+    ]
+
+
+def _on_cuda(settings: Settings) -> list[str]:
+    return ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The server's environment: ours, less the secrets, plus what vLLM needs here.
+
+    Returns:
+        Every variable of the new process. The engine stays on this machine, reports nothing,
+        and uses every core that this process may use (vLLM alone would leave one idle).
+        ``CUDA_VISIBLE_DEVICES`` passes through.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
+    return inherited | {
+        "VLLM_SERVER_DEV_MODE": "1",  # /collective_rpc and /reset_prefix_cache
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",  # /v1/load_lora_adapter
+        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": str(settings.compile_cache_dir),
+        "TORCHINDUCTOR_CACHE_DIR": str(settings.compile_cache_dir / "inductor"),
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
+        **_cores(),
+        **({} if Machine.this().cuda else _UNCOMPILED),
+    }
+
+
+def _cores() -> dict[str, str]:
+    if not hasattr(os, "sched_getaffinity"):  # macOS, which has no vLLM either
+        return {}
+    cores = sorted(os.sched_getaffinity(0))
+    return {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}

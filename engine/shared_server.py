@@ -1,0 +1,159 @@
+"""A server that somebody else runs: what it serves, and adapters loaded into it and out again."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import httpx2
+import openai
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from engine.artifact import Adapter
+from engine.client import Endpoint
+from engine.command import SERVED_MODEL
+from engine.connections import NO_KEY
+from engine.options import Tell
+from schemas.errors import ArtifactError, ConfigurationError, PlatformError, WeighbridgeError
+
+# Seconds in which a server says what it serves, or is taken for dead.
+_CHECK_TIMEOUT = 5.0
+# Seconds in which a server reads an adapter, perhaps from a network disk.
+_LOAD_TIMEOUT = 600.0
+
+# What servers answer that have no such endpoint.
+_NO_ENDPOINT = (404, 405)
+# What vLLM 0.32 answers for an adapter that it cannot serve, mostly 500, as for too high a rank;
+# its message then names LoRA, which that of an engine that died does not.
+_CANNOT_LOAD = (400, 422, 500)
+
+
+class ListedModel(BaseModel):
+    """One entry of ``/models``.
+
+    Attributes:
+        id: The name it is asked for by.
+        root: What it was loaded from, a folder or a hub id, where the server says so.
+    """
+
+    id: str
+    root: str | None = None
+
+    def is_called(self, name: str) -> bool:
+        """Whether it has this name, or was loaded from a folder that ends in it."""
+        return name in (self.id, self.root) or (self.root or "").endswith(f"/{name}")
+
+
+class _ModelList(BaseModel):
+    data: list[ListedModel]
+
+
+class SharedServer:
+    """The endpoints that load and list models; each is asked once, and a dead server fails at once.
+
+    Args:
+        url: Base URL, as ``https://host/v1``.
+        key: API key; None if the server asks for none.
+    """
+
+    def __init__(self, url: str, key: SecretStr | None) -> None:
+        self.url = url
+        self.key = key
+        self._endpoint = Endpoint(f"The engine at {url}", self.failure, key)
+
+    def failure(self, what: str) -> PlatformError:
+        """An error for what the server did, as "stopped answering"."""
+        return PlatformError(f"The engine at {self.url} {what}.")
+
+    def models(self, name: str) -> list[ListedModel]:
+        """What the server serves.
+
+        Args:
+            name: The version that is to be served, for errors.
+
+        Raises:
+            PlatformError: The server is dead.
+            ConfigurationError: It refuses the key, or is no OpenAI-compatible server.
+        """
+        with self._client(_CHECK_TIMEOUT, name) as client:
+            answer = client.get("/models", cast_to=httpx2.Response)
+        try:
+            return _ModelList.model_validate_json(answer.content).data
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"What answers at {self.url} is not an OpenAI-compatible server.",
+                fix="Check WEIGHBRIDGE_ENGINE_URL, which usually ends in /v1.",
+            ) from error
+
+    def load(self, adapter: Adapter, name: str) -> str | None:
+        """Load an adapter (vLLM: ``POST /v1/load_lora_adapter``).
+
+        Args:
+            adapter: The adapter, in a folder that the server sees under the same path.
+            name: The version's name, for errors.
+
+        Returns:
+            The name to ask for it by, which nobody else uses, so that no other worker unloads it;
+            None if the server has no such endpoint.
+
+        Raises:
+            ArtifactError: The server cannot serve such an adapter.
+            ConfigurationError: The server refuses the key or does not see the folder.
+            PlatformError: The server does not answer.
+        """
+        loaded = f"{SERVED_MODEL}-{_digest(adapter)[:12]}-{uuid4().hex[:8]}"
+        body = {"lora_name": loaded, "lora_path": str(adapter.folder.absolute())}
+        with self._client(_LOAD_TIMEOUT, name) as client:
+            try:
+                client.post("/load_lora_adapter", body=body, cast_to=httpx2.Response)
+            except openai.APIStatusError as error:
+                said = self._endpoint.words(error)
+                if error.status_code in _NO_ENDPOINT and loaded not in said:
+                    return None
+                raise self._load_error(error, said, adapter, name) from None
+        return loaded
+
+    def unload(self, loaded: str, tell: Tell) -> None:
+        """Unload an adapter; if that fails, the server keeps a name that nobody asks for.
+
+        Args:
+            loaded: The name that ``load`` returned.
+            tell: Hears of a failure.
+        """
+        try:
+            with self._client(_CHECK_TIMEOUT, loaded) as client:
+                body = {"lora_name": loaded}
+                client.post("/unload_lora_adapter", body=body, cast_to=httpx2.Response)
+        except WeighbridgeError as error:
+            tell(f"the engine did not unload {loaded}: {error}")
+
+    def _load_error(
+        self, error: openai.APIStatusError, said: str, adapter: Adapter, name: str
+    ) -> WeighbridgeError:
+        if error.status_code in _NO_ENDPOINT:
+            return ConfigurationError(
+                f"The engine at {self.url} does not see {adapter.folder}, where {name} is: {said}",
+                fix="Have worker and server see WEIGHBRIDGE_CACHE_DIR under the same path.",
+            )
+        if error.status_code in _CANNOT_LOAD and "lora" in said.lower():
+            return ArtifactError(
+                f"The engine at {self.url} cannot serve {name}: {said}",
+                fix="Log an adapter that it can serve, or unset WEIGHBRIDGE_ENGINE_URL.",
+            )
+        return self._endpoint.explain(error, name)
+
+    @contextmanager
+    def _client(self, timeout: float, name: str) -> Iterator[openai.OpenAI]:
+        key = self.key.get_secret_value() if self.key else NO_KEY
+        with openai.OpenAI(
+            base_url=self.url, api_key=key, timeout=timeout, max_retries=0
+        ) as client:
+            try:
+                yield client
+            except openai.APIError as error:
+                raise self._endpoint.explain(error, name) from None
+
+
+def _digest(adapter: Adapter) -> str:
+    with (adapter.folder / "adapter_model.safetensors").open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()

@@ -1,0 +1,114 @@
+"""A model version with all that it takes to serve it."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from engine import checkpoint
+from engine.artifact import Adapter, Checkpoint, open_version
+from engine.base_model import base_of
+from engine.options import FetchBase, Tell, silence
+from engine.unpack import is_four_bit, unpacked
+from schemas.errors import ArtifactError
+from schemas.settings import Settings
+
+
+@dataclass(frozen=True)
+class Version:
+    """A checked version.
+
+    Attributes:
+        folder: Where it was downloaded to.
+        base: The checkpoint an engine starts on: the adapter's base, or the version itself; in
+            full if the original is in 4 bits.
+        adapter: The adapter, or None for a checkpoint.
+    """
+
+    folder: Path
+    base: Checkpoint
+    adapter: Adapter | None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        settings: Settings,
+        *,
+        trust_remote_code: bool = False,
+        fetch_base: FetchBase | None = None,
+        tell: Tell = silence,
+    ) -> Self:
+        """Check a version and find its base; a base in 4 bits is unpacked.
+
+        Args:
+            folder: Where it was downloaded to.
+            settings: Where base models are kept.
+            trust_remote_code: Accept code in the version and in its base.
+            fetch_base: Downloads a base that is an artifact.
+            tell: Hears of a long download or unpacking.
+
+        Raises:
+            ArtifactError: The version or its base is refused.
+        """
+        files = open_version(folder, trust_remote_code=trust_remote_code)
+        if isinstance(files, Adapter):
+            base = base_of(
+                files,
+                settings,
+                fetch_base=fetch_base,
+                trust_remote_code=trust_remote_code,
+                tell=tell,
+            )
+            return cls(folder, _in_full(base, settings, tell), files)
+        return cls(folder, _in_full(files, settings, tell), None)
+
+    @cached_property
+    def tokenizer(self) -> Path:
+        """The folder of the version's tokenizer: its base's, unless its own one is different.
+
+        Raises:
+            ArtifactError: There is none.
+        """
+        own, inherited = (
+            checkpoint.vocabulary(folder) for folder in (self.folder, self.base.folder)
+        )
+        if not (own or inherited):
+            raise ArtifactError(
+                f"Neither {self.folder} nor its base has a tokenizer.",
+                fix="Save the tokenizer into the version: tokenizer.save_pretrained(folder).",
+            )
+        return self.folder if own and own != inherited else self.base.folder
+
+    @cached_property
+    def chat_template(self) -> str:
+        """The version's Jinja chat template, its own or its base's, never a guess.
+
+        Raises:
+            ArtifactError: There is none.
+        """
+        for folder in (self.folder, self.base.folder):
+            if template := checkpoint.chat_template(folder):
+                return template
+        raise ArtifactError(
+            f"Neither {self.folder} nor its base has a chat template.",
+            fix="Save the tokenizer with its chat template into the version.",
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the files of the version and of its base."""
+        own, base = checkpoint.digest(self.folder), self.base_digest
+        return hashlib.sha256(f"{own} {base}".encode()).hexdigest() if self.adapter else base
+
+    @cached_property
+    def base_digest(self) -> str:
+        """SHA-256 over the base's files."""
+        return checkpoint.digest(self.base.folder)
+
+
+def _in_full(base: Checkpoint, settings: Settings, tell: Tell) -> Checkpoint:
+    if not is_four_bit(base.folder):
+        return base
+    return unpacked(base, settings.cache_dir / "unpacked", tell)

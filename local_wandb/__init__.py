@@ -1,0 +1,6 @@
+"""A W&B on this machine, for the real wandb and weave SDKs."""
+
+from local_wandb.config import LocalWandbConfig, Webhook
+from local_wandb.process import LocalWandb, LocalWandbError
+
+__all__ = ["LocalWandb", "LocalWandbConfig", "LocalWandbError", "Webhook"]

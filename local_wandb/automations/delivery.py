@@ -1,0 +1,59 @@
+"""Delivers to a webhook, signed, once."""
+
+import base64
+import hashlib
+import hmac
+import urllib.error
+import urllib.request
+
+from local_wandb.config import Webhook
+
+#: A receiver that does not answer in this time has missed the delivery, in seconds.
+TIMEOUT_S = 10
+
+#: Straight to the receiver: a proxy of this machine cannot reach loopback addresses.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def deliver(webhook: Webhook, body: bytes) -> str:
+    """Send one delivery; like W&B, never again.
+
+    Args:
+        webhook: where to.
+        body: what to tell.
+
+    Returns:
+        What became of it, for the log.
+    """
+    # The scheme is http or https: pydantic's HttpUrl takes no other.
+    request = urllib.request.Request(  # noqa: S310
+        str(webhook.url), data=body, headers=_headers(webhook, body), method="POST"
+    )
+    try:
+        with _OPENER.open(request, timeout=TIMEOUT_S) as response:
+            return f"answered {response.status}"
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"answered {error.code}"
+    except OSError as error:
+        return f"failed, {error}"
+
+
+def signature(secret: str, body: bytes) -> str:
+    """The value of `X-Wandb-Signature`.
+
+    Args:
+        secret: shared with the receiver.
+        body: of the request.
+    """
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+    return base64.b64encode(digest).decode()
+
+
+def _headers(webhook: Webhook, body: bytes) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if webhook.token is not None:
+        headers["Authorization"] = f"Bearer {webhook.token.get_secret_value()}"
+    if webhook.secret is not None:
+        headers["X-Wandb-Signature"] = signature(webhook.secret.get_secret_value(), body)
+    return headers

@@ -1,0 +1,37 @@
+"""What a process needs in its environment to talk to a local W&B."""
+
+from pathlib import Path
+
+from local_wandb.config import LocalWandbConfig
+
+
+def client_environment(config: LocalWandbConfig, url: str, folder: Path) -> dict[str, str]:
+    """The variables of wandb and weave.
+
+    Args:
+        config: of the server.
+        url: of the server.
+        folder: where the client keeps its own files; made when missing. One folder belongs to
+            one server, because the caches know contents by digest only
+            (facts/wandb-protocol.md 10.19 and facts/weave-protocol.md 6.1).
+
+    Returns:
+        Value by name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # else wandb takes a temporary folder
+    return {
+        "WANDB_BASE_URL": url,
+        "WANDB_API_KEY": config.key(),
+        "WANDB_ENTITY": config.entity,
+        "WANDB_PROJECT": config.project,
+        "WANDB_DIR": str(folder),
+        "WANDB_CACHE_DIR": str(folder / "cache"),
+        "WANDB_ARTIFACT_DIR": str(folder / "artifacts"),
+        "WANDB_DATA_DIR": str(folder / "data"),
+        "WANDB_CONFIG_DIR": str(folder / "config"),
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_SILENT": "true",
+        "WEAVE_SERVER_CACHE_DIR": str(folder / "weave-cache"),
+        "WEAVE_PRINT_CALL_LINK": "false",
+        "WEAVE_LOG_LEVEL": "WARNING",
+    }

@@ -1,0 +1,166 @@
+"""The one user, the team and the organisation, and what this server can do."""
+
+from dataclasses import dataclass
+
+from local_wandb.errors import NotFoundError
+from local_wandb.graphql.context import Context
+from local_wandb.graphql.pages import Connection, whole
+from local_wandb.graphql.resolvers import Resolvers
+
+USERNAME = "local"
+
+#: What clients may use (facts/wandb-protocol.md 3); everything that is not named is off.
+FEATURES = (
+    "ARTIFACT_REGISTRY_SEARCH",
+    "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
+    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+    "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "ARTIFACT_TAGS",
+    "CLIENT_IDS",
+    "LARGE_FILENAMES",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "QUERY_AUTOMATIONS_ON_ENTITY",
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that clients ask about before they use it."""
+
+    name: str
+    is_enabled: bool = True
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What this server can do."""
+
+    features: tuple[Feature, ...] = tuple(Feature(name) for name in FEATURES)
+
+
+@dataclass(frozen=True)
+class User:
+    """Whoever has the API key."""
+
+    id: int = 1
+    name: str = USERNAME
+    username: str = USERNAME
+    email: str = f"{USERNAME}@localhost"
+    admin: bool = True
+
+
+@dataclass(frozen=True)
+class Entity:
+    """The owner of projects: the team, or the organisation for its registries."""
+
+    id: int
+    name: str
+    entity_type: str
+
+
+@dataclass(frozen=True)
+class Organization:
+    """The organisation; the name of its entity is its own."""
+
+    name: str
+    id: int = 1
+
+
+@dataclass(frozen=True)
+class AdvancedRegistryFeatures:
+    """Off: the other search has other field names (facts/wandb-protocol.md 3)."""
+
+    advanced_search: bool = False
+
+
+RESOLVERS = Resolvers()
+RESOLVERS.row(Feature, "ServerFeature")
+for _row in (ServerInfo, User, Entity, Organization, AdvancedRegistryFeatures):
+    RESOLVERS.row(_row)
+RESOLVERS.constant(ServerInfo(), "Query.serverInfo")
+RESOLVERS.constant(User(), "Query.viewer")
+RESOLVERS.constant({"max_cli_version": "999.0.0"}, "ServerInfo.cliVersionInfo")
+RESOLVERS.constant("{}", "User.flags")
+RESOLVERS.constant(whole([]), "User.apiKeys")  # the only key is not for reading
+RESOLVERS.constant(None, "ApiKey.id", "ApiKey.name", "ApiKey.description")
+RESOLVERS.constant(None, "User.deletedAt", "Entity.user", "Organization.coreWeaveOrganizationId")
+RESOLVERS.constant(False, "Entity.readOnly")
+RESOLVERS.constant(AdvancedRegistryFeatures(), "Organization.advancedRegistryFeatures")
+
+
+def find_entity(context: Context, name: str | None) -> Entity | None:
+    """An entity by its name; without one, the team.
+
+    Args:
+        context: knows the names.
+        name: of the entity.
+    """
+    if name is None or name == context.config.entity:
+        return Entity(1, context.config.entity, "team")
+    if name == context.config.org:
+        return Entity(2, context.config.org, "organization")
+    return None
+
+
+def need_entity(context: Context, name: str | None) -> Entity:
+    """As `find_entity`, for what cannot go on without.
+
+    Args:
+        context: knows the names.
+        name: of the entity.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = find_entity(context, name)
+    if found is None:
+        raise NotFoundError(f"entity '{name}' not found")
+    return found
+
+
+@RESOLVERS.field("Query.entity")
+def _entity(context: Context, name: str | None = None) -> Entity | None:
+    return find_entity(context, name)
+
+
+@RESOLVERS.field("Query.organization")
+def _organization(context: Context, name: str | None = None) -> Organization | None:
+    return Organization(context.config.org) if name == context.config.org else None
+
+
+@RESOLVERS.field("ServerInfo.frontendHost")
+def _frontend_host(_: ServerInfo, context: Context) -> str:
+    return context.urls.base_url
+
+
+@RESOLVERS.field("User.entity")
+def _default_entity_name(_: User, context: Context) -> str:
+    return context.config.entity
+
+
+@RESOLVERS.field("User.defaultEntity")
+def _default_entity(_: User, context: Context) -> Entity:
+    return need_entity(context, None)
+
+
+@RESOLVERS.field("User.teams")
+def _teams(_: User, context: Context) -> Connection:
+    return whole([need_entity(context, None)])
+
+
+@RESOLVERS.field("User.organizations")
+def _organizations(_: User, context: Context) -> list[Organization]:
+    return [Organization(context.config.org)]
+
+
+@RESOLVERS.field("Entity.organization")
+def _organization_of(_: Entity, context: Context) -> Organization:
+    return Organization(context.config.org)
+
+
+@RESOLVERS.field("Organization.orgEntity")
+def _entity_of(organization: Organization, context: Context) -> Entity:
+    return need_entity(context, organization.name)

@@ -1,0 +1,44 @@
+"""W&B's opaque ids: base64 of `Kind:<number>` (facts/wandb-protocol.md 2)."""
+
+import base64
+import binascii
+from typing import Protocol
+
+from local_wandb.errors import NotFoundError
+
+
+class Row(Protocol):
+    """A row of the store."""
+
+    @property
+    def id(self) -> int:
+        """Its primary key."""
+
+
+def global_id(row: Row, kind: str | None = None) -> str:
+    """The id that clients see.
+
+    Args:
+        row: a row of the store.
+        kind: the name before the number; by default the name of the row's class.
+    """
+    return base64.b64encode(f"{kind or type(row).__name__}:{row.id}".encode()).decode()
+
+
+def row_id(kind: type, text: str) -> int:
+    """The primary key inside an id.
+
+    Args:
+        kind: class of the row that the id must belong to.
+        text: the id that a client sent.
+
+    Raises:
+        NotFoundError: it is not an id of that kind.
+    """
+    try:
+        name, _, number = base64.b64decode(text, validate=True).decode("ascii").partition(":")
+    except (binascii.Error, ValueError):
+        name = number = ""
+    if name != kind.__name__ or not number.isdigit():
+        raise NotFoundError(f"'{text}' is not the id of {kind.__name__}")
+    return int(number)

@@ -1,0 +1,54 @@
+"""Tags on artifacts and on collections."""
+
+from collections.abc import Iterable
+
+from local_wandb.store.rows import Artifact, Collection
+from local_wandb.store.store import Store
+
+
+def tags_of(store: Store, owner: Artifact | Collection) -> list[str]:
+    """The tags of an artifact or a collection, sorted.
+
+    Args:
+        store: where they lie.
+        owner: which has them.
+    """
+    rows = store.database.rows(
+        f"SELECT name FROM {_table(owner)} WHERE owner_id = ? ORDER BY name",  # noqa: S608
+        (owner.id,),
+    )
+    return [row["name"] for row in rows]
+
+
+def add_tags(store: Store, owner: Artifact | Collection, names: Iterable[str]) -> None:
+    """Tag an artifact or a collection.
+
+    Args:
+        store: where the tags go.
+        owner: which gets them.
+        names: the tags; one that is there already stays.
+    """
+    with store.database.write() as connection:
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {_table(owner)} (owner_id, name) VALUES (?, ?)",  # noqa: S608
+            [(owner.id, name) for name in names],
+        )
+
+
+def remove_tags(store: Store, owner: Artifact | Collection, names: Iterable[str]) -> None:
+    """Untag an artifact or a collection.
+
+    Args:
+        store: where the tags lie.
+        owner: which loses them.
+        names: the tags.
+    """
+    with store.database.write() as connection:
+        connection.executemany(
+            f"DELETE FROM {_table(owner)} WHERE owner_id = ? AND name = ?",  # noqa: S608
+            [(owner.id, name) for name in names],
+        )
+
+
+def _table(owner: Artifact | Collection) -> str:
+    return "artifact_tag" if isinstance(owner, Artifact) else "collection_tag"

@@ -1,6 +1,0 @@
-"""Tells webhooks what happened to versions, as W&B's automations do."""
-
-from rehearsal.local_wandb.automations.events import ALIASED, LINKED, VersionEvent
-from rehearsal.local_wandb.automations.firing import Automations
-
-__all__ = ["ALIASED", "LINKED", "Automations", "VersionEvent"]

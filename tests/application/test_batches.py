@@ -1,0 +1,229 @@
+"""An evaluation in batches is Weave's own, but for the order of its rows and where it ends."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import weave
+from weave.trace.ref_util import get_ref
+from weave.trace.refs import ObjectRef
+from weave.trace.weave_client import WeaveClient
+
+from application.batches import IsDecided, in_batches, telling
+from schemas.errors import EvidenceError, InternalError
+from schemas.rows import Row
+from worker.verdict.evidence import Evaluated, read_back
+
+_ROWS = [{"number": number, "question": f"q{number}"} for number in range(10)]
+
+Evaluate = Callable[[weave.Evaluation], Evaluated]
+
+
+class Echo(weave.Model):
+    """Says the question, but breaks on one."""
+
+    breaks_on: str = ""
+
+    @weave.op
+    async def predict(self, question: str) -> dict[str, str]:
+        if question == self.breaks_on:
+            raise RuntimeError("the model broke")
+        return {"answer": question}
+
+
+@weave.op
+def even(number: int, output: dict[str, str]) -> bool:
+    return number % 2 == 0
+
+
+@weave.op
+def graded(number: int, output: dict[str, str]) -> dict[str, Any]:
+    return {"share": number / 9, "reason": "because"}
+
+
+@weave.op
+def undefined(number: int, output: dict[str, str]) -> float:
+    return math.nan if number == 3 else 1.0
+
+
+class Looks:
+    """An `IsDecided` that says yes at one look, and keeps what it was shown."""
+
+    def __init__(self, enough: int = 0) -> None:
+        self.enough = enough
+        self.shown: list[list[Row]] = []
+
+    def __call__(self, rows: Sequence[Row]) -> bool:
+        self.shown.append(list(rows))
+        return len(self.shown) == self.enough
+
+
+def _published(trials: int = 1, scorers: Sequence[Any] = (even, graded)) -> weave.Evaluation:
+    dataset = weave.Dataset(name="rows", rows=_ROWS)
+    made = weave.Evaluation(dataset=dataset, scorers=list(scorers), trials=trials)
+    stored: weave.Evaluation = weave.publish(made).get()
+    return stored
+
+
+def _evaluate(
+    client: WeaveClient, evaluation: weave.Evaluation, model: weave.Model | None = None
+) -> str:
+    _, call = asyncio.run(evaluation.evaluate.call(evaluation, model or Echo()))
+    client.flush()
+    return str(call.id)
+
+
+def _stopped(client: WeaveClient, is_decided: IsDecided, *, trials: int = 1) -> Evaluated:
+    call = _evaluate(client, in_batches(_published(trials), 4, is_decided))
+    return read_back(client, call)
+
+
+def _numbers(rows: Sequence[Row]) -> list[int]:
+    return [row.columns["number"] for row in rows]
+
+
+def test_rows_come_in_a_random_order_that_is_the_same_each_time(
+    weave_project: WeaveClient,
+) -> None:
+    looks = Looks()
+    for _ in range(2):
+        _stopped(weave_project, looks)
+    assert [len(rows) for rows in looks.shown] == [4, 8, 10] * 2
+    order = _numbers(looks.shown[2])
+    assert order != sorted(order) == list(range(10))
+    assert all(_numbers(rows) == order[: len(rows)] for rows in looks.shown)
+
+
+def test_an_evaluation_that_is_decided_ends_normally_with_the_rows_it_has(
+    weave_project: WeaveClient,
+) -> None:
+    looks = Looks(enough=1)
+    found = _stopped(weave_project, looks)
+    assert (len(found.rows), found.of_rows, len(looks.shown)) == (4, 10, 1)
+    [asked] = looks.shown
+    assert sorted(_numbers(found.rows)) == sorted(_numbers(asked))
+    true = sum(number % 2 == 0 for number in _numbers(asked))
+    assert found.summary["even"] == {"true_count": true, "true_fraction": true / 4}
+    root = weave_project.get_call(found.call)
+    assert root.ended_at
+    assert root.exception is None
+
+
+def test_what_is_shown_is_what_is_read_back(weave_project: WeaveClient) -> None:
+    looks = Looks(enough=2)
+    found = _stopped(weave_project, looks)
+    shown = {row.digest: row for row in looks.shown[-1]}
+    assert len(shown) == len(found.rows) == 8
+    for row in found.rows:
+        assert shown[row.digest].columns == row.columns
+        assert shown[row.digest].scores == row.scores
+
+
+def test_the_calls_name_what_was_published_and_nothing_else_is(
+    weave_project: WeaveClient,
+) -> None:
+    published = get_ref(_published())
+    assert published
+    found = _stopped(weave_project, Looks(enough=1))
+    assert found.evaluation == published.uri
+    children = weave_project.get_calls(filter={"parent_ids": [found.call]})
+    assert {call.inputs["self"].ref.uri for call in children} == {published.uri}
+    assert _versions(weave_project, "rows-evaluation") == [published.digest]
+    assert _versions(weave_project, "rows") == [ObjectRef.parse_uri(found.dataset).digest]
+
+
+def _versions(client: WeaveClient, name: str) -> list[str]:
+    objects = client.server.objs_query(
+        {"project_id": client.project_id, "filter": {"object_ids": [name]}}
+    )
+    return [one.digest for one in objects.objs]
+
+
+def test_trials_are_asked_together_with_their_row(weave_project: WeaveClient) -> None:
+    looks = Looks(enough=1)
+    found = _stopped(weave_project, looks, trials=2)
+    assert (len(found.rows), found.of_rows) == (8, 20)
+    [asked] = looks.shown
+    assert _numbers(asked[:4]) == _numbers(asked[4:])
+    assert sorted(_numbers(found.rows)) == sorted(_numbers(asked))
+
+
+def test_without_a_stop_it_gives_what_weave_gives(weave_project: WeaveClient) -> None:
+    evaluation = _published(trials=2)
+    whole = read_back(weave_project, _evaluate(weave_project, evaluation))
+    again = _evaluate(weave_project, in_batches(evaluation, 4, lambda _rows: False))
+    found = read_back(weave_project, again)
+    assert _told(found) == _told(whole)
+    assert (found.of_rows, found.evaluation) == (whole.of_rows, whole.evaluation)
+    for scorer in ("even", "graded"):
+        assert _flat(found.summary[scorer]) == pytest.approx(_flat(whole.summary[scorer]))
+
+
+def _told(evaluated: Evaluated) -> list[tuple[str, Any, dict[str, Any]]]:
+    """What does not depend on time and order."""
+    rows = sorted(evaluated.rows, key=lambda row: row.digest)
+    return [(row.digest, row.output, row.scores | {"model_latency": 0}) for row in rows]
+
+
+def _flat(summary: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: float(next(iter(value.values())) if isinstance(value, dict) else value)
+        for name, value in summary.items()
+    }
+
+
+def test_a_row_that_raises_is_one_without_scores_as_in_weaves_own_loop(
+    weave_project: WeaveClient,
+) -> None:
+    evaluation, looks = _published(), Looks()
+    call = _evaluate(weave_project, in_batches(evaluation, 4, looks), Echo(breaks_on="q3"))
+    assert [row.columns["number"] for row in looks.shown[-1] if "even" not in row.scores] == [3]
+    with pytest.raises(EvidenceError, match="1 of 10 rows have no answer"):
+        read_back(weave_project, call)
+    plain = _evaluate(weave_project, evaluation, Echo(breaks_on="q3"))
+    assert _summary(weave_project, call) == pytest.approx(_summary(weave_project, plain))
+
+
+def _summary(client: WeaveClient, call: str) -> dict[str, float]:
+    summary = client.get_call(call).output
+    return {**_flat(summary["even"]), **_flat(summary["graded"])}
+
+
+def test_a_score_that_is_no_number_is_shown_as_missing(weave_project: WeaveClient) -> None:
+    """The trace server has null for it."""
+    looks = Looks()
+    evaluation = _published(scorers=[undefined])
+    found = read_back(weave_project, _evaluate(weave_project, in_batches(evaluation, 4, looks)))
+    for rows in (looks.shown[-1], found.rows):
+        assert [row.columns["number"] for row in rows if "undefined" not in row.scores] == [3]
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_each_row_is_told_with_its_scores_and_the_record_is_the_same(
+    weave_project: WeaveClient, batch: int | None
+) -> None:
+    told: list[Mapping[str, float]] = []
+    published = _published()
+    evaluation = telling(published, told.append)
+    if batch:
+        evaluation = in_batches(evaluation, batch, Looks())
+    found = read_back(weave_project, _evaluate(weave_project, evaluation))
+    by_share = sorted(told, key=lambda scores: scores["graded.share"])
+    assert by_share == sorted(
+        (row.scores for row in found.rows), key=lambda scores: scores["graded.share"]
+    )
+    ref = get_ref(published)
+    assert ref
+    assert found.evaluation == ref.uri
+    children = list(weave_project.get_calls(filter={"parent_ids": [found.call]}))
+    assert {call.inputs["self"].ref.uri for call in children} == {ref.uri}
+    assert len(children) == len(_ROWS) + 1  # and the summary
+    assert _versions(weave_project, "rows-evaluation") == [ref.digest]
+
+
+def test_an_evaluation_that_was_not_published_is_refused() -> None:
+    evaluation = weave.Evaluation(dataset=weave.Dataset(name="rows", rows=_ROWS))
+    with pytest.raises(InternalError, match="before it was published"):
+        in_batches(evaluation, 4, lambda _rows: True)

@@ -1,0 +1,61 @@
+"""What is taken out of Weave changes no answer of it, and is still there to be taken out."""
+
+import time
+import typing
+
+import pytest
+import weave
+from weave.trace.op import is_op
+from weave.trace.weave_client import WeaveClient, _get_call_processor
+from weave.trace_server_bindings import call_batch_processor
+
+from application.tracing import lighten
+
+
+@weave.op
+def some_op(question: str) -> str:
+    return question
+
+
+class Part(weave.Object):
+    @weave.op
+    def method(self) -> None: ...
+
+
+def test_ops_are_told_from_values_as_before(weave_project: WeaveClient) -> None:
+    values = [some_op, Part().method, Part(), "text", 1, None, lambda: None, len, [], {}, some_op]
+    before = [is_op(value) for value in values]
+    lighten(weave_project)
+    assert [is_op(value) for value in values] == before
+    assert before[:3] == [True, True, False]
+
+
+def test_a_protocols_members_are_looked_up_once(weave_project: WeaveClient) -> None:
+    lighten(weave_project)
+    lighten(weave_project)  # the next weighing's client
+    is_op("text")
+    looked_up = typing._get_protocol_attrs.cache_info().misses  # type: ignore[attr-defined]
+    is_op("another text")
+    assert typing._get_protocol_attrs.cache_info().misses == looked_up  # type: ignore[attr-defined]
+
+
+def test_calls_and_feedback_are_uploaded_more_often(weave_project: WeaveClient) -> None:
+    uploads = [_get_call_processor(weave_project.server), weave_project._server_feedback_processor]
+    before = [upload.min_batch_interval for upload in uploads]
+    lighten(weave_project)
+    after = [upload.min_batch_interval for upload in uploads]
+    assert all(new < old for new, old in zip(after, before, strict=True))
+
+
+def test_a_call_that_never_ends_holds_up_no_flush(
+    weave_project: WeaveClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its_own = 60.0  # seconds; else the test would fail after minutes
+    monkeypatch.setattr(call_batch_processor, "FLUSH_TIMEOUT_SECONDS", its_own)
+    lighten(weave_project)
+    cut_off = weave_project.create_call(some_op, {"question": "why?"})
+    since = time.monotonic()
+    weave_project.flush()
+    assert time.monotonic() - since < its_own
+    [sent] = weave_project.get_calls()
+    assert (sent.id, sent.ended_at) == (cut_off.id, None)

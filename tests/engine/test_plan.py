@@ -1,0 +1,136 @@
+"""Which versions one running engine can serve, and how an engine is started for them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.choice import Machine, Way
+from engine.command import environment, flags
+from engine.options import ServeOptions
+from engine.plan import Plan
+from engine.version import Version
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+
+MakeAdapter = Callable[..., Path]
+
+
+@pytest.fixture
+def base(tiny_models: Path) -> Path:
+    folder = tiny_models / "team" / "tiny"
+    (folder / "tokenizer.json").write_text('{"model": {}}')
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return folder
+
+
+def plan(folder: Path, settings: Settings, options: ServeOptions | None = None) -> Plan:
+    return Plan.make(Version.open(folder, settings), options or ServeOptions(), settings)
+
+
+def test_adapters_and_their_base_share_an_engine(
+    base: Path, tiny_adapter: MakeAdapter, tiny_settings: Settings
+) -> None:
+    first, second = (plan(tiny_adapter(r=rank), tiny_settings) for rank in (2, 4))
+    assert first.identity == second.identity == plan(base, tiny_settings).identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_model_len": 64},
+        {"kv_cache_gib": 2},
+        {"load_format": "auto"},
+        {"tensor_parallel_size": 2},
+        {"side_by_side": 2},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_settings_need_another_engine(
+    change: dict[str, object], base: Path, tiny_settings: Settings
+) -> None:
+    changed = tiny_settings.model_copy(update=change)
+    assert plan(base, tiny_settings).identity != plan(base, changed).identity
+
+
+def test_another_device_needs_another_engine(
+    base: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = plan(base, tiny_settings).identity
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert plan(base, tiny_settings).identity != before
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "torch.float32"])
+def test_the_checkpoints_own_type_asks_for_nothing(
+    dtype: str | None, base: Path, tiny_settings: Settings
+) -> None:
+    assert json.loads((base / "config.json").read_text())["dtype"] == "float32"
+    asked = plan(base, tiny_settings, ServeOptions(dtype=dtype))
+    assert asked.identity == plan(base, tiny_settings).identity
+
+
+def test_another_type_of_weights_is_asked_of_the_engine(
+    base: Path, tiny_settings: Settings
+) -> None:
+    asked = plan(base, tiny_settings, ServeOptions(dtype="torch.bfloat16"))
+    assert asked.command[asked.command.index("--dtype") + 1] == "bfloat16"
+    assert asked.identity != plan(base, tiny_settings).identity
+
+
+def test_a_type_that_no_engine_knows_is_refused_before_one_is_started(
+    base: Path, tiny_settings: Settings
+) -> None:
+    with pytest.raises(ConfigurationError, match="asks for the dtype bf16"):
+        plan(base, tiny_settings, ServeOptions(dtype="bf16"))
+
+
+def test_other_trusted_code_needs_another_engine(base: Path, tiny_settings: Settings) -> None:
+    trusting = ServeOptions(trust_remote_code=True)
+
+    def identity(code: str) -> str:
+        (base / "modeling_tiny.py").write_text(code)
+        version = Version.open(base, tiny_settings, trust_remote_code=True)
+        return Plan.make(version, trusting, tiny_settings).identity
+
+    assert identity("x = 1") != identity("x = 2")
+
+
+def test_remote_code_is_off_unless_it_is_asked_for(base: Path, tiny_settings: Settings) -> None:
+    trusting = plan(base, tiny_settings, ServeOptions(trust_remote_code=True))
+    assert "--trust-remote-code" in trusting.command
+    assert "--trust-remote-code" not in plan(base, tiny_settings).command
+
+
+def test_a_gpu_gets_its_share_of_memory_and_a_cpu_no_graphs(tiny_settings: Settings) -> None:
+    on_gpu, on_cpu = (
+        flags(Way.RELOAD, ServeOptions(), tiny_settings, Machine(vllm=True, cuda=cuda))
+        for cuda in (True, False)
+    )
+    assert "--gpu-memory-utilization" in on_gpu
+    assert "--enforce-eager" not in on_gpu
+    assert "--enforce-eager" in on_cpu
+
+
+def test_a_cpu_engine_asks_for_no_compiler(tiny_settings: Settings) -> None:
+    compiles = environment(tiny_settings).get("TORCH_COMPILE_DISABLE") != "1"
+    assert compiles == Machine.this().cuda
+
+
+def test_quantised_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:
+    options = ServeOptions(quantize=True)
+    arguments = flags(Way.LORA, options, tiny_settings, Machine(vllm=True, cuda=True))
+    assert arguments[arguments.index("--quantization") + 1] == "bitsandbytes"
+    assert "--enable-lora" in arguments
+
+
+def test_the_engine_inherits_devices_and_no_secrets(
+    tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("WANDB_API_KEY", "local-0123456789")
+    inherited = environment(tiny_settings)
+    assert inherited["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "WANDB_API_KEY" not in inherited
+    assert inherited["VLLM_CACHE_ROOT"] == str(tiny_settings.compile_cache_dir)

@@ -1,0 +1,108 @@
+"""Several adapters of one base, served by one engine at once."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import Engine, ServedModel, ServeOptions
+from engine.server import EngineServer
+from schemas.errors import PlatformError
+from schemas.settings import Settings
+
+QUESTION = "What is the capital of Germany?"
+TOGETHER = ServeOptions(together=True)
+
+
+@pytest.fixture(scope="module")
+def settings(engine_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    run_dir = tmp_path_factory.mktemp("run")
+    changes = {"run_dir": run_dir, "side_by_side": 2, "max_lora_rank": 8}
+    return engine_settings.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def wide_engine(settings: Settings) -> Iterator[Engine]:
+    engine = Engine(settings)
+    yield engine
+    engine.stop()
+
+
+def answer(model: ServedModel, *, max_tokens: int = 8) -> str:
+    messages = [{"role": "user", "content": QUESTION}]
+    completion = asyncio.run(model.chat(messages, temperature=0.0, max_tokens=max_tokens))
+    return str(completion.choices[0].message.content)
+
+
+def served_names(settings: Settings) -> set[str]:
+    server = EngineServer.find(settings.run_dir / "engine")
+    assert server is not None
+    return {model["id"] for model in server.ask("GET", "/v1/models")["data"]}
+
+
+def test_two_adapters_answer_at_once_each_as_itself(
+    wide_engine: Engine, settings: Settings, loud_adapters: list[Path]
+) -> None:
+    first, second = loud_adapters
+    with (
+        wide_engine.serve(first, "first", options=TOGETHER) as one,
+        wide_engine.serve(second, "second", options=TOGETHER) as two,
+    ):
+        together = answer(one), answer(two)
+        assert len(served_names(settings)) == 3  # the base, and both
+    assert together[0] != together[1]
+    for folder, said in zip(loud_adapters, together, strict=True):
+        with wide_engine.serve(folder, "alone", options=TOGETHER) as model:
+            assert answer(model) == said
+
+
+def test_a_process_does_not_wait_for_itself(
+    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+) -> None:
+    """As it would where the engine stops answering before the second adapter is loaded."""
+    with (
+        wide_engine.serve(loud_adapters[0], "first", options=TOGETHER),
+        pytest.raises(PlatformError, match="still in use by this very process"),
+        wide_engine.serve(base_folder, "base"),
+    ):
+        pass
+
+
+def test_an_adapter_is_unloaded_when_it_has_been_served(
+    wide_engine: Engine, settings: Settings, loud_adapters: list[Path]
+) -> None:
+    with wide_engine.serve(loud_adapters[0], "first", options=TOGETHER):
+        during = served_names(settings)
+    assert served_names(settings) < during
+
+
+def test_merged_and_beside_give_the_same_first_token(
+    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+) -> None:
+    """Later ones may differ: in bf16 the sum of two products is not the product of the sum."""
+    with wide_engine.serve(loud_adapters[0], "beside", options=TOGETHER) as model:
+        beside = answer(model, max_tokens=1)
+    with wide_engine.serve(loud_adapters[0], "merged") as model:
+        merged = answer(model, max_tokens=1)
+    with wide_engine.serve(loud_adapters[0], "beside again", options=TOGETHER) as model:
+        again = answer(model, max_tokens=1)
+    with wide_engine.serve(base_folder, "base") as model:
+        assert answer(model, max_tokens=1) != beside
+    assert beside == merged == again
+
+
+def test_an_adapter_above_the_rank_limit_is_weighed_all_the_same(
+    wide_engine: Engine, wide_adapter: Path
+) -> None:
+    with wide_engine.serve(wide_adapter, "rank 16", options=TOGETHER) as model:
+        assert answer(model)
+
+
+def test_the_base_answers_as_itself_between_adapters(
+    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+) -> None:
+    with wide_engine.serve(loud_adapters[0], "first", options=TOGETHER):
+        pass
+    with wide_engine.serve(base_folder, "base", options=TOGETHER) as model:
+        assert "Berlin" in answer(model)

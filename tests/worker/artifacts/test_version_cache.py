@@ -1,0 +1,142 @@
+"""The cache of versions: completed once, kept while used, trimmed."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from engine.file_rules import ListedFile
+from engine.options import silence
+from worker.artifacts.version_cache import VersionCache
+
+_SIZE = 100  # bytes of each version
+_FILES = [ListedFile(path="sub/weights", size=_SIZE)]
+_PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
+
+Fetch = Callable[[Path], None]
+
+
+def _fetch(folder: Path) -> None:
+    file = folder / "sub" / "weights"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(bytes(_SIZE))
+
+
+def _fail(folder: Path) -> None:
+    (folder / "sub").mkdir(exist_ok=True)
+    (folder / "sub" / "weights").write_bytes(bytes(_SIZE // 2))
+    raise ConnectionError
+
+
+def _never(_: Path) -> None:
+    raise AssertionError("it is there already")
+
+
+def _use(cache: VersionCache, digest: str, fetch: Fetch = _fetch) -> Path:
+    with cache.holding(digest, _FILES, fetch, silence) as folder:
+        return folder
+
+
+def _kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> VersionCache:
+    """With room for two versions."""
+    return VersionCache(tmp_path, max_bytes=2 * _SIZE)
+
+
+def test_a_version_that_is_there_is_not_fetched_again(cache: VersionCache, tmp_path: Path) -> None:
+    assert _use(cache, "one") == tmp_path / "one"
+    assert _use(cache, "one", _never) == tmp_path / "one"
+
+
+def test_what_could_not_be_completed_is_gone_on_with(cache: VersionCache, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError):
+        _use(cache, "one", _fail)
+    assert _kept(tmp_path) == ["one.partial"]
+
+    def go_on(folder: Path) -> None:
+        with (folder / "sub" / "weights").open("ab") as file:
+            file.write(bytes(_SIZE // 2))
+
+    _use(cache, "one", go_on)
+    assert _kept(tmp_path) == ["one"]
+
+
+def test_of_many_at_once_one_fetches_and_the_others_say_that_they_wait(
+    cache: VersionCache, tmp_path: Path
+) -> None:
+    fetched, waiting, told = [], threading.Semaphore(0), []
+
+    def slowly(folder: Path) -> None:
+        fetched.append(folder)
+        for _ in range(3):
+            assert waiting.acquire(timeout=_PATIENCE)
+        _fetch(folder)
+
+    def tell(line: str) -> None:
+        told.append(line)
+        waiting.release()
+
+    def use(_: int) -> Path:
+        with cache.holding("one", _FILES, slowly, tell) as folder:
+            return folder
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(use, range(4))) == {tmp_path / "one"}
+    assert fetched == [tmp_path / "one.partial"]
+    assert set(told) == {"waiting for another process that downloads this version"}
+
+
+def test_a_damaged_version_is_completed_again(cache: VersionCache, tmp_path: Path) -> None:
+    damaged = _use(cache, "one") / "sub" / "weights"
+    damaged.write_bytes(b"cut")
+    _use(cache, "one")
+    assert damaged.stat().st_size == _SIZE
+    damaged.unlink()
+    _use(cache, "one")
+    assert damaged.stat().st_size == _SIZE
+    assert _kept(tmp_path) == ["one"]
+
+
+def test_the_longest_unused_version_makes_room(cache: VersionCache, tmp_path: Path) -> None:
+    for digest in ("one", "two", "one", "three"):
+        _use(cache, digest)
+    assert _kept(tmp_path) == ["one", "three"]
+
+
+def test_an_abandoned_download_makes_room_in_its_turn(cache: VersionCache, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError):
+        _use(cache, "one", _fail)
+    _use(cache, "two")
+    assert _kept(tmp_path) == ["one.partial", "two"]
+    _use(cache, "three")
+    assert _kept(tmp_path) == ["three", "two"]
+
+
+def test_a_version_in_use_is_not_removed(cache: VersionCache, tmp_path: Path) -> None:
+    with cache.holding("one", _FILES, _fetch, silence) as held:
+        for digest in ("two", "three", "four"):
+            _use(cache, digest)
+        assert (held / "sub" / "weights").stat().st_size == _SIZE
+        assert _kept(tmp_path) == ["four", "one"]
+    _use(cache, "five")
+    assert _kept(tmp_path) == ["five", "one"]  # used until a moment ago
+
+
+def test_a_version_larger_than_the_cache_is_kept_alone(tmp_path: Path) -> None:
+    cache = VersionCache(tmp_path, max_bytes=_SIZE // 2)
+    for digest in ("one", "two"):
+        _use(cache, digest)
+    assert _kept(tmp_path) == ["two"]
+
+
+def test_many_may_hold_a_version_at_once(cache: VersionCache) -> None:
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(cache.holding("one", _FILES, _fetch, silence))

@@ -1,0 +1,383 @@
+"""A worker process on a Redis of its own: what it says of itself, and when it is deaf."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import redis
+from celery import Celery
+
+from bus.celery_app import (
+    DISPATCH_TASK,
+    EVENTS_QUEUE,
+    GPU_QUEUE,
+    SWEEP_TASK,
+    celery_app,
+    queue_keys,
+    queue_length,
+)
+from bus.connection import KEY_PREFIX, connect
+from bus.inbox import Inbox
+from bus.liveness import WorkerRecord, workers
+from engine.guard import is_running
+from rehearsal.processes import Processes
+from rehearsal.redis_server import RedisServer, free_port
+from schemas.events import ModelVersionEvent
+from schemas.refs import ArtifactRef
+from schemas.settings import Settings
+from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
+from tests.waiting import wait_for
+
+_PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
+_DEAF_AFTER = 5  # beats that a worker did not hear itself
+_WITHIN = 20.0  # seconds; Celery waits for longer from one try to connect to the next
+_OF_THE_SHELL = ("CELERY_", "WEIGHBRIDGE_", "WANDB_", "WEAVE_")
+_GATES = Path(__file__).parents[2] / "gates.example.yaml"
+
+Start = Callable[..., "Worker"]
+
+
+class Worker:
+    """A worker of the events queue, as a test sees it."""
+
+    def __init__(self, processes: Processes, log: Path, client: redis.Redis, name: str) -> None:
+        self._processes = processes
+        self._log = log
+        self._client = client
+        self._name = name
+        self.process = processes.child(name)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the worker brings about; fails when it ends first."""
+        self._processes.wait_for(self._name, condition, _PATIENCE)
+
+    def record(self) -> WorkerRecord:
+        """What it says of itself; waited for, since a busy machine may keep it from saying so."""
+        self.wait_for(lambda: bool(self._records()))
+        return self._records()[0]
+
+    def hears(self) -> bool:
+        """Whether its pulse came back."""
+        try:
+            return any(one.heard_at for one in self._records())
+        except redis.ConnectionError:  # the Sentinels may look for another server
+            return False
+
+    def is_busy_with(self, task: str) -> bool:
+        """Whether such a task runs."""
+        return any(one.startswith(task) for one in self.record().busy_with)
+
+    def _records(self) -> list[WorkerRecord]:
+        return [one for one in workers(self._client) if one.pid == self.process.pid]
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "redis") as running:
+        yield running
+
+
+@pytest.fixture
+def client(environment: dict[str, str]) -> Iterator[redis.Redis]:
+    with connect(environment["CELERY_BROKER_URL"], MASTER) as connection:
+        yield connection
+
+
+@pytest.fixture
+def app(environment: dict[str, str]) -> Iterator[Celery]:
+    url = environment["CELERY_BROKER_URL"]
+    told = {"CELERY_BROKER_URL": url, "redis_master": MASTER}
+    celery = celery_app(Settings.model_validate(told))
+    yield celery
+    celery.close()
+
+
+@pytest.fixture
+def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_SHELL)}
+    return {
+        **kept,
+        "CELERY_BROKER_URL": server.url,
+        "WEIGHBRIDGE_REDIS_MASTER": MASTER,
+        "WEIGHBRIDGE_GATES": str(_GATES),
+        "WEIGHBRIDGE_LEASE": "4",  # seconds; a deaf worker ends after five
+        "WEIGHBRIDGE_RUN_DIR": str(tmp_path / "run"),
+        "WANDB_API_KEY": "0" * 40,
+    }
+
+
+@pytest.fixture
+def start(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> Iterator[Start]:
+    """Starts a worker that hears, with changes of its environment; it ends with the test."""
+    with Processes(tmp_path / "logs", environment) as processes:
+
+        def start_worker(queues: str = EVENTS_QUEUE) -> Worker:
+            name = f"worker {len(list(tmp_path.glob('logs/*')))}"
+            processes.start(name, ["-m", "weighbridge", "worker", f"--queues={queues}"])
+            log = tmp_path / "logs" / f"{name.replace(' ', '-')}.log"
+            worker = Worker(processes, log, client, name)
+            worker.wait_for(worker.hears)
+            return worker
+
+        yield start_worker
+
+
+def _endless(client: redis.Redis) -> list[str]:
+    """The keys that Redis would keep for ever, but for tasks, which a worker takes."""
+    keys = [str(key) for key in client.scan_iter() if client.ttl(key) == -1]
+    return sorted(key.removeprefix(KEY_PREFIX) for key in keys if not key.endswith(EVENTS_QUEUE))
+
+
+def test_a_worker_says_who_it_is_and_that_it_hears_itself(start: Start) -> None:
+    worker = start()
+    record = worker.record()
+    assert record.name == f"events-{worker.process.pid}@{socket.gethostname()}"
+    assert record.queues == (EVENTS_QUEUE,)
+    assert record.heard_at is not None
+    assert record.heard_at > record.started_at
+    assert not record.deaf
+
+
+def test_of_a_worker_that_ended_only_the_trimmed_list_of_bindings_stays(
+    start: Start, client: redis.Redis
+) -> None:
+    worker = start()
+    assert all(str(key).startswith(KEY_PREFIX) for key in client.scan_iter())
+    worker.process.terminate()
+    assert worker.process.wait(_PATIENCE) == 0
+    assert workers(client) == []
+    assert _endless(client) == ["_kombu.binding_deadlines"]
+
+
+def test_of_a_worker_that_was_killed_everything_has_an_end(
+    start: Start, client: redis.Redis
+) -> None:
+    worker = start(GPU_QUEUE)  # of the events queue it could have held a sweep, which comes back
+    name = worker.record().name
+    os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
+    assert _endless(client) == ["_kombu.binding_deadlines"]
+    assert client.ttl(f"{KEY_PREFIX}worker:{name}") <= 4
+    assert client.ttl(f"{KEY_PREFIX}pulse.{name}") <= 4
+    wait_for(lambda: not client.exists(f"{KEY_PREFIX}worker:{name}"), _PATIENCE)
+
+
+def test_a_worker_whose_main_process_is_killed_leaves_no_other(start: Start) -> None:
+    """As when memory runs out: the system ends one process, not those that it started."""
+    worker = start()
+    children = psutil.Process(worker.process.pid).children(recursive=True)
+    others = [(one.pid, one.create_time()) for one in children]
+    assert len(others) > 1  # the beat, and who runs the tasks
+    worker.process.kill()
+    worker.process.wait()
+    wait_for(lambda: not any(is_running(*one) for one in others), _PATIENCE)
+
+
+def _during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:
+    """What Redis was told, in order, from one beat of a worker until so many later."""
+    beat = f"SET {KEY_PREFIX}worker:{worker.record().name} "
+    told: list[str] = []
+    with client.monitor() as monitor:  # type: ignore[no-untyped-call]
+        while sum(command.startswith(beat) for command in told) <= count:
+            told.append(str(monitor.next_command()["command"]))
+    return told
+
+
+def test_a_pulse_has_an_end_from_its_first_moment(start: Start, client: redis.Redis) -> None:
+    worker = start()
+    queue = f"{KEY_PREFIX}pulse.{worker.record().name}"
+    told = _during_beats(worker, client, 2)
+    sent = [number for number, command in enumerate(told) if command.startswith(f"LPUSH {queue} ")]
+    assert sent
+    assert all(told[number - 1] == "MULTI" for number in sent)
+    assert all(told[number + 1].startswith(f"PEXPIRE {queue} ") for number in sent)
+
+
+def test_a_pulse_never_comes_back_to_a_worker_that_was_killed(
+    start: Start, client: redis.Redis
+) -> None:
+    """What is taken and not acknowledged is brought back, a day later, by any worker."""
+    worker = start()
+    name = worker.record().name
+    told = _during_beats(worker, client, 2)
+    assert [one for one in told if one.startswith(f"LPUSH {KEY_PREFIX}pulse.{name} ")]
+    assert not [one for one in told if "unacked " in one and f"pulse.{name}" in one]
+
+
+def test_a_worker_that_takes_nothing_from_its_queue_says_so_and_ends(
+    start: Start, app: Celery, client: redis.Redis
+) -> None:
+    worker = start()
+    name = worker.record().name
+    app.control.cancel_consumer(f"pulse.{name}", destination=[name])
+    worker.wait_for(lambda: worker.record().deaf)
+    assert worker.process.wait(_PATIENCE) == 1
+    assert "this worker is deaf" in worker.log
+    assert f"Error: The worker {name} took nothing from its queues any more." in worker.log
+
+
+@pytest.fixture
+def deaf_wandb(environment: dict[str, str]) -> Iterator[None]:
+    """A W&B that lets everybody connect and answers nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        environment["WANDB_BASE_URL"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        environment["WEIGHBRIDGE_WANDB_TIMEOUT"] = "8"  # seconds
+        yield
+
+
+def _dispatch(app: Celery, client: redis.Redis) -> None:
+    """Have an event dispatched whose alias only W&B can resolve."""
+    alias = ArtifactRef.parse("wandb32/wandb-registry-RAG Chat Models/SmolLM2:latest")
+    event = ModelVersionEvent(ref=alias, source="manual")
+    Inbox(client, grace=600).accept(event, [])
+    app.send_task(DISPATCH_TASK, args=[[event.id]])
+
+
+def test_a_worker_that_is_busy_for_longer_than_a_lease_is_not_deaf(
+    deaf_wandb: None, start: Start, app: Celery, client: redis.Redis
+) -> None:
+    worker = start()
+    _dispatch(app, client)
+    worker.wait_for(lambda: worker.is_busy_with(DISPATCH_TASK))
+    since = worker.record().heard_at
+    worker.wait_for(lambda: worker.record().heard_at != since)
+    assert not worker.record().deaf
+
+
+@pytest.fixture
+def two_places(environment: dict[str, str]) -> None:
+    environment["WEIGHBRIDGE_SIDE_BY_SIDE"] = "2"
+
+
+def test_a_worker_that_ends_when_its_task_is_done_is_not_deaf(
+    deaf_wandb: None, two_places: None, start: Start, app: Celery, client: redis.Redis
+) -> None:
+    """It takes nothing from its queues any more, although one of its places is free."""
+    worker = start(f"{EVENTS_QUEUE},{GPU_QUEUE}")
+    _dispatch(app, client)
+    worker.wait_for(lambda: worker.is_busy_with(DISPATCH_TASK))
+    worker.process.terminate()
+    assert worker.process.wait(_PATIENCE) == 0
+    assert "deaf" not in worker.log
+
+
+def _done(app: Celery, name: str, task: str) -> int:
+    """How many such tasks the worker has taken."""
+    stats = app.control.inspect([name]).stats() or {name: {"total": {}}}
+    return int(stats[name]["total"].get(task, 0))
+
+
+def test_worker_and_beat_outlive_a_redis_that_was_away_for_longer_than_a_lease(
+    server: RedisServer, start: Start, app: Celery, client: redis.Redis
+) -> None:
+    worker = start()
+    server.kill()
+    worker.wait_for(lambda: worker.log.count("Redis is away") > _DEAF_AFTER)
+    server.start()
+    back = time.monotonic()
+    app.send_task(DISPATCH_TASK, args=[[]])
+    worker.wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 0)
+    assert time.monotonic() - back < _WITHIN
+    name = f"events-{worker.process.pid}@{socket.gethostname()}"
+    swept = _done(app, name, SWEEP_TASK)
+    worker.wait_for(lambda: _done(app, name, SWEEP_TASK) > swept)
+    worker.wait_for(worker.hears)  # what it said before has run out
+    assert not worker.record().deaf
+
+
+def test_a_worker_outlives_a_redis_that_did_not_answer_for_longer_than_a_lease(
+    server: RedisServer, start: Start
+) -> None:
+    worker = start()
+    since = worker.record().heard_at
+    server.pause()
+    worker.wait_for(lambda: "Redis is away" in worker.log)
+    server.resume()
+    worker.wait_for(worker.hears)
+    worker.wait_for(lambda: worker.record().heard_at != since)
+    assert not worker.record().deaf
+
+
+def test_a_redis_that_hangs_while_the_pulse_is_sent_is_noticed(
+    server: RedisServer, start: Start, client: redis.Redis
+) -> None:
+    worker = start()
+    queue = f"pulse.{worker.record().name}"
+    told = f"LLEN {KEY_PREFIX}{queue}"
+    lengths = len(queue_keys(queue))
+    with client.monitor() as monitor:  # type: ignore[no-untyped-call]
+        while lengths:  # then the pulse is sent
+            lengths -= str(monitor.next_command()["command"]).startswith(told)
+        server.pause()
+    worker.wait_for(lambda: "Redis is away" in worker.log)
+    server.resume()
+    worker.wait_for(worker.hears)
+
+
+@pytest.fixture
+def watched_server(
+    server: RedisServer, environment: dict[str, str], tmp_path: Path
+) -> Iterator[RedisServer]:
+    """The server under Sentinels, with a replica; everybody is told of the Sentinels alone."""
+    with followed(server, tmp_path), watched(server, tmp_path) as ports:
+        hosts = ";".join(f"sentinel://127.0.0.1:{port}" for port in ports)
+        environment["CELERY_BROKER_URL"] = f"{hosts}/0?sentinel_password={OWN_PASSWORD}"
+        yield server
+
+
+def test_a_worker_follows_the_sentinels_to_a_replica(
+    watched_server: RedisServer, start: Start, app: Celery, client: redis.Redis
+) -> None:
+    worker = start()
+    watched_server.kill()
+
+    def hears_again() -> bool:
+        with suppress(redis.RedisError, ValueError):
+            heard = worker.record().heard_at
+            return heard is not None and heard > gone
+        return False
+
+    gone = datetime.now(UTC)
+    worker.wait_for(hears_again)
+    app.send_task(DISPATCH_TASK, args=[[]])
+    worker.wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 0)
+    assert not worker.record().deaf
+
+
+def test_flower_sees_the_worker_and_its_tasks(
+    environment: dict[str, str], start: Start, app: Celery, tmp_path: Path
+) -> None:
+    worker = start()
+    name = worker.record().name
+    port = free_port()
+    # As docker-compose.yml starts it.
+    arguments = ["--app", "worker.tasks", "flower", f"--port={port}"]
+    unprotected = environment | {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with (
+        Processes(tmp_path / "flower", unprotected) as processes,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+        processes.start("flower", ["-m", "celery", *arguments])
+
+        def shows(path: str, text: str) -> bool:
+            with suppress(httpx.TransportError):
+                return text in http.get(path).text
+            return False
+
+        processes.wait_for("flower", lambda: shows("/workers?json=1", name), _PATIENCE)
+        app.send_task(DISPATCH_TASK, args=[[]])
+        processes.wait_for("flower", lambda: shows("/api/tasks", DISPATCH_TASK), _PATIENCE)
+        queues = "/api/workers?refresh=1"
+        processes.wait_for("flower", lambda: shows(queues, f"pulse.{name}"), _PATIENCE)

@@ -1,0 +1,132 @@
+"""The verdict on the evaluation's call in Weave, so that it can be compared from W&B alone.
+
+It is there twice, as feedback of the call: whole, for `weighbridge weigh --from`, and as a note for
+whoever looks at the call. Both are sent without the client's queue, which drops what the server
+refuses (facts/weave-protocol.md 8).
+"""
+
+import textwrap
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from weave.trace.feedback_types import NOTE_FEEDBACK_TYPE
+from weave.trace.refs import CallRef
+from weave.trace.weave_client import WeaveClient
+from weave.vendor.weave_server_sdk.types.feedback_batch_create_params import Batch
+
+from application.trace_call import trace_call
+from schemas.errors import ConfigurationError, PlatformError
+from schemas.verdicts import Verdict
+from worker.verdict.evidence import AFTER_A_WHILE
+
+_VERDICT = "weighbridge.verdict"
+_CREATOR = "weighbridge"  # tells our feedback from that of people
+_NOTE = 1024  # characters; W&B refuses a longer note (wandb/weave, feedback_types.py)
+
+_Feedback = dict[str, Any]
+
+
+def record_verdict(client: WeaveClient, call_id: str, verdict: Verdict) -> None:
+    """Put the verdict on an evaluation's call, in place of the one that is there.
+
+    Args:
+        client: of the project that the call is in.
+        call_id: id of the evaluation's root call.
+        verdict: what to record.
+
+    Raises:
+        ConfigurationError: the key is refused, or may not write to the project.
+        PlatformError: the trace server did not take it (W&B refuses more than a megabyte), or does
+            not show it.
+    """
+    before = _recorded(client, call_id)
+    with trace_call(f"record the verdict on call {call_id}"):
+        made = client.server.feedback_create_batch({"batch": _batch(client, call_id, verdict)})
+    _wait_for(client, call_id, {one.id for one in made.res})
+    # Only now: a worker that dies before leaves two verdicts, of which the later one counts.
+    _remove(client, before)
+
+
+def recorded_verdict(client: WeaveClient, call_id: str) -> Verdict | None:
+    """The verdict that was recorded last on an evaluation's call; None if there is none.
+
+    Args:
+        client: of the project that the call is in.
+        call_id: id of the evaluation's root call.
+
+    Raises:
+        ConfigurationError: what was recorded is no verdict of this Weighbridge.
+        PlatformError: the trace server did not answer.
+    """
+    found = [one for one in _recorded(client, call_id) if one["feedback_type"] == _VERDICT]
+    if not found:
+        return None
+    try:
+        return Verdict.model_validate(found[-1]["payload"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ConfigurationError(
+            f"The verdict on call {call_id} cannot be read:"
+            f" {'.'.join(map(str, fault['loc']))}: {fault['msg']}.",
+            fix="Another version of Weighbridge recorded it; read it with that one.",
+        ) from error
+
+
+def _batch(client: WeaveClient, call_id: str, verdict: Verdict) -> list[Batch]:
+    note = textwrap.shorten(f"{verdict.outcome}: {verdict.reason}", _NOTE, placeholder=" ...")
+    payloads = {NOTE_FEEDBACK_TYPE: {"note": note}, _VERDICT: verdict.model_dump(mode="json")}
+    return [
+        {
+            "project_id": client.project_id,
+            "weave_ref": _ref(client, call_id),
+            "creator": _CREATOR,
+            "feedback_type": feedback_type,
+            "payload": payload,
+        }
+        for feedback_type, payload in payloads.items()
+    ]
+
+
+def _recorded(client: WeaveClient, call_id: str) -> Sequence[_Feedback]:
+    """Our feedback on a call, oldest first."""
+    ours = [_equal("weave_ref", _ref(client, call_id)), _equal("creator", _CREATOR)]
+    with trace_call(f"read the feedback on call {call_id}"):
+        answer = client.server.feedback_query(
+            {
+                "project_id": client.project_id,
+                "query": _query("$and", ours),
+                "sort_by": [{"field": "created_at", "direction": "asc"}],
+            }
+        )
+    return answer.result
+
+
+def _wait_for(client: WeaveClient, call_id: str, ids: set[str]) -> None:
+    """W&B may show feedback a little later than it took it, so it is asked more than once."""
+    for wait in (*AFTER_A_WHILE, 0.0):
+        if ids <= {one["id"] for one in _recorded(client, call_id)}:
+            return
+        time.sleep(wait)
+    raise PlatformError(f"The verdict on call {call_id} did not arrive at the trace server.")
+
+
+def _remove(client: WeaveClient, found: Sequence[_Feedback]) -> None:
+    if not found:
+        return
+    ids = [_equal("id", one["id"]) for one in found]
+    with trace_call(f"remove the verdict before from {found[0]['weave_ref']}"):
+        client.server.feedback_purge({"project_id": client.project_id, "query": _query("$or", ids)})
+
+
+def _query(operator: str, conditions: Sequence[Any]) -> Any:
+    return {"$expr": {operator: conditions}}
+
+
+def _equal(field: str, value: str) -> Any:
+    return {"$eq": [{"$getField": field}, {"$literal": value}]}
+
+
+def _ref(client: WeaveClient, call_id: str) -> str:
+    return str(CallRef(entity=client.entity, project=client.project, id=call_id).uri)

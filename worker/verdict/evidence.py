@@ -1,0 +1,255 @@
+"""An evaluation as the trace server has it: read back, and complete.
+
+Weave returns a normal summary even when rows raised or traces were lost
+(facts/weave-protocol.md 6.5 and 8). So nothing is believed that the trace server does not confirm.
+Everything is read as plain JSON: no stored code runs, and no reference is followed unasked.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from weave.trace.refs import ObjectRef, OpRef
+from weave.trace.urls import redirect_call
+from weave.trace.weave_client import WeaveClient
+from weave.vendor.weave_server_sdk import NotFoundError
+from weave.vendor.weave_server_sdk.types.call_stream_query_params import (
+    CallStreamQueryParams,
+)
+from weave.vendor.weave_server_sdk.types.call_stream_query_params import (
+    Filter as CallsFilter,
+)
+
+from application.trace_call import trace_call
+from schemas.errors import ConfigurationError, EvidenceError
+from schemas.rows import LATENCY, Row, flat_scores
+from worker.verdict.usage import taken
+
+_EVALUATE, _PREDICTION, _SUMMARIZE = (
+    f"Evaluation.{name}" for name in ("evaluate", "predict_and_score", "summarize")
+)
+AFTER_A_WHILE = (0.1, 0.2, 0.4, 0.8, 1.5, *(3.0,) * 9)
+"""Half a minute in all: W&B may show a call a little later than it took it."""
+
+_REFS_AT_ONCE = 500  # so that the request stays small
+
+
+class Evaluated(BaseModel):
+    """An evaluation that ran, as the trace server has it.
+
+    Attributes:
+        call: id of the root call.
+        url: its page.
+        evaluation: ref of the evaluation, by digest.
+        dataset: ref of its dataset, by digest.
+        model: ref of the model that was evaluated, by digest.
+        of_rows: predictions that the whole evaluation asks for.
+        rows: the predictions, in the order in which they were begun.
+        summary: Weave's summary by scorer, and what the evaluation took (`usage.py`).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    call: str
+    url: str
+    evaluation: str
+    dataset: str
+    model: str
+    of_rows: int
+    rows: tuple[Row, ...]
+    summary: dict[str, Any]
+
+
+def read_back(
+    client: WeaveClient, call_id: str, looks: Sequence[float] = AFTER_A_WHILE
+) -> Evaluated:
+    """Read an evaluation, once its root has ended and every row that it counted has arrived.
+
+    Args:
+        call_id: id of its root call, of `Evaluation.evaluate`.
+        looks: seconds between two looks at what is missing.
+
+    Raises:
+        ConfigurationError: the call is not of an evaluation.
+        EvidenceError: the call, its end or a row did not arrive, or a row has no answer.
+        PlatformError: the trace server does not answer.
+    """
+    with trace_call(f"read evaluation call {call_id} back"):
+        return _read_back(client, call_id, looks)
+
+
+def _read_back(client: WeaveClient, call_id: str, looks: Sequence[float]) -> Evaluated:
+    for wait in (*looks, 0.0):
+        root = _root(client, call_id)
+        children = list(_calls(client, {"parent_ids": [call_id]}))
+        predictions = [call for call in children if _is(call, _PREDICTION)]
+        counted = _counted(client, [call for call in children if _is(call, _SUMMARIZE)])
+        if root and root.ended_at is not None and len(predictions) == counted:
+            return _evaluated(client, root, predictions)
+        time.sleep(wait)
+    if root is None:
+        raise EvidenceError(f"There is no Weave call {call_id} in {client.project_id}.")
+    raise EvidenceError(
+        f"Evaluation call {call_id} has {len(predictions)} of {counted or 'its'} rows on the trace"
+        f" server, and has {'ended' if root.ended_at else 'not ended'} there."
+    )
+
+
+def evaluation_calls(client: WeaveClient, evaluation: str, model: str) -> list[str]:
+    """Ids of the calls in which an evaluation was made of a model, the newest first.
+
+    Args:
+        evaluation: its ref, by digest.
+        model: the model's ref, by digest.
+    """
+    op = OpRef(entity=client.entity, project=client.project, name=_EVALUATE, _digest="*").uri
+    with trace_call(f"look for evaluations of {model}"):
+        calls = list(_calls(client, {"op_names": [op], "input_refs": [model]}))
+    ours = [one for one in calls if one.inputs["self"] == evaluation]
+    return [one.id for one in sorted(ours, key=lambda one: one.started_at, reverse=True)]
+
+
+def _evaluated(client: WeaveClient, root: Any, predictions: Sequence[Any]) -> Evaluated:
+    if root.exception or not isinstance(root.output, Mapping):
+        raise EvidenceError(f"Evaluation call {root.id} ended without a summary: {root.exception}.")
+    evaluation = _read(client, [root.inputs["self"]])[0]
+    rows = _rows(client, predictions)
+    return Evaluated(
+        call=root.id,
+        url=redirect_call(client.entity, client.project, root.id),
+        evaluation=root.inputs["self"],
+        dataset=evaluation["dataset"],
+        model=root.inputs["model"],
+        of_rows=_dataset_size(client, evaluation) * (evaluation.get("trials") or 1),
+        rows=rows,
+        # A scorer of the same name stays what its author made it.
+        summary={**taken(root.summary, rows), **root.output},
+    )
+
+
+def _root(client: WeaveClient, call_id: str) -> Any | None:
+    for call in _calls(client, {"call_ids": [call_id]}, include_costs=True):
+        if _is(call, _EVALUATE):
+            return call
+        raise ConfigurationError(
+            f"Weave call {call_id} is one of {call.op_name}, not of an evaluation.",
+            fix="Name the evaluation's own call; its page in Weave has the id at the end.",
+        )
+    return None
+
+
+def _calls(
+    client: WeaveClient, wanted: CallsFilter, *, include_costs: bool = False
+) -> Iterator[Any]:
+    yield from client.server.calls_query_stream(
+        CallStreamQueryParams(
+            project_id=client.project_id,
+            filter=wanted,
+            include_costs=include_costs,
+        )
+    )
+
+
+def _is(call: Any, op: str) -> bool:
+    name = call.op_name
+    return bool((OpRef.parse_uri(name).name if name.startswith("weave:///") else name) == op)
+
+
+def _counted(client: WeaveClient, summarize: Sequence[Any]) -> int | None:
+    """How many rows the process that evaluated has summarised; None before it has."""
+    if not summarize:
+        return None
+    table = _read(client, [summarize[0].inputs["eval_table"]])[0]["rows"]
+    return _table_size(client, table)
+
+
+def _dataset_size(client: WeaveClient, evaluation: Mapping[str, Any]) -> int:
+    return _table_size(client, _read(client, [evaluation["dataset"]])[0]["rows"])
+
+
+def _table_size(client: WeaveClient, table: str) -> int:
+    digest = table.rpartition("/")[2]
+    found = client.server.table_query_stats({"project_id": client.project_id, "digest": digest})
+    return int(found.count)
+
+
+def _read(client: WeaveClient, refs: Sequence[str]) -> list[Any]:
+    values: list[Any] = []
+    for start in range(0, len(refs), _REFS_AT_ONCE):
+        some = list(refs[start : start + _REFS_AT_ONCE])
+        values += client.server.refs_read_batch({"refs": some}).vals
+    return values
+
+
+def _rows(client: WeaveClient, predictions: Sequence[Any]) -> tuple[Row, ...]:
+    """What each prediction was asked, answered and given.
+
+    Raises:
+        EvidenceError: one has no answer.
+    """
+    silent = [call for call in predictions if _answer(call) is None]
+    if silent:
+        raise EvidenceError(
+            f"{len(silent)} of {len(predictions)} rows have no answer; the first is Weave call"
+            f" {silent[0].id}.",
+            fix="Its children in Weave hold what was raised.",
+        )
+    columns = _read(client, [call.inputs["example"] for call in predictions])
+    values = _referred(client, [call.output for call in predictions])
+    return tuple(
+        _row(call, row, _followed(call.output, values))
+        for call, row in zip(predictions, columns, strict=True)
+    )
+
+
+def _answer(call: Any) -> Any:
+    if call.exception or not isinstance(call.output, Mapping):
+        return None
+    return _output(call.output)
+
+
+def _output(result: Mapping[str, Any]) -> Any:
+    return result.get("output", result.get("model_output"))
+
+
+def _row(call: Any, columns: Mapping[str, Any], result: Mapping[str, Any]) -> Row:
+    measured = {LATENCY: result.get(LATENCY), **(result.get("scores") or {})}
+    return Row(
+        call=call.id,
+        digest=ObjectRef.parse_uri(call.inputs["example"]).extra[-1],
+        columns=dict(columns),
+        output=_output(result),
+        scores=flat_scores(measured),
+    )
+
+
+def _referred(client: WeaveClient, results: Iterable[Any]) -> dict[str, Any]:
+    """The values behind references in results: Weave keeps a field of a published object as one.
+
+    What a model merely wrote like one is no reference, and stays.
+    """
+    objects = f"weave:///{client.project_id}/object/"
+    refs = sorted({text for text in _texts(results) if text.startswith(objects)})
+    try:
+        return dict(zip(refs, _read(client, refs), strict=True))
+    except NotFoundError:
+        return {}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | Iterable):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+def _followed(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return values.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: _followed(inner, values) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_followed(inner, values) for inner in value]
+    return value

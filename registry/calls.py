@@ -16,7 +16,8 @@ from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 from registry.helper_process import end_helper_process
 from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
-# What W&B and its SDKs say when trying again is pointless (facts/wandb-protocol.md 7).
+# What W&B and its SDKs say when trying again is pointless
+# (docs/upstream/wandb-protocol.md, "Error messages").
 _PERMANENT = re.compile(
     r"not found|permission denied|unable to find|does not exist|failed to load registry"
     r"|already exists with type",
@@ -105,7 +106,7 @@ def wandb_api(timeout: float) -> wandb.Api:
 
     Args:
         timeout: seconds after which a call is given up; the SDK's own retries run within it
-            (facts/wandb-protocol.md 8).
+            (docs/upstream/wandb-protocol.md, "Timeouts and retries").
 
     Raises:
         ConfigurationError: there is no API key, or it is refused.

@@ -1,8 +1,8 @@
 """Reads objects from the Weave server as data, and makes instances of known classes from them.
 
 ``ref.get()`` gives proxies whose methods are code from the server, and publishing a changed proxy
-stores a damaged version (facts/weave-protocol.md 6.3, 6.4, 6.7). Here only data fields are read,
-and no stored code runs.
+stores a damaged version (docs/upstream/weave-protocol.md, "Objects that come back" and
+"Publishing a changed object"). Here only data fields are read, and no stored code runs.
 """
 
 from typing import Any, TypeVar
@@ -74,7 +74,7 @@ def _followed(value: Any) -> Any:
     """The value that a reference into another version points at.
 
     A version that was fetched, changed and published by hand is full of them
-    (facts/weave-protocol.md 6.7).
+    (docs/upstream/weave-protocol.md, "Publishing a changed object").
     """
     if isinstance(value, ObjectRef) and value.extra:
         with trace_call(f"read {value.uri}"):

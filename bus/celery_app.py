@@ -1,8 +1,8 @@
 """The Celery app: queues, routes and what delivery promises.
 
 Redis as a broker brings a crashed worker's task back late, or a long one twice
-(facts/celery-redis.md). So a task here carries only the name of a weighing; whether it may run is
-decided by the ledger, and a redelivered task meets the ledger first.
+(docs/upstream/celery-redis.md, "Redelivery"). So a task here carries only the name of a weighing;
+whether it may run is decided by the ledger, and a redelivered task meets the ledger first.
 """
 
 from typing import Any

@@ -1,4 +1,7 @@
-"""The command lines and the environment of the model servers (facts/models-and-engines.md)."""
+"""The command lines and the environment of the model servers.
+
+Source: docs/upstream/models-and-engines.md, "vLLM on a CPU" and "Starting the server".
+"""
 
 import os
 import sys

@@ -1,9 +1,9 @@
 """One model server process: started, found again, asked, ended.
 
 The server listens on a Unix socket in a folder that only this user can enter, because the
-endpoints that exchange its weights ask for no key (facts/models-and-engines.md). It runs below
-``guard.py``, which ends it with its owner. ``engine.json`` in the run folder lets another process
-find it.
+endpoints that exchange its weights ask for no key (docs/upstream/models-and-engines.md,
+"Exchanging weights"). It runs below ``guard.py``, which ends it with its owner. ``engine.json`` in
+the run folder lets another process find it.
 """
 
 import shutil

@@ -34,7 +34,8 @@ class Webhook(BaseModel):
         automation: announce every version that is linked into a registry from the start; off,
             only the automations that clients make send anything.
         drop_deliveries: numbers, from 1, of deliveries that are left out on purpose: W&B "can
-            delay or skip repeated triggers" (facts/wandb-webhooks.md), and so can this one.
+            delay or skip repeated triggers" (docs/upstream/wandb-webhooks.md, "Delivery"), and so
+            can this one.
         double_deliveries: numbers of deliveries that are made twice, because automations at several
             scopes fire for one event.
     """
@@ -95,7 +96,8 @@ class LocalWandbConfig(BaseModel):
         """The API key; made, and kept for the next start, when none was given."""
         if self.api_key is not None:
             return self.api_key.get_secret_value()
-        # 40 characters, because the SDK refuses shorter keys (facts/wandb-protocol.md 0).
+        # 40 characters, because the SDK refuses shorter keys (docs/upstream/wandb-protocol.md,
+        # "API key").
         return kept_secret(self.data_dir / "api-key", length=20)
 
 

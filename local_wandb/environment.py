@@ -12,8 +12,9 @@ def client_environment(config: LocalWandbConfig, url: str, folder: Path) -> dict
         config: of the server.
         url: of the server.
         folder: where the client keeps its own files; made when missing. One folder belongs to
-            one server, because the caches know contents by digest only
-            (facts/wandb-protocol.md 10.19 and facts/weave-protocol.md 6.1).
+            one server, because the caches do not know servers apart
+            (docs/upstream/wandb-protocol.md, "Client environment", and
+            docs/upstream/weave-protocol.md, "Client cache").
 
     Returns:
         Value by name.

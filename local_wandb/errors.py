@@ -6,8 +6,8 @@ from http import HTTPStatus
 class RequestError(Exception):
     """A request that cannot be answered as it is.
 
-    The SDK repeats every 5xx for minutes (facts/wandb-protocol.md 2 and 8), so a mistake of the
-    caller always carries a 4xx.
+    The SDK repeats every 5xx for minutes (docs/upstream/wandb-protocol.md, "Timeouts and retries"),
+    so a mistake of the caller always carries a 4xx.
 
     Args:
         message: one sentence that the SDK shows to its user as it is.

@@ -41,7 +41,7 @@ _VARIABLES = (
     "project_name",
     "entity_name",
 )
-#: The body of W&B's own examples, with its variables (facts/wandb-webhooks.md).
+#: The body of W&B's own examples, with its variables (docs/upstream/wandb-webhooks.md, "Payload").
 PAYLOAD = {name: f"${{{name}}}" for name in _VARIABLES}
 
 _WILDCARD = re.compile(r"(\*|\?|\[.+?\])")

@@ -53,7 +53,7 @@ def wandb_api(timeout: float) -> wandb.Api:
 
     Args:
         timeout: seconds after which a call is given up; the SDK's own retries run within it
-            (facts/wandb-protocol.md 8).
+            (docs/upstream/wandb-protocol.md, "Timeouts and retries").
 
     Raises:
         ConfigurationError: there is no API key, or it is refused.

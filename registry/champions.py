@@ -16,7 +16,8 @@ REFERENCE = "model"
 """The name of the entry that refers to the RagModel, as the tutorial has it."""
 
 _TYPE = "model"  # the type under which the tutorial logs it
-_NO_VERSION = "artifact membership"  # what W&B's SDK says is not found (facts/wandb-protocol.md 7)
+# What W&B's SDK says is not found (docs/upstream/wandb-protocol.md, "Error messages").
+_NO_VERSION = "artifact membership"
 
 
 class PromotedVersion(BaseModel):

@@ -1,7 +1,8 @@
 """W&B's GraphQL, asked without the SDK.
 
 The SDK hides the headers that tell W&B's rate limit, and a call that fails may hang its caller
-(facts/wandb-protocol.md 8). A process that asks all day has to keep to the one and avoid the other.
+(docs/upstream/wandb-protocol.md, "Rate limits" and "Timeouts and retries"). A process that asks all
+day has to keep to the one and avoid the other.
 """
 
 import random

@@ -15,8 +15,9 @@ _NAME = "wandb-core"
 # Seconds. What has not arrived by then was given up by whoever asked for it.
 WITHIN = 10.0
 
-# The helper process tries a call for up to 16 minutes (facts/wandb-protocol.md 8). Four tries are
-# half a minute; the weighing itself is tried again.
+# The helper process tries a call for up to 16 minutes
+# (docs/upstream/wandb-protocol.md, "Timeouts and retries"). Four tries are half a minute; the
+# weighing itself is tried again.
 os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")
 
 

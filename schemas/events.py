@@ -41,8 +41,8 @@ class ModelVersionEvent(BaseModel):
     def id(self) -> str:
         """What makes it the same event: 16 hexadecimal digits.
 
-        W&B sends no delivery id (facts/wandb-webhooks.md), so a delivery that comes twice is known
-        by what it says; each forced weighing is one of its own.
+        W&B sends no delivery id (docs/upstream/wandb-webhooks.md, "Headers and signature"), so a
+        delivery that comes twice is known by what it says; each forced weighing is one of its own.
         """
         said = [str(self.ref), self.artifact_id, self.alias, self.gate]
         if self.force:

@@ -70,7 +70,7 @@ class Gate(_Strict):
         early_stop: weigh in batches, and stop as soon as the verdict is certain enough.
         approval: `required` has a version that passes wait for `weighbridge approve`.
         allow_stored_code: run scorers whose code comes from the Weave server. Off, only scorers
-            that this installation knows are run (facts/weave-protocol.md 7).
+            that this installation knows are run (docs/upstream/weave-protocol.md, "Stored code").
         trust_remote_code: accept versions that bring model code (`*.py`, `auto_map`), and have the
             engine run it.
     """

@@ -47,7 +47,8 @@ class Settings(BaseSettings):
         max_age: seconds after which a weighing is not tried again.
         keep_days: days that the ledger keeps a weighing that has ended.
         lease: seconds that a worker's claim lasts without a heartbeat.
-        wandb_timeout: seconds that one call to W&B may take (facts/wandb-protocol.md 8).
+        wandb_timeout: seconds that one call to W&B may take (docs/upstream/wandb-protocol.md,
+            "Timeouts and retries").
         cache_gib: GiB that downloaded versions may take together; the longest unused go first.
         max_version_gib: GiB that one version may have; a larger one is refused.
         engine_url: base URL of an engine that somebody else runs, as `https://host/v1`; None has

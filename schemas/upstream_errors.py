@@ -6,7 +6,8 @@ from http import HTTPStatus
 
 from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
-# What W&B and its SDKs say when trying again is pointless (facts/wandb-protocol.md 7).
+# What W&B and its SDKs say when trying again is pointless
+# (docs/upstream/wandb-protocol.md, "Error messages").
 _PERMANENT = re.compile(
     r"not found|permission denied|unable to find|does not exist|failed to load registry"
     r"|already exists with type",

@@ -67,8 +67,8 @@ def weave_client(gate: Gate) -> WeaveClient:
 def _run_settings(settings: Settings) -> wandb.Settings:
     """Settings under which no call hangs: the SDK itself would retry for days.
 
-    Source: facts/wandb-protocol.md 8. With these, a W&B that is away fails a call in a minute or
-    two, and the weighing is tried again later.
+    Source: docs/upstream/wandb-protocol.md, "Timeouts and retries". With these, a W&B that is away
+    fails a call in a minute or two, and the weighing is tried again later.
     """
     return wandb.Settings(
         console="off",

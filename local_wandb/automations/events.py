@@ -8,7 +8,7 @@ from dataclasses import dataclass
 LINKED = "LINK_MODEL"
 ALIASED = "ADD_ARTIFACT_ALIAS"
 
-#: The body of W&B's own examples (facts/wandb-webhooks.md).
+#: The body of W&B's own examples (docs/upstream/wandb-webhooks.md, "Payload").
 EXAMPLE_PAYLOAD = json.dumps(
     {
         name: f"${{{name}}}"

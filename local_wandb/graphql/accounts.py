@@ -9,7 +9,8 @@ from local_wandb.graphql.resolvers import Resolvers
 
 USERNAME = "local"
 
-#: What clients may use (facts/wandb-protocol.md 3); everything that is not named is off.
+#: What clients may use (docs/upstream/wandb-protocol.md, "Server features"); everything that is not
+#: named is off.
 FEATURES = (
     "ARTIFACT_REGISTRY_SEARCH",
     "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
@@ -71,7 +72,10 @@ class Organization:
 
 @dataclass(frozen=True)
 class AdvancedRegistryFeatures:
-    """Off: the other search has other field names (facts/wandb-protocol.md 3)."""
+    """Off: the other search has other field names.
+
+    Source: docs/upstream/wandb-protocol.md, "Registry search".
+    """
 
     advanced_search: bool = False
 

@@ -1,4 +1,7 @@
-"""What filters and orders see of the rows: the field names of facts/wandb-protocol.md 6."""
+"""What filters and orders see of the rows: W&B's field names.
+
+Source: docs/upstream/wandb-protocol.md, "Filters and orders".
+"""
 
 import json
 from typing import Any

@@ -64,7 +64,8 @@ class GraphqlEndpoint:
         document, errors = self._checked(request.query)
         if document is None:
             return _answer(ExecutionResult(None, list(errors)))
-        # The SDK sends an empty name instead of none (facts/wandb-protocol.md 2).
+        # The SDK sends an empty name instead of none (docs/upstream/wandb-protocol.md,
+        # "GraphQL requests and errors").
         name = request.operationName or None
         operation = get_operation_ast(document, name)
         writes = operation is not None and operation.operation is OperationType.MUTATION

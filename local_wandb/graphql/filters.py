@@ -1,7 +1,8 @@
 """The Mongo-like filters and the orders that `wandb.Api` sends as JSON text.
 
-A row is matched as a document: a dictionary with the field names of facts/wandb-protocol.md 6.
-A list in a document matches when one of its elements does, as in MongoDB.
+A row is matched as a document: a dictionary with W&B's field names
+(docs/upstream/wandb-protocol.md, "Filters and orders"). A list in a document matches when one of
+its elements does, as in MongoDB.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""W&B's opaque ids: base64 of `Kind:<number>` (facts/wandb-protocol.md 2)."""
+"""W&B's opaque ids: base64 of `Kind:<number>`.
+
+Source: docs/upstream/wandb-protocol.md, "Ids, scalars and nulls".
+"""
 
 import base64
 import binascii

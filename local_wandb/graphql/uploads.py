@@ -1,4 +1,7 @@
-"""The mutations by which wandb-core uploads an artifact (facts/wandb-protocol.md 4.3)."""
+"""The mutations by which wandb-core uploads an artifact.
+
+Source: docs/upstream/wandb-protocol.md, "Artifact upload".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

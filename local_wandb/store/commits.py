@@ -24,7 +24,7 @@ class Entry(BaseModel):
 
 
 class ManifestFile(BaseModel):
-    """`wandb_manifest.json` (facts/wandb-protocol.md 5)."""
+    """`wandb_manifest.json` (docs/upstream/wandb-protocol.md, "Digests and manifests")."""
 
     contents: dict[str, Entry]
 

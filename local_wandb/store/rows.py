@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from local_wandb.store.clock import seconds_ago
 
 #: A running run that sent nothing for this long has crashed, in seconds. wandb-core sends
-#: something every 30 s (facts/wandb-protocol.md 4.2).
+#: something every 30 s (docs/upstream/wandb-protocol.md, "Runs and the file stream").
 SILENCE_S = 300
 
 #: A registry is a project of the organisation's entity with this prefix.

@@ -190,7 +190,7 @@ class Table(Generic[RowT]):
         Args:
             row_id: its primary key.
             columns: new value by column name; None leaves a column as it is, because that is
-                what null means to W&B (facts/wandb-protocol.md 10.12).
+                what null means to W&B (docs/upstream/wandb-protocol.md, "Ids, scalars and nulls").
 
         Returns:
             The row as it is now.

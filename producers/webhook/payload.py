@@ -1,7 +1,7 @@
 """The body of a delivery: a template that the user wrote from W&B's variables.
 
 Its keys are W&B's own names, flat as in W&B's examples, or nested under `client_payload` as GitHub
-wants them (facts/wandb-webhooks.md). What else it holds is not read.
+wants them (docs/upstream/wandb-webhooks.md, "Payload"). What else it holds is not read.
 """
 
 from typing import Annotated, Any

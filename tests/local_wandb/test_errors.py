@@ -1,4 +1,7 @@
-"""A mistake of the caller is told at once, in the words of facts/wandb-protocol.md 7."""
+"""A mistake of the caller is told at once, in W&B's words.
+
+Source: docs/upstream/wandb-protocol.md, "Error messages".
+"""
 
 from collections.abc import Callable
 

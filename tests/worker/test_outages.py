@@ -1,4 +1,7 @@
-"""A trace server that goes away while an evaluation runs (facts/weave-protocol.md 8)."""
+"""A trace server that goes away while an evaluation runs.
+
+Source: docs/upstream/weave-protocol.md, "Delivery and outages".
+"""
 
 import asyncio
 from collections.abc import Iterator

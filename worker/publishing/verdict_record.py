@@ -2,7 +2,7 @@
 
 It is there twice, as feedback of the call: whole, for `weighbridge weigh --from`, and as a note for
 whoever looks at the call. Both are sent without the client's queue, which drops what the server
-refuses (facts/weave-protocol.md 8).
+refuses (docs/upstream/weave-protocol.md, "Errors of the trace API").
 """
 
 import textwrap

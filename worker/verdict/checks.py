@@ -32,7 +32,8 @@ def metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
     Returns:
         The numbers, for example `{"answer_correctness.mean": 0.8}`; None for a value that is
-        missing or not finite (NaN arrives as null, facts/weave-protocol.md 6.9).
+        missing or not finite (NaN arrives as null:
+        docs/upstream/weave-protocol.md, "Values that change on the way").
     """
     return dict(_flatten("", summary))
 

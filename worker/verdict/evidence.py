@@ -1,8 +1,9 @@
 """An evaluation as the trace server has it: read back, and complete.
 
 Weave returns a normal summary even when rows raised or traces were lost
-(facts/weave-protocol.md 6.5 and 8). So nothing is believed that the trace server does not confirm.
-Everything is read as plain JSON: no stored code runs, and no reference is followed unasked.
+(docs/upstream/weave-protocol.md, "Evaluations and scores" and "Delivery and outages"). So nothing
+is believed that the trace server does not confirm. Everything is read as plain JSON: no stored code
+runs, and no reference is followed unasked.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Weave's trace API (facts/weave-protocol.md 2 and 3)."""
+"""Weave's trace API (docs/upstream/weave-protocol.md, "Opening a project" and "Trace API")."""
 
 from pathlib import Path
 

@@ -113,7 +113,7 @@ class CallReader:
         return int(row["calls"])
 
     def pages(self, wanted: CallsQuery) -> Iterator[list[str]]:
-        """Calls, each as one line of JSON (CALL of facts/weave-protocol.md 3).
+        """Calls, each as one line of JSON (docs/upstream/weave-protocol.md, "Calls").
 
         Args:
             wanted: which calls; oldest first unless sorted.

@@ -1,4 +1,7 @@
-"""The content digests of Weave (facts/weave-protocol.md 5), and the JSON that is stored."""
+"""The content digests of Weave, and the JSON that is stored.
+
+Source: docs/upstream/weave-protocol.md, "Digests and references".
+"""
 
 import base64
 import hashlib

@@ -11,7 +11,7 @@ class DeletedError(NotFoundError):
     Args:
         message: one sentence that names the version.
         deleted_at: when, ISO 8601; its presence in the answer ends the client's retries
-            (facts/weave-protocol.md 3).
+            (docs/upstream/weave-protocol.md, "Errors of the trace API").
     """
 
     def __init__(self, message: str, deleted_at: str) -> None:

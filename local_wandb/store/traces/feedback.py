@@ -40,7 +40,7 @@ class Feedback(InProject):
     queue_id: str | None = None
 
     def record(self) -> Record:
-        """The feedback as it is stored and read (FB of facts/weave-protocol.md 3).
+        """The feedback as it is stored and read (docs/upstream/weave-protocol.md, "Feedback").
 
         Raises:
             RequestError: W&B would not take it.

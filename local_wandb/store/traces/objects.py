@@ -73,7 +73,7 @@ class ObjectsQuery(Listing):
 
 
 class ObjectVersion(BaseModel):
-    """A version as the client reads it (OBJ of facts/weave-protocol.md 3)."""
+    """A version as the client reads it (docs/upstream/weave-protocol.md, "Stored objects")."""
 
     project_id: str
     object_id: str
@@ -237,7 +237,7 @@ class _Classes(NamedTuple):
 
 
 def _classes(val: Any) -> _Classes:
-    """What kind of object a value is (facts/weave-protocol.md 3)."""
+    """What kind of object a value is (docs/upstream/weave-protocol.md, "Stored objects")."""
     match val:
         case {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}:
             return _Classes("op")

@@ -1,4 +1,6 @@
-"""Weave's query language, `{"$expr": ...}`, compiled to SQL (facts/weave-protocol.md 4).
+"""Weave's query language, `{"$expr": ...}`, compiled to SQL.
+
+Source: docs/upstream/weave-protocol.md, "Query language".
 
 A field that is missing equals null and the empty text, as on W&B. An order comparison between a
 number and a text is false. Booleans count as 1 and 0.

@@ -1,4 +1,4 @@
-"""What references point at (facts/weave-protocol.md 5)."""
+"""What references point at (docs/upstream/weave-protocol.md, "Digests and references")."""
 
 import re
 from typing import Any

@@ -75,7 +75,10 @@ def test_a_metric_without_a_value_allows_no_verdict(gate: Gate, value: float | N
 
 
 def test_a_scorer_that_scored_no_row_allows_no_verdict(gate: Gate) -> None:
-    """Weave's summary of such a scorer is None (facts/weave-protocol.md 6.5)."""
+    """Weave's summary of such a scorer is None.
+
+    Source: docs/upstream/weave-protocol.md, "Evaluations and scores".
+    """
     checks = weigh(gate, evaluated({"model_latency": [1.0]}, answer_correctness=None))
     assert outcome(checks) == "failed"
 

@@ -25,13 +25,13 @@ OnRow = Callable[[Mapping[str, float]], None]
 """Gets the scores of a row, by dotted path, as soon as it has them."""
 
 
-def telling(evaluation: weave.Evaluation, on_row: OnRow) -> weave.Evaluation:
+def with_row_callback(evaluation: weave.Evaluation, on_row: OnRow) -> weave.Evaluation:
     """The same published evaluation, which tells of each row.
 
     Args:
         evaluation: a published one; its calls name that version.
     """
-    made = _copy(_Telling, evaluation)
+    made = _copy(_ReportingEvaluation, evaluation)
     made._on_row = on_row
     return made
 
@@ -50,7 +50,7 @@ def in_batches(evaluation: weave.Evaluation, batch: int, is_decided: IsDecided) 
     """
     made = _copy(_InBatches, evaluation)
     made._batch, made._is_decided, made._seed = batch, is_decided, _ref(evaluation).digest
-    made._on_row = evaluation._on_row if isinstance(evaluation, _Telling) else _nobody
+    made._on_row = evaluation._on_row if isinstance(evaluation, _ReportingEvaluation) else _nobody
     return made
 
 
@@ -72,7 +72,7 @@ def _nobody(_scores: Mapping[str, float]) -> None:
     """Hears nothing."""
 
 
-class _Telling(weave.Evaluation):
+class _ReportingEvaluation(weave.Evaluation):
     """Weave's own evaluation, row by row."""
 
     _on_row: OnRow = PrivateAttr()
@@ -86,7 +86,7 @@ class _Telling(weave.Evaluation):
         return result
 
 
-class _InBatches(_Telling):
+class _InBatches(_ReportingEvaluation):
     """Weave's own evaluation, batch by batch (weave 0.54, `Evaluation.get_eval_results`)."""
 
     _batch: int = PrivateAttr()

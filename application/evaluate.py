@@ -9,7 +9,7 @@ import weave
 from weave.trace.env import WEAVE_PARALLELISM
 from weave.trace.weave_client import WeaveClient
 
-from application.rag.judge import accounted
+from application.rag.judge import fail_on_judge_errors
 
 _RUN_ATTRIBUTE = "wandb-run-id"  # the tutorial's name for it
 
@@ -41,7 +41,7 @@ def run_evaluation(
         ConfigurationError, PlatformError: A judge of the evaluation could not be asked.
     """
     with (
-        accounted(),
+        fail_on_judge_errors(),
         _calls_of(client, run_id, run_step),
         _rows_at_once(concurrency),
     ):

@@ -29,7 +29,7 @@ def _life(ledger: Ledger, number: int) -> None:
     event = ModelVersionEvent(ref=weighing.version, source="manual")
     ledger.open(weighing, GATE, event)
     token = ledger.claim(weighing, "a worker") or ""
-    ledger.beat(weighing, token)
+    ledger.renew(weighing, token)
     verdict = Verdict(weighing=weighing, source="manual", outcome="rejected", reason="measured")
     ledger.end(verdict, token)
 

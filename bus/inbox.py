@@ -107,7 +107,7 @@ class Inbox:
         text = cast("str | None", self._redis.hget(_EVENTS, event_id))
         return ModelVersionEvent.model_validate_json(text) if text else None
 
-    def forget(self, event_id: str) -> None:
+    def remove(self, event_id: str) -> None:
         """The event was dispatched: every weighing of it is in the ledger."""
         with self._redis.pipeline() as pipeline:
             pipeline.hdel(_EVENTS, event_id)

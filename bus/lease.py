@@ -75,7 +75,7 @@ class Lease:
         self._beat(progress)
         self.check()
 
-    def insist(self, write: Callable[[], bool]) -> bool:
+    def retry_write(self, write: Callable[[], bool]) -> bool:
         """Write to the ledger, again and again while Redis is away and the lease may still last.
 
         Returns:
@@ -102,7 +102,7 @@ class Lease:
     def _beat(self, progress: Progress | None) -> None:
         before = time.monotonic()
         try:
-            if self._ledger.beat(self._weighing, self.token, progress):
+            if self._ledger.renew(self._weighing, self.token, progress):
                 self._last_beat = before
             else:
                 self._lost.set()

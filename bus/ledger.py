@@ -17,7 +17,7 @@ from bus.connection import KEY_PREFIX
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.verdicts import Decision, Verdict
-from schemas.weighings import AuditLine, Progress, Weighing
+from schemas.weighings import AuditLine, Progress, WeighingRecord
 
 _RECORD = f"{KEY_PREFIX}weighing:"
 _UNFINISHED = f"{KEY_PREFIX}unfinished"
@@ -85,7 +85,7 @@ class Ledger:
         token = self._claim(keys=[*_keys(weighing), _TOKENS], args=arguments)
         return cast("str | None", token)
 
-    def beat(self, weighing: WeighingId, token: str, progress: Progress | None = None) -> bool:
+    def renew(self, weighing: WeighingId, token: str, progress: Progress | None = None) -> bool:
         """Renew the lease, and tell how far the work is.
 
         Returns:
@@ -137,7 +137,7 @@ class Ledger:
         arguments: list[str | int] = [str(weighing), token, _ms(delay), reason]
         return bool(self._release(keys=_keys(weighing), args=arguments))
 
-    def revive(self, weighing: WeighingId, *, tasks_missing: bool) -> bool:
+    def requeue(self, weighing: WeighingId, *, tasks_missing: bool) -> bool:
         """Whether the task of an unfinished weighing must be sent again; one caller is told.
 
         Args:
@@ -146,7 +146,7 @@ class Ledger:
         arguments: list[str | int] = [str(weighing), self._lease, int(tasks_missing)]
         return bool(self._revive(keys=_keys(weighing), args=arguments))
 
-    def get(self, weighing: WeighingId) -> Weighing | None:
+    def get(self, weighing: WeighingId) -> WeighingRecord | None:
         """The record, or None when this version was never opened under this gate."""
         fields = cast("dict[str, str]", self._redis.hgetall(record_key(weighing)))
         return _weighing(weighing, fields) if fields else None
@@ -184,7 +184,7 @@ class Ledger:
                 pipeline.hmget(record_key(weighing), "state", "waiting")
             return sum(one == ["queued", None] for one in pipeline.execute())
 
-    def all(self) -> Iterator[Weighing]:
+    def all(self) -> Iterator[WeighingRecord]:
         """Every weighing that is kept, in the order of opening."""
         for weighing in self._ids(_ALL):
             if record := self.get(weighing):
@@ -274,7 +274,7 @@ _MOMENTS = {
 }
 
 
-def _weighing(weighing: WeighingId, fields: dict[str, str]) -> Weighing:
+def _weighing(weighing: WeighingId, fields: dict[str, str]) -> WeighingRecord:
     record: dict[str, Any] = {
         "id": weighing,
         "gate": Gate.model_validate_json(fields["gate"]),
@@ -293,4 +293,4 @@ def _weighing(weighing: WeighingId, fields: dict[str, str]) -> Weighing:
         record["verdict"] = Verdict.model_validate_json(verdict)
     if decision := fields.get("decision"):
         record["decision"] = Decision.model_validate_json(decision)
-    return Weighing.model_validate(record)
+    return WeighingRecord.model_validate(record)

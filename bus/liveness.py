@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import cast
 
 import redis
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bus.connection import KEY_PREFIX
 
@@ -22,11 +22,12 @@ class WorkerRecord(BaseModel):
         started_at: when it began to serve them.
         heard_at: when a task that it sent itself through Redis last came back.
         busy_with: tasks that run now, and their arguments.
-        deaf: it is idle, Redis answers, and yet its own task does not come back: it takes nothing
-            from its queues.
+        stalled: its self-test task was not delivered although it is idle and Redis answers: it is
+            not consuming.
     """
 
-    model_config = ConfigDict(frozen=True)
+    # On Redis, and in `weighbridge workers --json`, the field has its first name.
+    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     name: str
     queues: tuple[str, ...]
@@ -34,10 +35,10 @@ class WorkerRecord(BaseModel):
     started_at: datetime
     heard_at: datetime | None = None
     busy_with: tuple[str, ...] = ()
-    deaf: bool = False
+    stalled: bool = Field(default=False, alias="deaf")
 
 
-def workers(client: redis.Redis) -> list[WorkerRecord]:
+def living_workers(client: redis.Redis) -> list[WorkerRecord]:
     """The workers that live, by name."""
     keys = list(client.scan_iter(f"{_RECORD}*", count=_KEYS_AT_ONCE))
     texts = cast("list[str | None]", client.mget(keys)) if keys else []
@@ -45,11 +46,11 @@ def workers(client: redis.Redis) -> list[WorkerRecord]:
     return sorted(records, key=lambda record: record.name)
 
 
-def keep(client: redis.Redis, record: WorkerRecord, seconds: float) -> None:
+def write_record(client: redis.Redis, record: WorkerRecord, seconds: float) -> None:
     """Write a worker's record; it is gone after these seconds unless it is written again."""
     client.set(_RECORD + record.name, record.model_dump_json(), px=int(seconds * 1000))
 
 
-def forget(client: redis.Redis, name: str) -> None:
+def remove_record(client: redis.Redis, name: str) -> None:
     """Remove the record of a worker that ends."""
     client.delete(_RECORD + name)

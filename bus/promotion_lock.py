@@ -26,9 +26,9 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def turn(
+def promotion_lock(
     settings: Settings, target: str, tell: Callable[[str], None], patience: float = _PATIENCE
-) -> Iterator["Turn"]:
+) -> Iterator["PromotionLock"]:
     """Wait for the turn to change who holds the aliases of a collection, and have it in the block.
 
     A thread renews it. Of a holder that died it is over when a lease would be.
@@ -45,7 +45,7 @@ def turn(
     lock = Lock(client, f"{KEY_PREFIX}turn:{target}", settings.lease, thread_local=False)
     try:
         _wait(lock, target, tell, patience)
-        with _kept(Turn(lock, target, settings.lease)) as held:
+        with _kept(PromotionLock(lock, target, settings.lease)) as held:
             yield held
     finally:
         with suppress(LockError, redis.RedisError):  # then it is over without us
@@ -53,7 +53,7 @@ def turn(
         client.close()
 
 
-class Turn:
+class PromotionLock:
     """The right to change who holds a collection's aliases.
 
     Args:
@@ -96,7 +96,7 @@ class Turn:
 
 
 @contextmanager
-def _kept(held: Turn) -> Iterator[Turn]:
+def _kept(held: PromotionLock) -> Iterator[PromotionLock]:
     left = threading.Event()
     thread = threading.Thread(target=held.keep, args=(left,), name="turn", daemon=True)
     thread.start()

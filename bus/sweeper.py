@@ -32,7 +32,7 @@ def sweep(app: Celery, inbox: Inbox, ledger: Ledger, waiting_tasks: int) -> list
     due, sent = ledger.due(), []
     tasks_missing = bool(due) and waiting_tasks < ledger.queued()
     for weighing in due:
-        if ledger.revive(weighing, tasks_missing=tasks_missing):
+        if ledger.requeue(weighing, tasks_missing=tasks_missing):
             log.warning("weighing put back into the queue", weighing=str(weighing))
             publish_weighing(app, weighing, first=True)
             sent.append(weighing)

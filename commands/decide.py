@@ -58,14 +58,18 @@ def _decide(
         print_ids(decided, as_json)
         return
     wanted: Outcome = "promoted" if approved else "rejected"
-    conclude(lambda tell: wait_for(ledger, dict.fromkeys(decided), tell=tell), wanted, as_json)
+    conclude(
+        lambda on_change: wait_for(ledger, dict.fromkeys(decided), on_change=on_change),
+        wanted,
+        as_json,
+    )
 
 
 def _user(settings: Settings) -> str:
     from registry.calls import wandb_api, wandb_call
 
     api = wandb_api(settings.wandb_timeout)
-    with wandb_call("tell whose API key this is"):
+    with wandb_call("on_change whose API key this is"):
         username = api.viewer.username
     if not username:
         raise ConfigurationError(

@@ -25,6 +25,6 @@ def enqueue(
 
     enqueued = put(*refs, gate=gate, force=force)
     if wait:
-        conclude(lambda tell: enqueued.wait(tell=tell), "promoted", as_json)
+        conclude(lambda on_change: enqueued.wait(on_change=on_change), "promoted", as_json)
     else:
         print_ids(enqueued.weighings, as_json)

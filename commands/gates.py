@@ -60,7 +60,7 @@ def weigh(call: str, gate: str, as_json: bool) -> None:
     from worker.recording import weave_client
     from worker.reweigh import reweigh
 
-    rule = Settings().gates.named(gate)
+    rule = Settings().gates.gate(gate)
     again = reweigh(weave_client(rule), call, rule)
     if as_json:
         click.echo(again.model_dump_json())

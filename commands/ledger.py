@@ -7,7 +7,7 @@ from bus.connection import connect
 from bus.ledger import Ledger
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 
 def ledger_of(settings: Settings) -> Ledger:
@@ -16,7 +16,7 @@ def ledger_of(settings: Settings) -> Ledger:
     return Ledger(client, settings.lease, settings.keep_days)
 
 
-def matching(records: Iterable[Weighing], text: str) -> list[Weighing]:
+def matching(records: Iterable[WeighingRecord], text: str) -> list[WeighingRecord]:
     """The weighings of a version, or of all that match shell wildcards.
 
     Raises:

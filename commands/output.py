@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from schemas.events import WeighingId
-from schemas.weighings import Progress, Weighing
+from schemas.weighings import Progress, WeighingRecord
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
 
@@ -17,7 +17,7 @@ def print_ids(weighings: Iterable[WeighingId], as_json: bool) -> None:
     click.echo(json.dumps(texts) if as_json else "\n".join(texts))
 
 
-def print_weighings(records: Sequence[Weighing], as_json: bool) -> None:
+def print_weighings(records: Sequence[WeighingRecord], as_json: bool) -> None:
     """Print where weighings stand."""
     if as_json:
         click.echo(json.dumps([record.model_dump(mode="json") for record in records]))
@@ -26,12 +26,12 @@ def print_weighings(records: Sequence[Weighing], as_json: bool) -> None:
         click.echo(line(record))
 
 
-def line(record: Weighing) -> str:
+def line(record: WeighingRecord) -> str:
     """State, weighing, and what is to be said of it."""
     return f"{record.state:17} {record.id}  {', '.join(filter(None, _said(record)))}"
 
 
-def _said(record: Weighing) -> Iterator[str]:
+def _said(record: WeighingRecord) -> Iterator[str]:
     """Why a weighing came out as it did; before that, how far it is and what keeps it."""
     if record.settled:
         yield record.reason

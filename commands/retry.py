@@ -10,7 +10,7 @@ from commands.ledger import ledger_of, matching
 from commands.output import json_option, print_ids
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 
 @click.command()
@@ -40,7 +40,7 @@ def retry(refs: tuple[str, ...], all_failed: bool, gate: str | None, as_json: bo
     print_ids(queued, as_json)
 
 
-def _failed(records: Sequence[Weighing], ref: str) -> list[Weighing]:
+def _failed(records: Sequence[WeighingRecord], ref: str) -> list[WeighingRecord]:
     failed = [record for record in records if record.state == "failed"]
     if not failed:
         states = sorted({f"{record.state} under {record.id.gate}" for record in records})

@@ -14,8 +14,7 @@ import redis
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from bus.connection import connect
 from bus.ledger import Ledger
-from bus.liveness import WorkerRecord
-from bus.liveness import workers as living_workers
+from bus.liveness import WorkerRecord, living_workers
 from commands.ledger import ledger_of, matching
 from commands.output import json_option, print_weighings
 from schemas.errors import ConfigurationError
@@ -108,12 +107,12 @@ def workers(as_json: bool) -> None:
     unserved = {EVENTS_QUEUE, GPU_QUEUE}.difference(*(one.queues for one in records))
     for queue in sorted(unserved):
         click.echo(f"No worker serves the queue {queue}.", err=True)
-    if unserved or any(record.deaf for record in records):
+    if unserved or any(record.stalled for record in records):
         sys.exit(1)
 
 
 def _worker_line(record: WorkerRecord) -> str:
-    state = "deaf: takes nothing; restart it" if record.deaf else ", ".join(record.busy_with)
+    state = "deaf: takes nothing; restart it" if record.stalled else ", ".join(record.busy_with)
     return f"{record.name}  {','.join(record.queues)}  {_heard(record)}  {state or 'idle'}"
 
 

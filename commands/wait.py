@@ -13,24 +13,26 @@ from rich.table import Column, Table
 
 from commands.output import line, means, print_weighings, standing
 from schemas.verdicts import Outcome
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 if TYPE_CHECKING:  # a worker's image has no producers
-    from producers.waiting import Tell
+    from producers.waiting import OnChange
 
 _INTERRUPTED = 130  # the exit code of a program that ctrl-C ended
 _TABLE_MARGIN = 5  # lines of the terminal that are not rows
 
 
-def conclude(wait: "Callable[[Tell], list[Weighing]]", wanted: Outcome, as_json: bool) -> None:
+def conclude(
+    wait: "Callable[[OnChange], list[WeighingRecord]]", wanted: Outcome, as_json: bool
+) -> None:
     """Wait for weighings and print how they came out; exit with 1 unless all did as wanted.
 
     Args:
         wait: returns the settled records; what it is given hears of every change.
     """
     try:
-        with _shown(Console(stderr=True)) as tell:
-            records = wait(tell)
+        with _shown(Console(stderr=True)) as on_change:
+            records = wait(on_change)
     except KeyboardInterrupt:
         click.echo("Not waiting any more. The weighings go on: see `weighbridge status`.", err=True)
         sys.exit(_INTERRUPTED)
@@ -40,13 +42,13 @@ def conclude(wait: "Callable[[Tell], list[Weighing]]", wanted: Outcome, as_json:
 
 
 @contextmanager
-def _shown(console: Console) -> "Iterator[Tell]":
+def _shown(console: Console) -> "Iterator[OnChange]":
     if not console.is_terminal:
         yield lambda record: click.echo(line(record), err=True)
         return
     view = LiveView(console)
     with Live(console=console, get_renderable=view.table, transient=True):
-        yield view.tell
+        yield view.on_change
 
 
 class LiveView:
@@ -58,9 +60,9 @@ class LiveView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._records: dict[str, Weighing] = {}
+        self._records: dict[str, WeighingRecord] = {}
 
-    def tell(self, record: Weighing) -> None:
+    def on_change(self, record: WeighingRecord) -> None:
         """Take in what has changed."""
         self._records[str(record.id)] = record
 
@@ -78,7 +80,7 @@ class LiveView:
         return table
 
 
-def _cells(record: Weighing) -> tuple[str, ...]:
+def _cells(record: WeighingRecord) -> tuple[str, ...]:
     progress = record.progress
     return (
         f"{record.id.version.collection}:v{record.id.number}",
@@ -90,7 +92,7 @@ def _cells(record: Weighing) -> tuple[str, ...]:
     )
 
 
-def _elapsed(record: Weighing) -> str:
+def _elapsed(record: WeighingRecord) -> str:
     """Minutes and seconds since it was queued, until it ended."""
     seconds = ((record.ended_at or datetime.now(UTC)) - record.queued_at).total_seconds()
     minutes, rest = divmod(max(0, round(seconds)), 60)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from engine import hub
 from engine.artifact import Adapter, AdapterConfig, Checkpoint, open_version
-from engine.options import FetchBase, Tell, silence
+from engine.options import FetchBase, OnProgress, ignore_progress
 from schemas.errors import ArtifactError, ConfigurationError
 from schemas.settings import Settings
 
@@ -15,7 +15,7 @@ def base_of(
     *,
     fetch_base: FetchBase | None = None,
     trust_remote_code: bool = False,
-    tell: Tell = silence,
+    on_progress: OnProgress = ignore_progress,
 ) -> Checkpoint:
     """Find an adapter's base model by what ``base_model_name_or_path`` says.
 
@@ -33,7 +33,7 @@ def base_of(
         settings: Where base models are kept, and how large one may be.
         fetch_base: Downloads a base from W&B.
         trust_remote_code: Accept a base that brings code.
-        tell: Hears of a download from the hub.
+        on_progress: Hears of a download from the hub.
 
     Returns:
         The base, checked like any other version.
@@ -52,7 +52,11 @@ def base_of(
         _complete(adapter, open_version(folder, trust_remote_code=trust_remote_code))
 
     folder = _local(adapter.config, settings.models_dir) or hub.download(
-        adapter, settings, accept=accept, trust_remote_code=trust_remote_code, tell=tell
+        adapter,
+        settings,
+        accept=accept,
+        trust_remote_code=trust_remote_code,
+        on_progress=on_progress,
     )
     return _complete(adapter, _open_local(folder, trust_remote_code))
 

@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 
 
-class Way(Enum):
+class ServingMethod(Enum):
     """How a version gets into an engine."""
 
     RELOAD = "its weights are exchanged inside vLLM, an adapter merged into its base on the way"
@@ -43,7 +43,9 @@ class Machine(BaseModel):
         return cls(vllm=find_spec("vllm") is not None, cuda=torch.cuda.is_available())
 
 
-def choose(version: Version, options: ServeOptions, settings: Settings, machine: Machine) -> Way:
+def choose(
+    version: Version, options: ServeOptions, settings: Settings, machine: Machine
+) -> ServingMethod:
     """Choose how a version is served; the first line that fits decides.
 
     | the version, the machine                                       | way            |
@@ -71,22 +73,22 @@ def choose(version: Version, options: ServeOptions, settings: Settings, machine:
         )
     adapter = version.adapter
     if not machine.vllm:
-        return Way.TRANSFORMERS
+        return ServingMethod.TRANSFORMERS
     plain = adapter is not None and is_mergeable(adapter, version.base)
     if options.quantize:
         return _quantized(adapter, settings, plain=plain)
     if adapter and not plain:
-        return Way.TRANSFORMERS
+        return ServingMethod.TRANSFORMERS
     if adapter and options.together and settings.side_by_side > 1 and _in_bounds(adapter, settings):
-        return Way.LORA
-    return Way.RELOAD
+        return ServingMethod.LORA
+    return ServingMethod.RELOAD
 
 
-def _quantized(adapter: Adapter | None, settings: Settings, *, plain: bool) -> Way:
+def _quantized(adapter: Adapter | None, settings: Settings, *, plain: bool) -> ServingMethod:
     if adapter is None:
-        return Way.START
+        return ServingMethod.START
     if plain and _in_bounds(adapter, settings):
-        return Way.LORA
+        return ServingMethod.LORA
     raise ConfigurationError(
         f"cm_quantize needs a plain LoRA adapter of a rank of at most {settings.max_lora_rank}; "
         f"{adapter.folder} has rank {_rank(adapter)} and uses "

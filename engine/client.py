@@ -220,7 +220,7 @@ class ServedModel:
                 raise self._failures[-1] from None
 
     @contextmanager
-    def accounted(self) -> Iterator[None]:
+    def fail_on_request_errors(self) -> Iterator[None]:
         """Make failed requests the reason of whatever went wrong in the block, or seemed right.
 
         Weave goes on when a row raised, and says so of the row only.

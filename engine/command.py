@@ -6,7 +6,7 @@ Source: docs/upstream/models-and-engines.md, "vLLM on a CPU" and "Starting the s
 import os
 import sys
 
-from engine.choice import Machine, Way
+from engine.choice import Machine, ServingMethod
 from engine.options import ServeOptions
 from engine.version import Version
 from schemas.settings import Settings
@@ -29,17 +29,19 @@ _UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
 
 
-def program(way: Way, version: Version) -> list[str]:
+def program(way: ServingMethod, version: Version) -> list[str]:
     """A server's program and what it starts with."""
-    if way is Way.TRANSFORMERS:
+    if way is ServingMethod.TRANSFORMERS:
         return [*_MODULE, "engine.transformers_server"]
     weights, tokenizer = str(version.base.folder), str(version.tokenizer)
     return [*_MODULE, _VLLM, "--model", weights, "--tokenizer", tokenizer]
 
 
-def flags(way: Way, options: ServeOptions, settings: Settings, machine: Machine) -> list[str]:
+def flags(
+    way: ServingMethod, options: ServeOptions, settings: Settings, machine: Machine
+) -> list[str]:
     """A server's other arguments, without the socket; equal ones make equal engines."""
-    if way is Way.TRANSFORMERS:
+    if way is ServingMethod.TRANSFORMERS:
         return _length(settings)
     return [
         *("--served-model-name", SERVED_MODEL),
@@ -55,7 +57,7 @@ def flags(way: Way, options: ServeOptions, settings: Settings, machine: Machine)
         *(["--trust-remote-code"] if options.trust_remote_code else []),
         *(["--dtype", options.dtype] if options.dtype else []),
         *(["--quantization", "bitsandbytes"] if options.quantize else []),
-        *(_lora(settings) if settings.side_by_side > 1 or way is Way.LORA else []),
+        *(_lora(settings) if settings.side_by_side > 1 or way is ServingMethod.LORA else []),
         *(_on_cuda(settings) if machine.cuda else _ON_CPU),
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from engine.artifact import called_by_name
-from engine.choice import Way
+from engine.choice import ServingMethod
 from engine.client import ServedModel
 from engine.command import SERVED_MODEL, environment
 from engine.file_lock import locked
@@ -18,7 +18,7 @@ from engine.loading import (
     take_fingerprint,
     unload_beside,
 )
-from engine.options import FetchBase, ServeOptions, Tell, silence
+from engine.options import FetchBase, OnProgress, ServeOptions, ignore_progress
 from engine.plan import Plan
 from engine.server import EngineServer, log_file
 from engine.version import Version
@@ -42,27 +42,27 @@ class Engine:
         self._owner_pid = owner_pid or os.getpid()
         self._holds = 0
 
-    def ensure(self, folder: Path, tell: Tell = silence) -> None:
+    def ensure(self, folder: Path, on_progress: OnProgress = ignore_progress) -> None:
         """Have an engine that a version can be loaded into, and do not load it yet.
 
         Args:
             folder: The version's folder, or its base model's.
-            tell: Hears how the start goes.
+            on_progress: Hears how the start goes.
 
         Raises:
             ArtifactError: The version is refused.
             PlatformError: The engine does not start.
         """
         plan = Plan.make(Version.open(folder, self._settings), ServeOptions(), self._settings)
-        with self._locked(tell):
-            self._server_for(plan, tell)
+        with self._locked(on_progress):
+            self._server_for(plan, on_progress)
 
     @contextmanager
     def serve(
         self,
         folder: Path,
         name: str,
-        tell: Tell = silence,
+        on_progress: OnProgress = ignore_progress,
         *,
         options: ServeOptions = ServeOptions(),  # noqa: B008 (frozen)
         fetch_base: FetchBase | None = None,
@@ -75,7 +75,7 @@ class Engine:
         Args:
             folder: Where the version was downloaded to.
             name: The version's name in traces.
-            tell: Hears how it goes.
+            on_progress: Hears how it goes.
             options: What the gate and the ChatModel ask for.
             fetch_base: Downloads a base model that is an artifact.
 
@@ -94,11 +94,11 @@ class Engine:
                 self._settings,
                 trust_remote_code=options.trust_remote_code,
                 fetch_base=fetch_base,
-                tell=tell,
+                on_progress=on_progress,
             )
             plan = Plan.make(version, options, self._settings)
-        serve = self._beside if plan.way is Way.LORA else self._alone
-        with serve(plan, name, tell) as model:
+        serve = self._beside if plan.way is ServingMethod.LORA else self._alone
+        with serve(plan, name, on_progress) as model:
             yield model
 
     def stop(self) -> None:
@@ -108,22 +108,22 @@ class Engine:
             server.stop()
 
     @contextmanager
-    def _alone(self, plan: Plan, name: str, tell: Tell) -> Iterator[ServedModel]:
+    def _alone(self, plan: Plan, name: str, on_progress: OnProgress) -> Iterator[ServedModel]:
         """Serve a version by the engine's own weights."""
-        with self._locked(tell):
-            server = self._server_for(plan, tell)
+        with self._locked(on_progress):
+            server = self._server_for(plan, on_progress)
             if server.record.loaded != plan.loaded:
-                _load(server, plan, tell)
+                _load(server, plan, on_progress)
             with _served(server, plan, name, SERVED_MODEL) as model:
                 yield model
 
     @contextmanager
-    def _beside(self, plan: Plan, name: str, tell: Tell) -> Iterator[ServedModel]:
+    def _beside(self, plan: Plan, name: str, on_progress: OnProgress) -> Iterator[ServedModel]:
         """Serve an adapter beside others, on their base."""
         # A name of its own: another weighing of the same adapter must not lose it to our unloading.
         beside = f"{SERVED_MODEL}-{plan.version.digest[:12]}-{token_hex(4)}"
         while True:
-            with self._locked(tell, shared=True):
+            with self._locked(on_progress, shared=True):
                 server = self._fitting(plan)
                 if server and server.record.loaded == plan.version.base_digest:
                     load_beside(server, plan.version, beside)
@@ -133,13 +133,13 @@ class Engine:
                     finally:
                         unload_beside(server, beside)
                     return
-            with self._locked(tell):  # another process may come in between, hence the loop
-                server = self._server_for(plan, tell)
+            with self._locked(on_progress):  # another process may come in between, hence the loop
+                server = self._server_for(plan, on_progress)
                 if server.record.loaded != plan.version.base_digest:
                     exchange(server, plan.version, plan.version.base_digest, adapter=False)
 
     @contextmanager
-    def _locked(self, tell: Tell, *, shared: bool = False) -> Iterator[None]:
+    def _locked(self, on_progress: OnProgress, *, shared: bool = False) -> Iterator[None]:
         """Have the engine alone, to exchange its weights, or together, to keep them.
 
         Raises:
@@ -153,9 +153,11 @@ class Engine:
         waiting = "waiting for another process to finish with the engine"
         with ExitStack() as held:
             # Whoever waits alone is not overtaken for ever by those who share.
-            with locked(self._run_dir / "engine.turn", tell=tell, waiting=waiting):
+            with locked(self._run_dir / "engine.turn", on_progress=on_progress, waiting=waiting):
                 lock = self._run_dir / "engine.lock"
-                held.enter_context(locked(lock, shared=shared, tell=tell, waiting=waiting))
+                held.enter_context(
+                    locked(lock, shared=shared, on_progress=on_progress, waiting=waiting)
+                )
             self._holds += 1
             try:
                 yield
@@ -168,32 +170,32 @@ class Engine:
         fits = server and server.record.identity == plan.identity and server.is_healthy()
         return server if fits else None
 
-    def _server_for(self, plan: Plan, tell: Tell) -> EngineServer:
+    def _server_for(self, plan: Plan, on_progress: OnProgress) -> EngineServer:
         """The running engine if it fits, else a new one."""
         if server := self._fitting(plan):
             return server
         if other := EngineServer.find(self._run_dir):
-            tell("ending the engine, which does not fit the next version")
+            on_progress("ending the engine, which does not fit the next version")
             other.stop()
-        tell(f"starting the engine on {plan.version.base.folder}")
+        on_progress(f"starting the engine on {plan.version.base.folder}")
         server = EngineServer.start(
             self._run_dir,
             command=plan.command,
             environment=environment(self._settings),
             identity=plan.identity,
             started_on=plan.version.base.folder,
-            loaded=None if plan.way is Way.TRANSFORMERS else plan.version.base_digest,
+            loaded=None if plan.way is ServingMethod.TRANSFORMERS else plan.version.base_digest,
             owner_pid=self._owner_pid,
         )
-        server.wait_until_healthy(self._settings.engine_start_budget, tell)
-        if plan.way is not Way.TRANSFORMERS:
+        server.wait_until_healthy(self._settings.engine_start_budget, on_progress)
+        if plan.way is not ServingMethod.TRANSFORMERS:
             take_fingerprint(server)
         return server
 
 
-def _load(server: EngineServer, plan: Plan, tell: Tell) -> None:
-    tell("loading the version")
-    if plan.way is Way.TRANSFORMERS:
+def _load(server: EngineServer, plan: Plan, on_progress: OnProgress) -> None:
+    on_progress("loading the version")
+    if plan.way is ServingMethod.TRANSFORMERS:
         load_into_transformers(server, plan)
     else:
         exchange(server, plan.version, plan.version.digest)
@@ -209,11 +211,11 @@ def _served(server: EngineServer, plan: Plan, name: str, model: str) -> Iterator
         model=model,
         chat_template=plan.version.chat_template,
         failure=server.failure,
-        at_once=1 if plan.way is Way.TRANSFORMERS else None,
-        logprobs=plan.way is not Way.TRANSFORMERS,
+        at_once=1 if plan.way is ServingMethod.TRANSFORMERS else None,
+        logprobs=plan.way is not ServingMethod.TRANSFORMERS,
     )
     try:
-        with served.accounted():
+        with served.fail_on_request_errors():
             yield served
     except Exception as error:
         if server.is_healthy():

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine import checkpoint
 from engine.artifact import Adapter, Checkpoint, called_by_name, open_version
 from engine.client import ServedModel
-from engine.options import FetchBase, ServeOptions, Tell, silence
+from engine.options import FetchBase, OnProgress, ServeOptions, ignore_progress
 from engine.shared_server import ListedModel, SharedServer
 from schemas.errors import ArtifactError, ConfigurationError
 from schemas.refs import ArtifactRef
@@ -65,7 +65,7 @@ class ExternalEngine:
         self,
         folder: Path,
         name: str,
-        tell: Tell = silence,
+        on_progress: OnProgress = ignore_progress,
         *,
         options: ServeOptions = ServeOptions(),  # noqa: B008 (frozen)
         fetch_base: FetchBase | None = None,
@@ -78,7 +78,7 @@ class ExternalEngine:
         Args:
             folder: Where the version was downloaded to.
             name: The version's name in traces, ``entity/project/name:version``.
-            tell: Hears how it goes.
+            on_progress: Hears how it goes.
             options: What the gate and the ChatModel ask for.
             fetch_base: Not used: the server has the base.
 
@@ -94,7 +94,7 @@ class ExternalEngine:
         """
         _refuse(options)
         version = _open(folder, name)
-        with self._placed(version, name, tell) as (model, is_loaded):
+        with self._placed(version, name, on_progress) as (model, is_loaded):
             served = ServedModel.remote(
                 name,
                 base_url=self._server.url,
@@ -106,7 +106,7 @@ class ExternalEngine:
                 forgets=is_loaded,
             )
             asyncio.run(served.chat(_HELLO, temperature=0.0, max_tokens=1))
-            with served.accounted():
+            with served.fail_on_request_errors():
                 yield served
 
     def stop(self) -> None:
@@ -114,21 +114,23 @@ class ExternalEngine:
 
     @contextmanager
     def _placed(
-        self, version: Adapter | Checkpoint, name: str, tell: Tell
+        self, version: Adapter | Checkpoint, name: str, on_progress: OnProgress
     ) -> Iterator[tuple[str, bool]]:
         """Have the server serve a version; yield what it calls it, and whether we loaded it."""
         listed = self._server.models(name)
         if isinstance(version, Checkpoint):
             yield self._listed(name, listed), False
         elif loaded := self._server.load(version, name):
-            tell(f"the engine loaded the adapter as {loaded}")
+            on_progress(f"the engine loaded the adapter as {loaded}")
             try:
                 self._require_base(version, name, listed)
                 yield loaded, True
             finally:
-                self._server.unload(loaded, tell)
+                self._server.unload(loaded, on_progress)
         else:
-            tell("the engine has no /load_lora_adapter: asking it for the artifact by its URI")
+            on_progress(
+                "the engine has no /load_lora_adapter: asking it for the artifact by its URI"
+            )
             yield ArtifactRef.parse(name).uri, False
 
     def _require_base(self, adapter: Adapter, name: str, listed: list[ListedModel]) -> None:

@@ -9,18 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from engine.options import Tell
+from engine.options import OnProgress
 
 
 @contextmanager
-def locked(file: Path, *, shared: bool = False, tell: Tell, waiting: str) -> Iterator[IO[str]]:
+def locked(
+    file: Path, *, shared: bool = False, on_progress: OnProgress, waiting: str
+) -> Iterator[IO[str]]:
     """Hold a lock until the block is left.
 
     Args:
         file: The lock file; it is made, and stays: a removed one could be locked beside its
             successor.
         shared: Together with others that share it; else alone.
-        tell: Hears ``waiting`` when another process must be waited for.
+        on_progress: Hears ``waiting`` when another process must be waited for.
         waiting: What is waited for, as a sentence.
 
     Yields:
@@ -33,6 +35,6 @@ def locked(file: Path, *, shared: bool = False, tell: Tell, waiting: str) -> Ite
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell(waiting)
+            on_progress(waiting)
             fcntl.flock(lock, kind)
         yield lock

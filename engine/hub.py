@@ -19,7 +19,7 @@ from urllib.parse import quote
 from engine.artifact import Adapter, AdapterConfig, called_by_name
 from engine.file_lock import locked
 from engine.file_rules import MODEL_CODE, ListedFile, refuse_unsafe
-from engine.options import Tell
+from engine.options import OnProgress
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError, WeighbridgeError
 from schemas.settings import Settings
 
@@ -49,7 +49,7 @@ def download(
     *,
     accept: Callable[[Path], object],
     trust_remote_code: bool,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Path:
     """Download an adapter's base, unless another process did so meanwhile.
 
@@ -61,7 +61,7 @@ def download(
         settings: Where bases are kept, and how large one may be.
         accept: Looks at the complete files; what it refuses is not kept.
         trust_remote_code: Fetch model code, too.
-        tell: Hears that a download starts, or is waited for.
+        on_progress: Hears that a download starts, or is waited for.
 
     Returns:
         The folder the base is kept in.
@@ -81,9 +81,9 @@ def download(
         unfinished = settings.models_dir / ".unfinished" / name.replace("/", "--")
         unfinished.mkdir(parents=True, exist_ok=True)
     waiting = f"waiting for another process to download {name}"
-    with locked(unfinished / "lock", tell=tell, waiting=waiting):
+    with locked(unfinished / "lock", on_progress=on_progress, waiting=waiting):
         if not (folder / "config.json").is_file():
-            fetched = _fetched(adapter, settings, unfinished, trust_remote_code, tell)
+            fetched = _fetched(adapter, settings, unfinished, trust_remote_code, on_progress)
             with called_by_name(fetched, name):
                 accept(fetched)
             with _blamed(adapter, settings):
@@ -92,7 +92,11 @@ def download(
 
 
 def _fetched(
-    adapter: Adapter, settings: Settings, unfinished: Path, trust_remote_code: bool, tell: Tell
+    adapter: Adapter,
+    settings: Settings,
+    unfinished: Path,
+    trust_remote_code: bool,
+    on_progress: OnProgress,
 ) -> Path:
     name = kept_as(adapter.config)
     with _blamed(adapter, settings):
@@ -103,7 +107,7 @@ def _fetched(
         max_bytes=round(settings.max_version_gib * _GIB),
         trust_remote_code=trust_remote_code,
     )
-    tell(f"downloading {name} from the hub, {sum(file.size for file in files) / _MB:.0f} MB")
+    on_progress(f"downloading {name} from the hub, {sum(file.size for file in files) / _MB:.0f} MB")
     # A folder for each commit: where the hub does not answer for a file, its client takes the one
     # that lies there, of whatever commit it is.
     folder = unfinished / f"commit-{quote(commit, safe='')}"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 """Gets a line whenever there is something to tell about a long step."""
 
 FetchBase = Callable[[str], Path]
@@ -12,8 +12,8 @@ FetchBase = Callable[[str], Path]
 (``wandb-artifact:///...`` or ``entity/project/name:version``), and returns its folder."""
 
 
-def silence(_line: str) -> None:
-    """Tell nobody."""
+def ignore_progress(_line: str) -> None:
+    """OnProgress nobody."""
 
 
 @dataclass(frozen=True)

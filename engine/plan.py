@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from engine import checkpoint
-from engine.choice import Machine, Way, choose
+from engine.choice import Machine, ServingMethod, choose
 from engine.command import flags, program
 from engine.merge import check_fits
 from engine.options import ServeOptions
@@ -35,14 +35,14 @@ class Plan:
 
     version: Version
     options: ServeOptions
-    way: Way
+    way: ServingMethod
     command: list[str]
     identity: str
 
     @property
     def loaded(self) -> str:
         """What an engine that serves this has loaded, and with which options."""
-        if self.way is Way.TRANSFORMERS:
+        if self.way is ServingMethod.TRANSFORMERS:
             asked = f"{self.version.digest} {self.options.dtype} {self.options.trust_remote_code}"
             return hashlib.sha256(asked.encode()).hexdigest()
         return self.version.digest
@@ -59,7 +59,7 @@ class Plan:
         machine = Machine.this()
         options = replace(options, dtype=_other_dtype(options.dtype, version))
         way = choose(version, options, settings, machine)
-        if version.adapter and way is not Way.TRANSFORMERS:
+        if version.adapter and way is not ServingMethod.TRANSFORMERS:
             check_fits(version.adapter, version.base)
         _ = version.chat_template  # before an engine is started in vain
         arguments = flags(way, options, settings, machine)
@@ -85,7 +85,7 @@ def _other_dtype(asked: str | None, version: Version) -> str | None:
 
 def _identity(
     version: Version,
-    way: Way,
+    way: ServingMethod,
     options: ServeOptions,
     arguments: list[str],
     settings: Settings,
@@ -100,9 +100,9 @@ def _identity(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _model(version: Version, way: Way, options: ServeOptions) -> str:
+def _model(version: Version, way: ServingMethod, options: ServeOptions) -> str:
     """What of the model an engine is bound to."""
-    if way is Way.TRANSFORMERS:
+    if way is ServingMethod.TRANSFORMERS:
         return "any"
     if options.quantize:
         return version.base_digest  # nothing is exchanged in place

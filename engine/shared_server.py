@@ -13,7 +13,7 @@ from engine.artifact import Adapter
 from engine.client import Endpoint
 from engine.command import SERVED_MODEL
 from engine.connections import NO_KEY
-from engine.options import Tell
+from engine.options import OnProgress
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError, WeighbridgeError
 
 # Seconds in which a server says what it serves, or is taken for dead.
@@ -113,19 +113,19 @@ class SharedServer:
                 raise self._load_error(error, said, adapter, name) from None
         return loaded
 
-    def unload(self, loaded: str, tell: Tell) -> None:
+    def unload(self, loaded: str, on_progress: OnProgress) -> None:
         """Unload an adapter; if that fails, the server keeps a name that nobody asks for.
 
         Args:
             loaded: The name that ``load`` returned.
-            tell: Hears of a failure.
+            on_progress: Hears of a failure.
         """
         try:
             with self._client(_CHECK_TIMEOUT, loaded) as client:
                 body = {"lora_name": loaded}
                 client.post("/unload_lora_adapter", body=body, cast_to=httpx2.Response)
         except WeighbridgeError as error:
-            tell(f"the engine did not unload {loaded}: {error}")
+            on_progress(f"the engine did not unload {loaded}: {error}")
 
     def _load_error(
         self, error: openai.APIStatusError, said: str, adapter: Adapter, name: str

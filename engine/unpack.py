@@ -20,7 +20,7 @@ from engine import checkpoint
 from engine.artifact import Checkpoint
 from engine.file_lock import locked
 from engine.log import last_errors
-from engine.options import Tell
+from engine.options import OnProgress
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 
 REFUSED = 3
@@ -39,13 +39,13 @@ def is_four_bit(folder: Path) -> bool:
     )
 
 
-def unpacked(base: Checkpoint, cache_dir: Path, tell: Tell) -> Checkpoint:
+def unpacked(base: Checkpoint, cache_dir: Path, on_progress: OnProgress) -> Checkpoint:
     """Unpack a 4-bit checkpoint, unless that was done before.
 
     Args:
         base: The checkpoint.
         cache_dir: Unpacked ones are kept below it, one folder for each.
-        tell: Hears how far it is.
+        on_progress: Hears how far it is.
 
     Returns:
         The same model with all weights in full.
@@ -58,13 +58,13 @@ def unpacked(base: Checkpoint, cache_dir: Path, tell: Tell) -> Checkpoint:
     target = cache_dir / checkpoint.digest(base.folder)
     if not target.exists():
         waiting = "waiting for another process to unpack the base"
-        with locked(target.with_suffix(".lock"), tell=tell, waiting=waiting) as lock:
+        with locked(target.with_suffix(".lock"), on_progress=on_progress, waiting=waiting) as lock:
             if not target.exists():
-                _unpack(base.folder, target, lock, tell)
+                _unpack(base.folder, target, lock, on_progress)
     return Checkpoint(folder=target)
 
 
-def _unpack(source: Path, target: Path, lock: IO[str], tell: Tell) -> None:
+def _unpack(source: Path, target: Path, lock: IO[str], on_progress: OnProgress) -> None:
     if find_spec("bitsandbytes") is None:
         raise ConfigurationError(
             f"The base {source} is in 4 bits, which takes bitsandbytes, and that is not installed.",
@@ -73,7 +73,7 @@ def _unpack(source: Path, target: Path, lock: IO[str], tell: Tell) -> None:
     log, unfinished = target.with_suffix(".log"), target.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     try:
-        status = _run(source, unfinished, lock, log, tell)
+        status = _run(source, unfinished, lock, log, on_progress)
         if status == REFUSED:
             raise ArtifactError(log.read_text("utf-8").splitlines()[-1])
         if status:
@@ -88,7 +88,7 @@ def _unpack(source: Path, target: Path, lock: IO[str], tell: Tell) -> None:
     log.unlink()
 
 
-def _run(source: Path, target: Path, lock: IO[str], log: Path, tell: Tell) -> int:
+def _run(source: Path, target: Path, lock: IO[str], log: Path, on_progress: OnProgress) -> int:
     """Run the unpacking process; its exit status."""
     with (
         log.open("wb") as errors,
@@ -104,7 +104,7 @@ def _run(source: Path, target: Path, lock: IO[str], log: Path, tell: Tell) -> in
     ):
         try:
             for line in process.stdout or ():
-                tell(line.strip())
+                on_progress(line.strip())
         except BaseException:
             process.kill()
             raise

@@ -9,7 +9,7 @@ from typing import Self
 from engine import checkpoint
 from engine.artifact import Adapter, Checkpoint, open_version
 from engine.base_model import base_of
-from engine.options import FetchBase, Tell, silence
+from engine.options import FetchBase, OnProgress, ignore_progress
 from engine.unpack import is_four_bit, unpacked
 from schemas.errors import ArtifactError
 from schemas.settings import Settings
@@ -38,7 +38,7 @@ class Version:
         *,
         trust_remote_code: bool = False,
         fetch_base: FetchBase | None = None,
-        tell: Tell = silence,
+        on_progress: OnProgress = ignore_progress,
     ) -> Self:
         """Check a version and find its base; a base in 4 bits is unpacked.
 
@@ -47,7 +47,7 @@ class Version:
             settings: Where base models are kept.
             trust_remote_code: Accept code in the version and in its base.
             fetch_base: Downloads a base that is an artifact.
-            tell: Hears of a long download or unpacking.
+            on_progress: Hears of a long download or unpacking.
 
         Raises:
             ArtifactError: The version or its base is refused.
@@ -59,10 +59,10 @@ class Version:
                 settings,
                 fetch_base=fetch_base,
                 trust_remote_code=trust_remote_code,
-                tell=tell,
+                on_progress=on_progress,
             )
-            return cls(folder, _in_full(base, settings, tell), files)
-        return cls(folder, _in_full(files, settings, tell), None)
+            return cls(folder, _in_full(base, settings, on_progress), files)
+        return cls(folder, _in_full(files, settings, on_progress), None)
 
     @cached_property
     def tokenizer(self) -> Path:
@@ -108,7 +108,7 @@ class Version:
         return checkpoint.digest(self.base.folder)
 
 
-def _in_full(base: Checkpoint, settings: Settings, tell: Tell) -> Checkpoint:
+def _in_full(base: Checkpoint, settings: Settings, on_progress: OnProgress) -> Checkpoint:
     if not is_four_bit(base.folder):
         return base
-    return unpacked(base, settings.cache_dir / "unpacked", tell)
+    return unpacked(base, settings.cache_dir / "unpacked", on_progress)

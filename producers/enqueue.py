@@ -11,7 +11,7 @@ from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish
-from producers.waiting import Tell, wait_for
+from producers.waiting import OnChange, wait_for
 from registry.calls import wandb_api
 from registry.changes import LinkedVersion, Registries
 from registry.graphql import Graphql
@@ -20,7 +20,7 @@ from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 _WILDCARDS = set("*?[")
 
@@ -47,17 +47,19 @@ class Enqueued:
         """The weighings that they open, or that are open or ended already."""
         return list(self._opened_by)
 
-    def results(self) -> list[Weighing]:
+    def results(self) -> list[WeighingRecord]:
         """Where each weighing stands now; one that no worker has opened yet is left out."""
         records = [self._ledger.get(weighing) for weighing in self._opened_by]
         return [record for record in records if record is not None]
 
-    def wait(self, timeout: float | None = None, tell: Tell | None = None) -> list[Weighing]:
+    def wait(
+        self, timeout: float | None = None, on_change: OnChange | None = None
+    ) -> list[WeighingRecord]:
         """Wait until every weighing has its verdict, or awaits approval.
 
         Args:
             timeout: seconds; None waits for as long as it takes.
-            tell: hears of every change.
+            on_change: hears of every change.
 
         Returns:
             The records, each with its verdict.
@@ -67,7 +69,7 @@ class Enqueued:
             PlatformError: no worker dispatched an event.
         """
         forced = {one: event if event.force else None for one, event in self._opened_by.items()}
-        return wait_for(self._ledger, forced, timeout=timeout, tell=tell)
+        return wait_for(self._ledger, forced, timeout=timeout, on_change=on_change)
 
 
 def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> Enqueued:
@@ -92,7 +94,7 @@ def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> Enqueue
     opened_by: dict[WeighingId, ModelVersionEvent] = {}
     with celery_app(settings) as app:
         for event in events:
-            gates = settings.gates.taking(event)
+            gates = settings.gates.matching(event)
             publish(app, inbox, event, gates)
             opened_by |= {WeighingId.of(one.name, event.ref): event for one in gates}
     return Enqueued(Ledger(client, settings.lease, settings.keep_days), opened_by)
@@ -139,7 +141,7 @@ def _meant(
         version
         for version in known
         if _matches(version, event.ref)
-        and settings.gates.taking(event.model_copy(update={"ref": version.ref}))
+        and settings.gates.matching(event.model_copy(update={"ref": version.ref}))
     ]
     if not found:
         raise ConfigurationError(
@@ -157,7 +159,7 @@ def _matches(version: LinkedVersion, pattern: ArtifactRef) -> bool:
 
 
 def _require_taken(settings: Settings, event: ModelVersionEvent) -> None:
-    if not settings.gates.taking(event):
+    if not settings.gates.matching(event):
         raise ConfigurationError(
             f"No gate watches {event.ref.collection_path}.", fix=_watched(settings)
         )

@@ -20,19 +20,19 @@ OVERLAP = timedelta(minutes=2)
 _LOOK_BACK = timedelta(minutes=15)
 
 
-class Marks:
+class PollCursor:
     """How far each registry was read, and since when each gate looks there; pollers share them.
 
     Args:
         client: decodes responses to str, as `bus.connection.connect` makes it.
-        full_look_interval: seconds after which a registry must be read from the start again.
+        full_scan_interval: seconds after which a registry must be read from the start again.
     """
 
-    def __init__(self, client: redis.Redis, full_look_interval: float) -> None:
+    def __init__(self, client: redis.Redis, full_scan_interval: float) -> None:
         self._redis = client
-        self._interval_ms = int(full_look_interval * 1000)
+        self._interval_ms = int(full_scan_interval * 1000)
 
-    def born(self, gate: str, registry: str) -> datetime:
+    def first_seen(self, gate: str, registry: str) -> datetime:
         """When a registry was looked at under this gate for the first time; if never, now."""
         field = f"{gate} {registry}"
         self._redis.hsetnx(_BORN, field, datetime.now(UTC).isoformat())
@@ -42,16 +42,16 @@ class Marks:
         """How the versions before that were judged; None if they were not."""
         return cast("Backfill | None", self._redis.hget(_BACKFILLED, f"{gate} {registry}"))
 
-    def backfill(self, gate: str, registry: str, how: Backfill) -> None:
+    def mark_backfilled(self, gate: str, registry: str, how: Backfill) -> None:
         """Every version before that was judged this way, and what is to be weighed published."""
         self._redis.hset(_BACKFILLED, f"{gate} {registry}", how)
 
-    def read(self, registry: str) -> datetime | None:
+    def since(self, registry: str) -> datetime | None:
         """Since when a registry must be read; None when it is time to read it from the start."""
         mark = cast("str | None", self._redis.get(_READ + registry))
         return datetime.fromisoformat(mark) - _LOOK_BACK if mark else None
 
-    def move(self, registry: str, to: datetime, *, is_whole: bool) -> None:
+    def advance(self, registry: str, to: datetime, *, is_whole: bool) -> None:
         """Set how far a registry was read.
 
         Args:

@@ -1,7 +1,7 @@
 """The poller: compares the Registry with the ledger. The webhook is a hint, this is the truth.
 
 A look reads what changed in a registry since the look before (registry/changes.py says what W&B
-can tell of that). The first look of a process, and one every `full_look_interval` seconds, reads
+can tell of that). The first look of a process, and one every `full_scan_interval` seconds, reads
 everything.
 """
 
@@ -19,8 +19,8 @@ from bus.backoff import doubled
 from bus.inbox import Inbox
 from bus.ledger import Ledger
 from bus.publish import publish
-from producers.backfill import alias_taken, backfilled, left_behind, taken
-from producers.poll_cursor import OVERLAP, Marks
+from producers.backfill import backfilled_versions, forgotten_versions, matching_alias, new_versions
+from producers.poll_cursor import OVERLAP, PollCursor
 from registry.calls import wandb_api
 from registry.changes import LinkedVersion, Registries
 from registry.graphql import Graphql
@@ -83,14 +83,14 @@ class Poller:
         self._backfill = settings.backfill
         self._memory = timedelta(days=settings.keep_days)
         self._inbox = Inbox(client, settings.lease)
-        self._marks = Marks(client, settings.full_look_interval)
+        self._cursor = PollCursor(client, settings.full_scan_interval)
         self._read_whole: set[WatchedRegistry] = set()
         self.watched = _watched(settings.gates)
         timeout = settings.wandb_timeout
         self.graphql = Graphql.like(wandb_api(timeout), timeout, stop)
         self._registries = Registries(self.graphql)
 
-    def look(self, registry: WatchedRegistry) -> list[WeighingId]:
+    def scan(self, registry: WatchedRegistry) -> list[WeighingId]:
         """Publish what is to be weighed in a registry and is neither in the ledger nor tagged.
 
         Returns:
@@ -101,36 +101,36 @@ class Poller:
             PlatformError: W&B did not answer, or Redis did not take an event.
         """
         gates = self.watched[registry]
-        born = [self._marks.born(gate.name, str(registry)) for gate in gates]
-        since = self._marks.read(str(registry)) if registry in self._read_whole else None
+        first_seen = [self._cursor.first_seen(gate.name, str(registry)) for gate in gates]
+        since = self._cursor.since(str(registry)) if registry in self._read_whole else None
         versions = self._registries.versions(*registry, since)
         published = [
             weighing
-            for gate, birth in zip(gates, born, strict=True)
-            for weighing in self._look_under(gate, registry, versions, birth, is_whole=not since)
+            for gate, birth in zip(gates, first_seen, strict=True)
+            for weighing in self._scan_gate(gate, registry, versions, birth, is_whole=not since)
         ]
         if versions:
             newest = max(version.changed_at for version in versions)
-            self._marks.move(str(registry), newest, is_whole=not since)
+            self._cursor.advance(str(registry), newest, is_whole=not since)
         self._read_whole.add(registry)
         return published
 
-    def _look_under(
+    def _scan_gate(
         self,
         gate: Gate,
         registry: WatchedRegistry,
         versions: Sequence[LinkedVersion],
-        born: datetime,
+        first_seen: datetime,
         *,
         is_whole: bool,
     ) -> list[WeighingId]:
         watched = [one for one in versions if gate.watches(one.ref.collection_path)]
-        wanted = taken(gate, watched, born - OVERLAP)
+        wanted = new_versions(gate, watched, first_seen - OVERLAP)
         if not is_whole:
-            return self._publish_undone(gate, wanted, born)
-        older = self._older(gate, registry, watched, born - OVERLAP)
-        published = self._publish_undone(gate, [*wanted, *older], born)
-        self._marks.backfill(gate.name, str(registry), self._backfill)
+            return self._publish_undone(gate, wanted, first_seen)
+        older = self._older(gate, registry, watched, first_seen - OVERLAP)
+        published = self._publish_undone(gate, [*wanted, *older], first_seen)
+        self._cursor.mark_backfilled(gate.name, str(registry), self._backfill)
         return published
 
     def _older(
@@ -138,33 +138,33 @@ class Poller:
         gate: Gate,
         registry: WatchedRegistry,
         versions: Sequence[LinkedVersion],
-        born: datetime,
+        first_seen: datetime,
     ) -> list[LinkedVersion]:
         """What is older than the gate and to be weighed: told once for each way to backfill."""
-        before = self._marks.backfilled(gate.name, str(registry))
+        before = self._cursor.backfilled(gate.name, str(registry))
         if before == self._backfill:
             return []
-        older = backfilled(gate, versions, born, self._backfill)
-        return older if before else [*older, *left_behind(gate, versions, born)]
+        older = backfilled_versions(gate, versions, first_seen, self._backfill)
+        return older if before else [*older, *forgotten_versions(gate, versions, first_seen)]
 
     def _publish_undone(
-        self, gate: Gate, versions: Sequence[LinkedVersion], born: datetime
+        self, gate: Gate, versions: Sequence[LinkedVersion], first_seen: datetime
     ) -> list[WeighingId]:
         undone = {
             WeighingId.of(gate.name, version.ref): version
             for version in versions
-            if not self._is_tagged(gate, version, born)
+            if not self._is_tagged(gate, version, first_seen)
         }
         unknown = self._ledger.unknown(list(undone))
         return [one for one in unknown if self._publish(gate, undone[one])]
 
-    def _is_tagged(self, gate: Gate, version: LinkedVersion, born: datetime) -> bool:
+    def _is_tagged(self, gate: Gate, version: LinkedVersion, first_seen: datetime) -> bool:
         """Whether a tag says that the version is done, of which the ledger cannot know.
 
         What is linked while the ledger remembers is in the ledger when it is done; a tag on it may
         come from another collection that holds the same artifact.
         """
-        is_forgotten = version.linked_at < max(born, datetime.now(UTC) - self._memory)
+        is_forgotten = version.linked_at < max(first_seen, datetime.now(UTC) - self._memory)
         return is_forgotten and bool(version.tags & verdict_tags(gate.name))
 
     def _publish(self, gate: Gate, version: LinkedVersion) -> bool:
@@ -172,7 +172,7 @@ class Poller:
             ref=version.ref,
             artifact_id=version.artifact_id,
             source="poller",
-            alias=alias_taken(gate, version),
+            alias=matching_alias(gate, version),
             gate=gate.name,
         )
         is_new = publish(self._app, self._inbox, event, [gate])
@@ -195,7 +195,7 @@ def poll_once(
         PlatformError: W&B or Redis did not answer.
     """
     poller = Poller(app, client, ledger, settings, threading.Event())
-    return [weighing for registry in poller.watched for weighing in poller.look(registry)]
+    return [weighing for registry in poller.watched for weighing in poller.scan(registry)]
 
 
 def poll(
@@ -228,7 +228,7 @@ def poll(
 def _is_answered(poller: Poller, registry: WatchedRegistry) -> bool:
     """Look at a registry; False when W&B or Redis did not answer."""
     try:
-        poller.look(registry)
+        poller.scan(registry)
     except (WeighbridgeError, redis.RedisError) as error:
         log.warning("the poller could not look", registry=str(registry), reason=str(error))
         return isinstance(error, ConfigurationError)

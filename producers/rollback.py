@@ -7,7 +7,7 @@ import wandb
 from pydantic import BaseModel, ConfigDict
 
 from bus.ledger import Ledger
-from bus.promotion_lock import turn
+from bus.promotion_lock import promotion_lock
 from registry.calls import wandb_api, wandb_call
 from registry.champions import PromotedVersion, find, promoted_by
 from registry.versions import resolve
@@ -75,11 +75,11 @@ def rollback(
             never promoted that version or moves no aliases.
         PlatformError: W&B or Redis did not answer, or promotions kept it waiting for too long.
     """
-    gate = settings.gates.named(name)
+    gate = settings.gates.gate(name)
     if not gate.promote.aliases:
         raise ConfigurationError(f"Gate '{name}' moves no aliases.", fix="See promote.aliases.")
     api = wandb_api(settings.wandb_timeout)
-    with turn(settings, gate.promote.to, log.info) as held:
+    with promotion_lock(settings, gate.promote.to, log.info) as held:
         target = _target(api, gate, to)
         done = Rollback(gate=name, to=str(target), moved=_elsewhere(api, gate, target))
         if done.moved:

@@ -9,12 +9,12 @@ import structlog
 from bus.ledger import Ledger
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 _DISPATCHED_WITHIN = 60.0  # seconds
 _LOOK = 0.5  # seconds between two looks at the ledger
 
-Tell = Callable[[Weighing], None]
+OnChange = Callable[[WeighingRecord], None]
 """Called with a record whenever it has changed."""
 
 log = structlog.get_logger()
@@ -29,21 +29,21 @@ def wait_for(
     weighings: Mapping[WeighingId, ModelVersionEvent | None],
     *,
     timeout: float | None = None,
-    tell: Tell | None = None,
-) -> list[Weighing]:
+    on_change: OnChange | None = None,
+) -> list[WeighingRecord]:
     """Wait until every weighing has its verdict, or awaits approval; Redis may come and go.
 
     Args:
         weighings: each with the event that forces it open again, if one does: the verdict from
             before is not the answer then.
         timeout: seconds; None waits for as long as it takes.
-        tell: hears of every change.
+        on_change: hears of every change.
 
     Raises:
         NotEndedError: the time is over.
         PlatformError: no worker dispatched an event.
     """
-    watch = _Watch(ledger, weighings, tell or (lambda _record: None))
+    watch = _Watch(ledger, weighings, on_change or (lambda _record: None))
     deadline = None if timeout is None else time.monotonic() + timeout
     while not watch.look():
         if deadline is not None and time.monotonic() > deadline:
@@ -62,12 +62,12 @@ class _Watch:
         self,
         ledger: Ledger,
         weighings: Mapping[WeighingId, ModelVersionEvent | None],
-        tell: Tell,
+        on_change: OnChange,
     ) -> None:
         self._ledger = ledger
         self._weighings = weighings
-        self._tell = tell
-        self._told: dict[WeighingId, Weighing] = {}
+        self._on_change = on_change
+        self._seen: dict[WeighingId, WeighingRecord] = {}
         self._opened_until = time.monotonic() + _DISPATCHED_WITHIN
 
     @property
@@ -76,12 +76,12 @@ class _Watch:
         return [one for one in self._weighings if not self._is_settled(one)]
 
     @property
-    def records(self) -> list[Weighing]:
+    def records(self) -> list[WeighingRecord]:
         """As they were told last."""
-        return [self._told[weighing] for weighing in self._weighings]
+        return [self._seen[weighing] for weighing in self._weighings]
 
     def look(self) -> bool:
-        """Tell what has changed; whether all is settled now."""
+        """OnChange what has changed; whether all is settled now."""
         try:
             for weighing in self.pending:
                 self._look_at(weighing)
@@ -93,23 +93,23 @@ class _Watch:
 
     def _look_at(self, weighing: WeighingId) -> None:
         record = self._ledger.get(weighing)
-        if record is None or record == self._told.get(weighing) or self._is_stale(record):
+        if record is None or record == self._seen.get(weighing) or self._is_stale(record):
             return
-        self._told[weighing] = record
-        self._tell(record)
+        self._seen[weighing] = record
+        self._on_change(record)
         self._opened_until = time.monotonic() + _DISPATCHED_WITHIN
 
-    def _is_stale(self, record: Weighing) -> bool:
+    def _is_stale(self, record: WeighingRecord) -> bool:
         """A verdict from before is not what was forced; one that was still being reached is."""
         forced_by = self._weighings[record.id]
         is_of_another = forced_by is not None and record.event != forced_by
-        return record.settled and is_of_another and record.id not in self._told
+        return record.settled and is_of_another and record.id not in self._seen
 
     def _is_settled(self, weighing: WeighingId) -> bool:
-        return weighing in self._told and self._told[weighing].settled
+        return weighing in self._seen and self._seen[weighing].settled
 
     def _require_opened(self) -> None:
-        unopened = [one for one in self._weighings if one not in self._told]
+        unopened = [one for one in self._weighings if one not in self._seen]
         if unopened and time.monotonic() > self._opened_until:
             raise PlatformError(
                 f"No worker opened {_listed(unopened)} within {_DISPATCHED_WITHIN:g} s.",

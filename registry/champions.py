@@ -10,7 +10,7 @@ from registry.calls import wandb_call
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
 from schemas.refs import ArtifactRef, WeaveRef
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 REFERENCE = "model"
 """The name of the entry that refers to the RagModel, as the tutorial has it."""
@@ -44,7 +44,7 @@ class PromotedVersion(BaseModel):
         )
 
 
-def champion(api: wandb.Api, gate: Gate) -> PromotedVersion | None:
+def current_champion(api: wandb.Api, gate: Gate) -> PromotedVersion | None:
     """The version that holds the gate's first alias now; None if nobody does.
 
     Raises:
@@ -69,14 +69,14 @@ def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
 
 
 def displaced(
-    api: wandb.Api, weighing: Weighing, holder: PromotedVersion | None
+    api: wandb.Api, weighing: WeighingRecord, current: PromotedVersion | None
 ) -> PromotedVersion | None:
     """What an attempt at a weighing has promoted, if another version was promoted over it since.
 
     A worker that is killed between a promotion and its verdict can leave this behind.
 
     Args:
-        holder: who holds the gate's alias; while nobody does, or the version itself, no request
+        current: who holds the gate's alias; while nobody does, or the version itself, no request
             is needed.
 
     Raises:
@@ -84,7 +84,7 @@ def displaced(
         PlatformError: W&B did not answer.
     """
     gate = weighing.gate
-    if holder is None or holder.is_of(gate, weighing.id.version):
+    if current is None or current.is_of(gate, weighing.id.version):
         return None
     target = ArtifactRef.parse(gate.promote.to)
     with wandb_call(f"list the versions in {target.collection_path}"):
@@ -97,7 +97,7 @@ def displaced(
     return None
 
 
-def champion_to_beat(api: wandb.Api, weighing: Weighing) -> PromotedVersion | None:
+def champion_to_beat(api: wandb.Api, weighing: WeighingRecord) -> PromotedVersion | None:
     """Whom a weighing compares its version with: the champion; None if there is none.
 
     For a version that was promoted and displaced before its worker could tell it is the champion
@@ -107,10 +107,10 @@ def champion_to_beat(api: wandb.Api, weighing: Weighing) -> PromotedVersion | No
         ConfigurationError: there is no such registry.
         PlatformError: W&B did not answer.
     """
-    holder = champion(api, weighing.gate)
-    done = displaced(api, weighing, holder)
+    current = current_champion(api, weighing.gate)
+    done = displaced(api, weighing, current)
     if done is None or done.record is None:
-        return holder
+        return current
     return _version(api, ArtifactRef.parse(done.record.champion)) if done.record.champion else None
 
 
@@ -153,4 +153,4 @@ def _promoted(ref: ArtifactRef, artifact: Any) -> PromotedVersion:
 
 
 def _record(artifact: Any) -> PromotionRecord | None:
-    return PromotionRecord.of(dict(artifact.metadata or {}))
+    return PromotionRecord.from_metadata(dict(artifact.metadata or {}))

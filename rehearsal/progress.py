@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 
 class Display:
@@ -36,7 +36,7 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def show(self, weighings: Sequence[Weighing]) -> None:
+    def show(self, weighings: Sequence[WeighingRecord]) -> None:
         """Show where each weighing stands."""
         if self._live:
             self._live.update(_table(weighings))
@@ -48,11 +48,11 @@ class Display:
                 self._console.print(f"  v{weighing.id.number}  {step}", highlight=False)
 
 
-def _stage(weighing: Weighing) -> str:
+def _stage(weighing: WeighingRecord) -> str:
     return weighing.progress.step if weighing.progress else weighing.state
 
 
-def _table(weighings: Sequence[Weighing]) -> Table:
+def _table(weighings: Sequence[WeighingRecord]) -> Table:
     table = Table("version", "found by", "state", "step", "", box=None)
     for weighing in weighings:
         progress = weighing.progress

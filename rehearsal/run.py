@@ -20,7 +20,7 @@ from rehearsal.progress import Display
 from rehearsal.stage import empty, set_up
 from schemas.errors import PlatformError
 from schemas.verdicts import Outcome, Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 ADAPTERS: dict[str, Outcome] = {"good": "promoted", "worse": "rejected", "better": "promoted"}
 """The versions that the model team links, in this order, and what must become of each."""
@@ -88,7 +88,7 @@ def _weigh(processes: Processes, ledger: Ledger, console: Console) -> list[Verdi
     """Start the poller when the webhooks have done their part; wait for every verdict."""
     with Display(console) as display:
 
-        def wait_until(reached: Callable[[list[Weighing]], bool]) -> list[Weighing]:
+        def wait_until(reached: Callable[[list[WeighingRecord]], bool]) -> list[WeighingRecord]:
             deadline = time.monotonic() + _VERDICTS
             while True:
                 weighings = sorted(ledger.all(), key=lambda one: one.id.number)
@@ -107,7 +107,7 @@ def _weigh(processes: Processes, ledger: Ledger, console: Console) -> list[Verdi
     return [weighing.verdict for weighing in ended if weighing.verdict]
 
 
-def _all_ended(weighings: list[Weighing]) -> bool:
+def _all_ended(weighings: list[WeighingRecord]) -> bool:
     return len(weighings) == len(ADAPTERS) and all(weighing.ended for weighing in weighings)
 
 

@@ -98,15 +98,15 @@ class Gate(_Strict):
 
     @model_validator(mode="after")
     def _can_find_its_champion(self) -> Self:
-        if self.relative and not self.promote.aliases:
+        if self.relative_thresholds and not self.promote.aliases:
             raise ValueError(
-                f"{self.relative[0]} needs an alias under promote.aliases: whoever holds the first"
-                " one is the champion"
+                f"{self.relative_thresholds[0]} needs an alias under promote.aliases:"
+                " the version that holds the first one is the champion"
             )
         return self
 
     @property
-    def relative(self) -> tuple[Relative, ...]:
+    def relative_thresholds(self) -> tuple[Relative, ...]:
         """The thresholds that compare with the champion."""
         return tuple(one for one in self.thresholds if isinstance(one, Relative))
 
@@ -121,7 +121,7 @@ class Gate(_Strict):
         """Whether versions of this collection are weighed under this gate."""
         return any(fnmatchcase(collection_path, pattern) for pattern in self.watch)
 
-    def takes(self, event: ModelVersionEvent) -> bool:
+    def accepts(self, event: ModelVersionEvent) -> bool:
         """Whether this event has its version weighed under this gate.
 
         An event that names a gate, or is sent by a person, needs no alias.
@@ -130,9 +130,9 @@ class Gate(_Strict):
             return event.gate == self.name
         if not self.watches(event.ref.collection_path):
             return False
-        return event.source == "manual" or self.takes_alias(event.alias)
+        return event.source == "manual" or self.accepts_alias(event.alias)
 
-    def takes_alias(self, alias: str | None) -> bool:
+    def accepts_alias(self, alias: str | None) -> bool:
         """Whether a version is weighed when it gets this alias; None: when it is linked."""
         if alias is None or self.when_alias is None:
             return alias is None and self.when_alias is None
@@ -179,17 +179,17 @@ class GateFile(_Strict):
                 )
         return gate_file
 
-    def taking(self, event: ModelVersionEvent) -> list[Gate]:
+    def matching(self, event: ModelVersionEvent) -> list[Gate]:
         """The gates under which this event has its version weighed.
 
         Raises:
             ConfigurationError: the event names a gate that there is not.
         """
         if event.gate is not None:
-            return [self.named(event.gate)]
-        return [gate for gate in self.gates if gate.takes(event)]
+            return [self.gate(event.gate)]
+        return [gate for gate in self.gates if gate.accepts(event)]
 
-    def named(self, name: str) -> Gate:
+    def gate(self, name: str) -> Gate:
         """The gate of that name.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.verdicts import Check
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 
 class PromotionRecord(BaseModel):
@@ -46,14 +46,14 @@ class PromotionRecord(BaseModel):
     promoted_at: datetime
 
     @classmethod
-    def of(cls, metadata: dict[str, Any]) -> Self | None:
+    def from_metadata(cls, metadata: dict[str, Any]) -> Self | None:
         """The record in an artifact's metadata; None if no gate wrote one there."""
         try:
             return cls.model_validate(metadata)
         except ValidationError:
             return None
 
-    def belongs_to(self, weighing: Weighing) -> bool:
+    def belongs_to(self, weighing: WeighingRecord) -> bool:
         """Whether an attempt at this weighing wrote it; one from before it was opened did not."""
         return self.promoted_at >= weighing.opened_at and (
             self.gate,

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import AliasChoices, Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
@@ -35,9 +35,9 @@ class Settings(BaseSettings):
         webhook_checks: what every delivery must prove; leaving one out is for senders that cannot.
         webhook_host: address the receiver listens on.
         webhook_port: its port.
-        poll_interval: seconds between two looks at the Registry.
-        full_look_interval: seconds between two looks at everything, which find what a look at the
-            changes cannot see.
+        poll_interval: seconds between two scans of the Registry.
+        full_scan_interval: seconds between two full scans, which find what a scan of the changes
+            cannot see. WEIGHBRIDGE_FULL_LOOK_INTERVAL, its old name, is still read.
         backfill: which versions that are older than a gate are weighed under it: none, the latest
             of each collection, or all.
         redis_master: name of the master where the broker's URL names Sentinels.
@@ -96,7 +96,13 @@ class Settings(BaseSettings):
     webhook_port: int = 8080
 
     poll_interval: float = Field(default=30.0, gt=0)
-    full_look_interval: float = Field(default=3600.0, gt=0)
+    full_scan_interval: float = Field(
+        default=3600.0,
+        gt=0,
+        validation_alias=AliasChoices(
+            "WEIGHBRIDGE_FULL_SCAN_INTERVAL", "WEIGHBRIDGE_FULL_LOOK_INTERVAL"
+        ),
+    )
     backfill: Backfill = "latest"
     redis_master: str = "mymaster"
     lease: float = Field(default=60.0, gt=0)

@@ -61,7 +61,7 @@ class AtMost(_Threshold):
         return f"<= {self.at_most:g}"
 
 
-class _BesideChampion(_Threshold):
+class _RelativeThreshold(_Threshold):
     """The metric is compared with the champion's, row by row.
 
     Attributes:
@@ -89,7 +89,7 @@ class _BesideChampion(_Threshold):
         return -1 if lower else 1
 
 
-class NoWorseThan(_BesideChampion):
+class NoWorseThan(_RelativeThreshold):
     """With this confidence the version is worse than the champion by the margin at most."""
 
     no_worse_than: Literal["champion"]
@@ -103,7 +103,7 @@ class NoWorseThan(_BesideChampion):
         return f"no worse than champion{within} ({self.confidence:.0%})"
 
 
-class BetterThan(_BesideChampion):
+class BetterThan(_RelativeThreshold):
     """With this confidence the version is better than the champion by more than the margin."""
 
     better_than: Literal["champion"]

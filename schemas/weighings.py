@@ -30,7 +30,7 @@ class Progress(BaseModel):
     metrics: dict[str, float] = {}
 
 
-class Weighing(BaseModel):
+class WeighingRecord(BaseModel):
     """One record of the ledger.
 
     Attributes:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from schemas.settings import Settings
@@ -17,7 +18,10 @@ _OURS = re.compile(r"WEIGHBRIDGE_[A-Z_]+")
 def _variable(name: str, field: FieldInfo) -> str:
     """The environment variable that sets a field."""
     prefix = Settings.model_config["env_prefix"]
-    return str(field.validation_alias or f"{prefix}{name.upper()}")
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):  # the others are old names
+        alias = alias.choices[0]
+    return str(alias or f"{prefix}{name.upper()}")
 
 
 def _default(field: FieldInfo) -> str:

@@ -8,16 +8,16 @@ from schemas.errors import ConfigurationError, InternalError
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Decision, Evidence, Outcome, Verdict
-from schemas.weighings import Weighing
-from worker.champion import champion_again
-from worker.promote import Agree, promote_in_turn
-from worker.publishing.publish import Findings, announce
+from schemas.weighings import WeighingRecord
+from worker.champion import recorded_champion
+from worker.promote import ChampionCheck, promote_exclusively
+from worker.publishing.publish import Predictions, publish_verdict
 from worker.recording import evaluation_run, weave_client
 from worker.steps import StepClock
 from worker.verdict.evidence import read_back
 
 
-def carry_out(record: Weighing, settings: Settings, clock: StepClock) -> Verdict:
+def apply_decision(record: WeighingRecord, settings: Settings, clock: StepClock) -> Verdict:
     """Promote or reject a version, by its stored evidence.
 
     Args:
@@ -40,20 +40,20 @@ def carry_out(record: Weighing, settings: Settings, clock: StepClock) -> Verdict
     with evaluation_run(record, settings, of=evidence) as run:
         if decision.approved:
             with clock.step("promote"):
-                promoted = promote_in_turn(
+                promoted = promote_exclusively(
                     run, api, record, verdict, _agree(gate, verdict, evidence), settings, clock
                 )
                 verdict = verdict.model_copy(update={"promoted_ref": str(promoted)})
         clock.check()
         seconds = verdict.seconds.model_copy(update={"promote": clock.seconds.promote})
         verdict = verdict.model_copy(update={"seconds": seconds})
-        return announce(client, run, api, gate, verdict, findings, settings)
+        return publish_verdict(client, run, api, gate, verdict, findings, settings)
 
 
-def _findings(client: WeaveClient, gate: Gate, evidence: Evidence) -> Findings:
+def _findings(client: WeaveClient, gate: Gate, evidence: Evidence) -> Predictions:
     rows = read_back(client, evidence.weave_call).rows
-    compared = champion_again(client, evidence.champion) if evidence.champion else None
-    return Findings.of(gate, rows, compared and compared.evaluated.rows)
+    compared = recorded_champion(client, evidence.champion) if evidence.champion else None
+    return Predictions.of(gate, rows, compared and compared.evaluated.rows)
 
 
 def _decided(verdict: Verdict, decision: Decision) -> Verdict:
@@ -63,10 +63,10 @@ def _decided(verdict: Verdict, decision: Decision) -> Verdict:
     return verdict.model_copy(update={"outcome": outcome, "reason": reason, "decision": decision})
 
 
-def _agree(gate: Gate, verdict: Verdict, evidence: Evidence) -> Agree:
+def _agree(gate: Gate, verdict: Verdict, evidence: Evidence) -> ChampionCheck:
     def agree(now: PromotedVersion | None) -> None:
         # Whose promotion was cut short is the champion by now.
-        if gate.relative and not (now and now.is_of(gate, verdict.weighing.version)):
+        if gate.relative_thresholds and not (now and now.is_of(gate, verdict.weighing.version)):
             _require_same_champion(gate, evidence, now)
 
     return agree

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from bus.backoff import doubled
 from schemas.settings import Settings
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 
-def next_delay(record: Weighing, settings: Settings, now: datetime) -> float | None:
+def next_delay(record: WeighingRecord, settings: Settings, now: datetime) -> float | None:
     """Seconds until the next attempt; None when there is none left.
 
     The delay doubles with each attempt, and a random half of it is left out: what broke off

@@ -11,12 +11,12 @@ from registry.champions import PromotedVersion
 from schemas.errors import ConfigurationError, EvidenceError, InternalError
 from schemas.refs import ArtifactRef
 from schemas.verdicts import ChampionEvidence
-from worker.context import Workplace, answering, asked
+from worker.context import WeighingContext, report_progress, serve_version
 from worker.evaluation import run_evaluation
 from worker.verdict.evidence import AFTER_A_WHILE, Evaluated, evaluation_calls, read_back
 
 
-class Champion(NamedTuple):
+class EvaluatedChampion(NamedTuple):
     """A champion with its evaluation.
 
     Attributes:
@@ -28,9 +28,9 @@ class Champion(NamedTuple):
     evaluated: Evaluated
 
 
-def weighed_champion(
-    place: Workplace, holder: PromotedVersion, evaluation: weave.Evaluation
-) -> Champion:
+def evaluated_champion(
+    context: WeighingContext, champion: PromotedVersion, evaluation: weave.Evaluation
+) -> EvaluatedChampion:
     """The champion's rows under an evaluation.
 
     They come from the evaluation that promoted it, if that was this one in full; else from one
@@ -38,7 +38,7 @@ def weighed_champion(
     evaluated again, once: the next comparison finds that call in Weave.
 
     Args:
-        holder: who holds the gate's alias.
+        champion: who holds the gate's alias.
         evaluation: a published one; its digest covers dataset and scorers.
 
     Raises:
@@ -49,33 +49,33 @@ def weighed_champion(
     ref = get_ref(evaluation)
     if ref is None:
         raise InternalError("A champion is compared under an evaluation that is not published.")
-    model, own = _rag_model(holder), holder.record.weave_call if holder.record else None
-    if own and (found := _whole(place.client, own, model, ref.uri)):
-        return _champion(holder, model, found, again=False)
-    for call in evaluation_calls(place.client, ref.uri, model):
-        if call != own and (found := _whole(place.client, call, model, ref.uri)):
-            return _champion(holder, model, found, again=True)
-    found = _evaluated_again(place, holder, model, evaluation)
-    return _champion(holder, model, found, again=True)
+    model, own = _rag_model(champion), champion.record.weave_call if champion.record else None
+    if own and (found := _whole(context.client, own, model, ref.uri)):
+        return _champion(champion, model, found, again=False)
+    for call in evaluation_calls(context.client, ref.uri, model):
+        if call != own and (found := _whole(context.client, call, model, ref.uri)):
+            return _champion(champion, model, found, again=True)
+    found = _evaluated_again(context, champion, model, evaluation)
+    return _champion(champion, model, found, again=True)
 
 
-def champion_again(client: WeaveClient, evidence: ChampionEvidence) -> Champion:
+def recorded_champion(client: WeaveClient, evidence: ChampionEvidence) -> EvaluatedChampion:
     """The champion of an earlier verdict, as it was then.
 
     Raises:
         EvidenceError: its evaluation is not on the trace server any more.
     """
-    return Champion(evidence, read_back(client, evidence.weave_call, looks=()))
+    return EvaluatedChampion(evidence, read_back(client, evidence.weave_call, looks=()))
 
 
-def _rag_model(holder: PromotedVersion) -> str:
-    if holder.rag_model is None:
+def _rag_model(champion: PromotedVersion) -> str:
+    if champion.rag_model is None:
         raise ConfigurationError(
-            f"The champion {holder.ref} is no reference to a RagModel, so nothing can be compared"
+            f"The champion {champion.ref} is no reference to a RagModel, so nothing can be compared"
             " with it.",
             fix="Give the gate's alias to a version that a gate promoted, or take it away.",
         )
-    return holder.rag_model.uri
+    return champion.rag_model.uri
 
 
 def _whole(client: WeaveClient, call: str, model: str, evaluation: str) -> Evaluated | None:
@@ -89,43 +89,43 @@ def _whole(client: WeaveClient, call: str, model: str, evaluation: str) -> Evalu
 
 
 def _evaluated_again(
-    place: Workplace, holder: PromotedVersion, model: str, evaluation: weave.Evaluation
+    context: WeighingContext, champion: PromotedVersion, model: str, evaluation: weave.Evaluation
 ) -> Evaluated:
-    version = _chat_model(holder, model)
-    with place.clock.step("evaluate"):
-        place.clock.report(f"evaluating the champion {holder.ref} again")
+    version = _chat_model(champion, model)
+    with context.clock.step("evaluate"):
+        context.clock.report(f"evaluating the champion {champion.ref} again")
         with (
-            answering(place, version, model) as answers,
-            asked(place, version, answers, evaluation) as telling,
+            serve_version(context, version, model) as answers,
+            report_progress(context, version, answers, evaluation) as telling,
         ):
             return run_evaluation(
-                place.client,
-                place.run,
+                context.client,
+                context.run,
                 telling,
                 answers.rebuilt.model,
                 concurrency=answers.concurrency,
             )
 
 
-def _chat_model(holder: PromotedVersion, model: str) -> ArtifactRef:
+def _chat_model(champion: PromotedVersion, model: str) -> ArtifactRef:
     name = str(part(read(model), "chat_model").fields["chat_model"])
     try:
         return ArtifactRef.parse(name)
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"The champion {holder.ref} cannot be evaluated again: its chat model {name} is no"
+            f"The champion {champion.ref} cannot be evaluated again: its chat model {name} is no"
             " version in W&B.",
             fix="Take the gate's alias from it; the next version is then the first champion.",
         ) from error
 
 
 def _champion(
-    holder: PromotedVersion, model: str, evaluated: Evaluated, *, again: bool
-) -> Champion:
+    champion: PromotedVersion, model: str, evaluated: Evaluated, *, again: bool
+) -> EvaluatedChampion:
     evidence = ChampionEvidence(
-        version=str(holder.ref),
+        version=str(champion.ref),
         rag_model=model,
         weave_call=evaluated.call,
         evaluated_again=again,
     )
-    return Champion(evidence, evaluated)
+    return EvaluatedChampion(evidence, evaluated)

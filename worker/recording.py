@@ -19,7 +19,7 @@ from schemas.refs import WeaveRef
 from schemas.settings import Settings
 from schemas.upstream_errors import translate_error
 from schemas.verdicts import Evidence
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 _RETRIES, _RETRY_WAIT = 5, 10  # of one call; seconds between two tries at most
 # What is uploaded beside the work holds nobody up. If it gave up early, the run would end as if all
@@ -90,7 +90,7 @@ def _run_settings(settings: Settings) -> wandb.Settings:
 
 @contextmanager
 def evaluation_run(
-    weighing: Weighing, settings: Settings, *, of: Evidence | None = None
+    weighing: WeighingRecord, settings: Settings, *, of: Evidence | None = None
 ) -> Iterator[wandb.Run]:
     """The W&B run of one attempt, in the project that holds the gate's RagModel.
 

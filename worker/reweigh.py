@@ -7,9 +7,15 @@ from schemas.errors import ConfigurationError
 from schemas.gates import Gate
 from schemas.thresholds import Relative
 from schemas.verdicts import ChampionEvidence, Check, Outcome, Verdict
-from worker.champion import champion_again
+from worker.champion import recorded_champion
 from worker.publishing import recorded_verdict
-from worker.verdict.checks import ITSELF, NO_CHAMPION, outcome, sentence, weigh
+from worker.verdict.checks import (
+    ITSELF,
+    NO_CHAMPION,
+    check_thresholds,
+    decide_outcome,
+    explain_outcome,
+)
 from worker.verdict.evidence import Evaluated, read_back
 
 
@@ -56,12 +62,12 @@ def reweigh(client: WeaveClient, call_id: str, gate: Gate) -> Reweighed:
         )
     champion = _champion(client, gate, stored, stored.evidence.champion)
     itself = any(check.note == ITSELF for check in stored.checks)
-    checks = weigh(gate, evaluated, champion, alone=ITSELF if itself else NO_CHAMPION)
+    checks = check_thresholds(gate, evaluated, champion, alone=ITSELF if itself else NO_CHAMPION)
     return Reweighed(
         stored=stored,
         checks=checks,
-        outcome=outcome(checks),
-        reason=sentence(checks),
+        outcome=decide_outcome(checks),
+        reason=explain_outcome(checks),
         differing=_differing(stored, checks),
     )
 
@@ -70,9 +76,11 @@ def _champion(
     client: WeaveClient, gate: Gate, stored: Verdict, evidence: ChampionEvidence | None
 ) -> Evaluated | None:
     if evidence:
-        return champion_again(client, evidence).evaluated
+        return recorded_champion(client, evidence).evaluated
     # A gate without relative thresholds did not look whether there was one.
-    if gate.relative and not any(isinstance(one.threshold, Relative) for one in stored.checks):
+    if gate.relative_thresholds and not any(
+        isinstance(one.threshold, Relative) for one in stored.checks
+    ):
         raise ConfigurationError(
             f"Gate '{gate.name}' compares with the champion now, and the verdict on"
             f" {stored.weighing.version} was reached without.",

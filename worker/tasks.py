@@ -35,7 +35,7 @@ from schemas.errors import ArtifactError, PlatformError, WeighbridgeError
 from schemas.events import WeighingId
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from worker.backoff import next_delay
 from worker.steps import StepClock
 from worker.task_state import TaskState
@@ -99,7 +99,7 @@ def dispatch(event_ids: list[str]) -> list[str]:
         except (WeighbridgeError, ValidationError) as error:
             log.error("cannot be dispatched", event_id=event_id, reason=str(error))
             _ledger().note(event_id, "refused", str(error))
-        _inbox().forget(event_id)
+        _inbox().remove(event_id)
     return opened
 
 
@@ -111,7 +111,7 @@ def _dispatch(event_id: str) -> list[str]:
         version = resolve(wandb_api(settings.wandb_timeout), event.ref)
         event = event.model_copy(update={"ref": version.ref, "artifact_id": version.artifact_id})
     opened = []
-    for gate in settings.gates.taking(event):
+    for gate in settings.gates.matching(event):
         weighing = WeighingId.of(gate.name, event.ref)
         if _ledger().open(weighing, gate, event):
             publish_weighing(app, weighing)
@@ -151,7 +151,7 @@ def weigh(task: Task, weighing_text: str) -> str:
         return _attempt(ledger, record, lease, StepClock(lease, TaskState(task)))
 
 
-def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -> str:
+def _attempt(ledger: Ledger, record: WeighingRecord, lease: Lease, clock: StepClock) -> str:
     try:
         if record.attempts > settings.max_attempts:
             raise ArtifactError(
@@ -169,29 +169,29 @@ def _attempt(ledger: Ledger, record: Weighing, lease: Lease, clock: StepClock) -
         delay = next_delay(record, settings, datetime.now(UTC)) if _worth_another(error) else None
         if delay is not None:
             reason = str(error)
-            lease.insist(lambda: ledger.release(record.id, lease.token, delay, reason))
+            lease.retry_write(lambda: ledger.release(record.id, lease.token, delay, reason))
             return "to be tried again"
         verdict = _failed(record, clock, error)
     write = ledger.suspend if verdict.outcome == "awaiting approval" else ledger.end
-    if not lease.insist(lambda: write(verdict, lease.token)):
+    if not lease.retry_write(lambda: write(verdict, lease.token)):
         log.warning("the verdict came too late: another worker has the weighing")
         return "lease lost"
     log.info("verdict", outcome=verdict.outcome, reason=verdict.reason)
     return verdict.outcome
 
 
-def _weighed(ledger: Ledger, record: Weighing, clock: StepClock) -> Verdict:
+def _weighed(ledger: Ledger, record: WeighingRecord, clock: StepClock) -> Verdict:
     if record.decision:
-        from worker.apply_decision import carry_out
+        from worker.apply_decision import apply_decision
 
-        return carry_out(record, settings, clock)
+        return apply_decision(record, settings, clock)
     from worker.pipeline import weigh_version
 
     together = settings.side_by_side > 1 and _has_company(ledger, record)
     return weigh_version(record, settings, _engine(), clock, together=together)
 
 
-def _has_company(ledger: Ledger, record: Weighing) -> bool:
+def _has_company(ledger: Ledger, record: WeighingRecord) -> bool:
     """Whether other versions run under the same gate, or wait for their first attempt."""
     others = (
         ledger.get(other)
@@ -206,7 +206,7 @@ def _worth_another(error: Exception) -> bool:
     return error.retryable if isinstance(error, WeighbridgeError) else True
 
 
-def _failed(record: Weighing, clock: StepClock, error: Exception) -> Verdict:
+def _failed(record: WeighingRecord, clock: StepClock, error: Exception) -> Verdict:
     reason = (
         str(error) if isinstance(error, WeighbridgeError) else f"{type(error).__name__}: {error}"
     )

@@ -281,7 +281,7 @@ _failures: ContextVar[list[WeighbridgeError] | None] = ContextVar("judges' failu
 
 
 @contextmanager
-def accounted() -> Iterator[None]:
+def fail_on_judge_errors() -> Iterator[None]:
     """Make a judge's failure the reason of whatever went wrong in the block, or seemed right.
 
     Weave goes on when a scorer raised, and says so of the row only. Here one failure loses the

@@ -28,7 +28,7 @@ from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 _PER_TASK = 100  # events that one dispatch brings
 _SINGLE = 100  # events whose way is timed one by one
@@ -63,7 +63,7 @@ class _Bus:
         """Seconds from when an event is published until a worker runs its weighing."""
         published = time.time()
         publish(self.app, self.inbox, event, [GATE])
-        record: Weighing | None = None
+        record: WeighingRecord | None = None
         while record is None or record.started_at is None:
             time.sleep(_LOOK)
             record = self.ledger.get(WeighingId.of(GATE.name, event.ref))

@@ -110,7 +110,7 @@ class Registry:
 
 def _look(poller: Poller, kind: str) -> Look:
     before, start = poller.graphql.requests, time.perf_counter()
-    published = len(poller.look(_REGISTRY))
+    published = len(poller.scan(_REGISTRY))
     seconds = time.perf_counter() - start
     return Look(kind, poller.graphql.requests - before, seconds, published)
 
@@ -119,7 +119,7 @@ def _measure(registry: Registry, client: redis.Redis, settings: Settings) -> lis
     app, ledger = celery_app(settings), Ledger(client, settings.lease)
     poller = Poller(app, client, ledger, settings, threading.Event())
     measured = [_look(poller, "everything")]
-    poller.look(_REGISTRY)  # asks how W&B searches, once
+    poller.scan(_REGISTRY)  # asks how W&B searches, once
     for count in _NEW:
         registry.link(count)
         measured.append(_look(poller, f"{count} new"))

@@ -9,14 +9,14 @@ import time
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from bus.ledger import Ledger
 from schemas.verdicts import Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from worker import main, tasks
 from worker.steps import StepClock
 
 WORK_S = 0.02  # seconds
 
 
-def _wait(ledger: Ledger, record: Weighing, clock: StepClock) -> Verdict:
+def _wait(ledger: Ledger, record: WeighingRecord, clock: StepClock) -> Verdict:
     time.sleep(WORK_S)
     return Verdict(weighing=record.id, source="manual", outcome="rejected", reason="measured")
 

@@ -197,7 +197,7 @@ def _evaluate_again(stage: Stage, verdict: Verdict) -> float:
     event = ModelVersionEvent(ref=version, source="manual", gate=_WHOLE, force=True)
     settings = Settings()
     inbox = Inbox(connect(settings.broker_url), settings.lease)
-    publish(celery_app(settings), inbox, event, settings.gates.taking(event))
+    publish(celery_app(settings), inbox, event, settings.gates.matching(event))
     return _weighed(stage, _WHOLE, begun).seconds.evaluate
 
 

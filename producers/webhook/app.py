@@ -110,7 +110,7 @@ class _Receiver:
         payload, event = _read(body)
         if event is None:
             return _ignored("ignored", f"event type {payload.event_type}")
-        gates = self._gates.taking(event)
+        gates = self._gates.matching(event)
         if not gates:
             return _ignored("ignored", f"no gate takes {event.ref}")
         if not await self._acceptor.accept(event, gates):

@@ -11,7 +11,7 @@ from weave.trace.ref_util import get_ref
 from weave.trace.refs import ObjectRef
 from weave.trace.weave_client import WeaveClient
 
-from application.batches import IsDecided, in_batches, telling
+from application.batches import IsDecided, in_batches, with_row_callback
 from schemas.errors import EvidenceError, InternalError
 from schemas.rows import Row
 from worker.verdict.evidence import Evaluated, read_back
@@ -206,7 +206,7 @@ def test_each_row_is_told_with_its_scores_and_the_record_is_the_same(
 ) -> None:
     told: list[Mapping[str, float]] = []
     published = _published()
-    evaluation = telling(published, told.append)
+    evaluation = with_row_callback(published, told.append)
     if batch:
         evaluation = in_batches(evaluation, batch, Looks())
     found = read_back(weave_project, _evaluate(weave_project, evaluation))

@@ -21,7 +21,7 @@ def test_an_accepted_event_waits_until_it_is_dispatched(
     assert inbox.accept(event, [gate])
     assert inbox.waiting() == [event.id]
     assert inbox.read(event.id) == event
-    inbox.forget(event.id)
+    inbox.remove(event.id)
     assert inbox.waiting() == []
     assert inbox.read(event.id) is None
 

@@ -80,7 +80,7 @@ def test_a_verdict_is_written_when_redis_is_back_within_the_lease(
             back = threading.Timer(1.5, server.start)
             back.start()
             try:
-                assert lease.insist(lambda: ledger.end(verdict, token))
+                assert lease.retry_write(lambda: ledger.end(verdict, token))
             finally:
                 back.join()  # else it would start a Redis that nobody ends
         record = ledger.get(weighing)
@@ -96,4 +96,4 @@ def test_a_redis_that_stays_away_for_a_lease_is_given_up(
         server.kill()
         lease = Lease(ledger, weighing, "1", _SHORT)
         with pytest.raises(redis.ConnectionError):
-            lease.insist(lambda: ledger.retry(weighing))
+            lease.retry_write(lambda: ledger.retry(weighing))

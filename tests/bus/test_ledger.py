@@ -9,7 +9,7 @@ from bus.ledger import Ledger, record_key
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.verdicts import Decision, Outcome, Verdict
-from schemas.weighings import Progress, Weighing
+from schemas.weighings import Progress, WeighingRecord
 
 _EXPIRED = 0.001  # seconds: a lease that is over before the next command
 
@@ -30,7 +30,7 @@ def _decision(*, approved: bool = True, why: str = "") -> Decision:
     return Decision(approved=approved, by="ada", why=why, at=datetime(2026, 1, 31, tzinfo=UTC))
 
 
-def _record(ledger: Ledger, weighing: WeighingId) -> Weighing:
+def _record(ledger: Ledger, weighing: WeighingId) -> WeighingRecord:
     record = ledger.get(weighing)
     assert record is not None
     return record
@@ -91,7 +91,7 @@ def test_what_was_never_opened_cannot_be_claimed(ledger: Ledger, weighing: Weigh
 def test_a_record_tells_state_attempts_and_progress(ledger: Ledger, opened: WeighingId) -> None:
     token = _token(ledger, opened)
     progress = Progress(step="evaluate", done=3, total=60)
-    assert ledger.beat(opened, token, progress)
+    assert ledger.renew(opened, token, progress)
     record = ledger.get(opened)
     assert record is not None
     assert (record.state, record.attempts, record.progress) == ("running", 1, progress)
@@ -129,7 +129,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
     current = None
     while current is None:
         current = ledger.claim(weighing, "a worker")
-    assert not ledger.beat(weighing, late)
+    assert not ledger.renew(weighing, late)
     assert not ledger.end(_verdict(weighing, "promoted"), late)
     assert not ledger.release(weighing, late, 0, "late")
     assert ledger.end(_verdict(weighing), current)
@@ -138,19 +138,19 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
 def test_a_lease_that_is_held_is_not_given_away(ledger: Ledger, opened: WeighingId) -> None:
     token = _token(ledger, opened)
     assert ledger.claim(opened, "a worker") is None
-    assert ledger.beat(opened, token)
+    assert ledger.renew(opened, token)
 
 
 def test_a_released_weighing_is_revived_once(ledger: Ledger, opened: WeighingId) -> None:
     assert ledger.release(opened, _token(ledger, opened), 0, "the engine died")
-    revived = [ledger.revive(opened, tasks_missing=False) for _ in range(3)]
+    revived = [ledger.requeue(opened, tasks_missing=False) for _ in range(3)]
     assert revived == [True, False, False]
     assert ledger.claim(opened, "a worker") is not None
 
 
 def test_a_released_weighing_waits_for_its_delay(ledger: Ledger, opened: WeighingId) -> None:
     ledger.release(opened, _token(ledger, opened), 3600, "W&B was away")
-    assert not ledger.revive(opened, tasks_missing=True)
+    assert not ledger.requeue(opened, tasks_missing=True)
 
 
 def test_an_expired_lease_is_revived(
@@ -159,7 +159,7 @@ def test_an_expired_lease_is_revived(
     ledger = Ledger(client, lease=_EXPIRED)
     ledger.open(weighing, gate, event)
     ledger.claim(weighing, "a worker")
-    while not ledger.revive(weighing, tasks_missing=False):
+    while not ledger.requeue(weighing, tasks_missing=False):
         pass
     record = ledger.get(weighing)
     assert record is not None
@@ -171,8 +171,8 @@ def test_a_queued_weighing_whose_task_is_waiting_is_left_alone(
 ) -> None:
     ledger = Ledger(client, lease=0)
     ledger.open(weighing, gate, event)
-    assert not ledger.revive(weighing, tasks_missing=False)
-    assert ledger.revive(weighing, tasks_missing=True)
+    assert not ledger.requeue(weighing, tasks_missing=False)
+    assert ledger.requeue(weighing, tasks_missing=True)
 
 
 def test_every_transition_is_audited(ledger: Ledger, opened: WeighingId) -> None:
@@ -198,7 +198,7 @@ def test_what_awaits_approval_is_left_alone_by_workers_and_sweepers(
 ) -> None:
     assert ledger.claim(waiting, "a worker") is None
     assert ledger.unfinished() == []
-    assert not ledger.revive(waiting, tasks_missing=True)
+    assert not ledger.requeue(waiting, tasks_missing=True)
 
 
 def test_what_awaits_approval_is_weighed_again_only_by_force(
@@ -231,7 +231,7 @@ def test_a_decision_whose_task_was_lost_is_found_by_the_sweeper_at_once(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     ledger.decide(waiting, _decision())
-    assert ledger.revive(waiting, tasks_missing=True)
+    assert ledger.requeue(waiting, tasks_missing=True)
 
 
 def test_of_many_decisions_at_once_one_counts(ledger: Ledger, waiting: WeighingId) -> None:
@@ -260,7 +260,7 @@ def test_a_failed_attempt_to_carry_out_a_decision_keeps_it(
 ) -> None:
     ledger.decide(waiting, _decision())
     assert ledger.release(waiting, _token(ledger, waiting), 0, "W&B was away")
-    assert ledger.revive(waiting, tasks_missing=False)
+    assert ledger.requeue(waiting, tasks_missing=False)
     _token(ledger, waiting)
     record = _record(ledger, waiting)
     assert (record.state, record.attempts, record.decision) == ("running", 2, _decision())
@@ -275,7 +275,7 @@ def test_a_decision_outlives_the_worker_that_carried_it_out(
     ledger.suspend(_verdict(weighing, "awaiting approval"), _token(ledger, weighing))
     ledger.decide(weighing, _decision())
     Ledger(client, lease=_EXPIRED).claim(weighing, "a worker")
-    while not ledger.revive(weighing, tasks_missing=False):
+    while not ledger.requeue(weighing, tasks_missing=False):
         pass
     assert _record(ledger, weighing).decision == _decision()
 
@@ -362,7 +362,7 @@ def test_what_failed_can_be_tried_again_with_all_its_attempts(
     record = _record(ledger, failed)
     assert (record.state, record.attempts, record.verdict) == ("queued", 0, None)
     assert (record.reason, record.ended_at) == ("", None)
-    assert ledger.revive(failed, tasks_missing=True)  # at once, should its task get lost
+    assert ledger.requeue(failed, tasks_missing=True)  # at once, should its task get lost
     assert ledger.claim(failed, "a worker") is not None
 
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 import redis
 
-from bus.promotion_lock import turn
+from bus.promotion_lock import promotion_lock
 from rehearsal.redis_server import free_port
 from schemas.errors import PlatformError
 from schemas.settings import Settings
@@ -37,10 +37,10 @@ def test_two_promotions_into_one_collection_take_turns(short: Settings) -> None:
     free = threading.Event()
 
     def second() -> None:
-        with turn(short, _TARGET, lambda _what: free.set()):
+        with promotion_lock(short, _TARGET, lambda _what: free.set()):
             inside.append("second")
 
-    with turn(short, _TARGET, _silent) as first:
+    with promotion_lock(short, _TARGET, _silent) as first:
         waiting = threading.Thread(target=second)
         waiting.start()
         assert free.wait(10)  # it has said that it waits
@@ -51,21 +51,24 @@ def test_two_promotions_into_one_collection_take_turns(short: Settings) -> None:
 
 
 def test_promotions_into_different_collections_do_not_wait(short: Settings) -> None:
-    with turn(short, _TARGET, _silent) as one, turn(short, f"{_TARGET} 2", _silent) as other:
+    with (
+        promotion_lock(short, _TARGET, _silent) as one,
+        promotion_lock(short, f"{_TARGET} 2", _silent) as other,
+    ):
         one.check()
         other.check()
 
 
 def test_a_turn_outlives_its_term_while_it_is_kept(short: Settings) -> None:
-    with turn(short, _TARGET, _silent) as held:
+    with promotion_lock(short, _TARGET, _silent) as held:
         threading.Event().wait(1.5 * _SHORT)  # the time that passes is what is tested
         held.check()
 
 
 def test_the_turn_of_a_dead_holder_ends_by_itself(short: Settings, client: redis.Redis) -> None:
-    with turn(short, _TARGET, _silent) as held:
+    with promotion_lock(short, _TARGET, _silent) as held:
         _die(client)
-        with turn(short, _TARGET, _silent) as next_one:
+        with promotion_lock(short, _TARGET, _silent) as next_one:
             next_one.check()
         with pytest.raises(PlatformError, match="was lost"):
             held.check()
@@ -75,9 +78,9 @@ def test_a_turn_that_does_not_come_is_worth_another_try(
     short: Settings, client: redis.Redis
 ) -> None:
     with (
-        turn(short, _TARGET, _silent),
+        promotion_lock(short, _TARGET, _silent),
         pytest.raises(PlatformError, match=f"{_TARGET} did not come within 0 s"),
-        turn(short, _TARGET, _silent, patience=0.1),
+        promotion_lock(short, _TARGET, _silent, patience=0.1),
     ):
         pass
 
@@ -87,9 +90,9 @@ def test_whoever_waits_may_be_told_to_stop(short: Settings) -> None:
         raise PlatformError("stop")
 
     with (
-        turn(short, _TARGET, _silent),
+        promotion_lock(short, _TARGET, _silent),
         pytest.raises(PlatformError, match="stop"),
-        turn(short, _TARGET, stop),
+        promotion_lock(short, _TARGET, stop),
     ):
         pass
 
@@ -98,13 +101,13 @@ def test_without_redis_nobody_has_a_turn(settings: Settings) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     with (
         pytest.raises(PlatformError, match="Redis did not give a turn"),
-        turn(settings.model_copy(update={"broker_url": nowhere}), _TARGET, _silent),
+        promotion_lock(settings.model_copy(update={"broker_url": nowhere}), _TARGET, _silent),
     ):
         pass
 
 
 def test_nothing_is_left_of_a_turn(short: Settings, client: redis.Redis) -> None:
-    with turn(short, _TARGET, _silent):
+    with promotion_lock(short, _TARGET, _silent):
         assert client.keys("*")
         assert _keepers() == 1
     assert client.keys("*") == []

@@ -18,7 +18,7 @@ from pydantic import HttpUrl, SecretStr
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
-from bus.liveness import workers
+from bus.liveness import living_workers
 from local_wandb.config import LocalWandbConfig, Webhook
 from local_wandb.environment import client_environment
 from local_wandb.process import LocalWandb
@@ -54,7 +54,7 @@ _SETTINGS = {
     "WEIGHBRIDGE_MAX_ATTEMPTS": "40",
     "WEIGHBRIDGE_WANDB_TIMEOUT": "5",
     "WEIGHBRIDGE_POLL_INTERVAL": "2",
-    "WEIGHBRIDGE_FULL_LOOK_INTERVAL": "15",
+    "WEIGHBRIDGE_FULL_SCAN_INTERVAL": "15",
     "WEIGHBRIDGE_BACKFILL": "all",
 }
 
@@ -219,7 +219,7 @@ def _start(supervisor: Supervisor, folder: Path, engine_url: str) -> None:
 
 def _wait_until_ready(supervisor: Supervisor, client: redis.Redis, webhook: Webhook) -> None:
     deadline = time.monotonic() + _READY_WITHIN
-    while len(workers(client)) < len(EVENTS_WORKERS + GPU_WORKERS) or not _answers(webhook):
+    while len(living_workers(client)) < len(EVENTS_WORKERS + GPU_WORKERS) or not _answers(webhook):
         supervisor.tend()
         if supervisor.deaths or time.monotonic() > deadline:
             raise PlatformError(f"Not everybody started: {dict(supervisor.deaths)}.")

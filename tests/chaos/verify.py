@@ -17,7 +17,7 @@ from registry.tags import verdict_tag
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Outcome
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from tests.chaos.exam import GATE, METRIC, PASS_MARK, QUESTIONS, question, right_answer
 from tests.chaos.stage import ALIAS, Stage
 
@@ -86,7 +86,7 @@ def each_verdict_is_right(stage: Stage, linked: Sequence[LinkedVersion]) -> Iter
             yield f"{one.version} must be {one.outcome} with {one.score}, and is {said}"
 
 
-def _said(record: Weighing) -> tuple[str, Any]:
+def _said(record: WeighingRecord) -> tuple[str, Any]:
     checks = record.verdict.checks if record.verdict else ()
     found = [check.value for check in checks if check.metric == METRIC]
     return record.state, found[0] if found else record.reason
@@ -109,7 +109,7 @@ def each_version_gave_its_own_answers(
             yield f"{one.version} knows {one.known}, and {given} was weighed"
 
 
-def _call(record: Weighing | None) -> str | None:
+def _call(record: WeighingRecord | None) -> str | None:
     evidence = record.verdict.evidence if record and record.verdict else None
     return evidence.weave_call if evidence else None
 

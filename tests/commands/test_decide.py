@@ -67,13 +67,13 @@ def test_who_waits_for_a_decision_learns_whether_it_was_carried_out(
     outcome: Outcome,
     exit_code: int,
 ) -> None:
-    def carry_out() -> None:
+    def apply_decision() -> None:
         """What a worker does with a decision."""
         assert any(client.brpop([f"{KEY_PREFIX}{GPU_QUEUE}"], timeout=5) for _ in range(12))
         end(waiting, outcome)
 
     with ThreadPoolExecutor(1) as pool:
-        worker = pool.submit(carry_out)
+        worker = pool.submit(apply_decision)
         result = command(*arguments, str(waiting.version), "--wait", "--json")
         worker.result()
     (record,) = json.loads(result.stdout)

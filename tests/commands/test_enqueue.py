@@ -23,7 +23,7 @@ from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.verdicts import Outcome
-from schemas.weighings import Progress, Weighing
+from schemas.weighings import Progress, WeighingRecord
 
 Command = Callable[..., Result]
 End = Callable[[WeighingId, Outcome], None]
@@ -105,21 +105,21 @@ def test_whoever_stops_waiting_is_told_that_the_weighings_go_on(
     assert record.state == "queued"
 
 
-def _shown(*records: Weighing) -> str:
+def _shown(*records: WeighingRecord) -> str:
     console = Console(file=io.StringIO(), width=160, height=8)
     view = LiveView(console)
     for record in records:
-        view.tell(record)
+        view.on_change(record)
     with console.capture() as captured:
         console.print(view.table())
     return captured.get()
 
 
 @pytest.fixture
-def running(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Weighing:
+def running(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> WeighingRecord:
     progress = Progress(step="evaluate", done=12, total=60, metrics={"correct.mean": 0.75})
     now = datetime.now(UTC)
-    return Weighing(
+    return WeighingRecord(
         id=weighing,
         gate=gate,
         event=event,
@@ -130,14 +130,16 @@ def running(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Weigh
     )
 
 
-def test_on_a_terminal_step_rows_metric_and_time_are_seen(running: Weighing) -> None:
+def test_on_a_terminal_step_rows_metric_and_time_are_seen(running: WeighingRecord) -> None:
     text = _shown(running)
     for part in ("SmolLM2:v3", "climate-rag", "evaluate", "12/60", "correct.mean 0.75", "0:00"):
         assert part in text
     assert "0 of 1 have ended" in text
 
 
-def test_of_more_than_the_terminal_has_lines_the_running_ones_are_seen(running: Weighing) -> None:
+def test_of_more_than_the_terminal_has_lines_the_running_ones_are_seen(
+    running: WeighingRecord,
+) -> None:
     ids = [running.id.model_copy(update={"number": number}) for number in range(100)]
     queued = {"state": "queued", "progress": None}
     records = [running.model_copy(update={"id": one, **queued}) for one in ids]

@@ -69,7 +69,7 @@ def test_status_of_a_running_weighing_tells_how_far_it_is_and_who_has_it(
     ledger: Ledger, weighing: WeighingId, token: str, command: Command
 ) -> None:
     progress = Progress(step="evaluate", done=12, total=60, metrics={"correct.mean": 0.75})
-    ledger.beat(weighing, token, progress)
+    ledger.renew(weighing, token, progress)
     said = "evaluate 12/60, correct.mean 0.75, by gpu@one"
     assert command("status").output == f"running           {weighing}  {said}\n"
 
@@ -133,8 +133,8 @@ def _worker(name: str, *queues: str, **fields: object) -> WorkerRecord:
 
 def test_workers_that_serve_every_queue_are_shown(client: redis.Redis, command: Command) -> None:
     busy = ("weighbridge.weigh climate-rag/o/p/c:v3",)
-    liveness.keep(client, _worker("events@one", "events"), 60)
-    liveness.keep(client, _worker("gpu@one", "gpu", busy_with=busy), 60)
+    liveness.write_record(client, _worker("events@one", "events"), 60)
+    liveness.write_record(client, _worker("gpu@one", "gpu", busy_with=busy), 60)
     result = command("workers")
     first, second = result.output.splitlines()
     assert re.fullmatch(r"events@one  events  heard \d s ago  idle", first)
@@ -147,7 +147,7 @@ def test_workers_that_serve_every_queue_are_shown(client: redis.Redis, command: 
     [
         ([], ["queue events", "queue gpu"]),
         ([_worker("events@one", "events")], ["queue gpu"]),
-        ([_worker("all@one", "events", "gpu", deaf=True)], ["deaf"]),
+        ([_worker("all@one", "events", "gpu", stalled=True)], ["deaf"]),
     ],
     ids=["no worker", "a queue that nobody serves", "one that takes nothing"],
 )
@@ -155,7 +155,7 @@ def test_workers_that_do_not_suffice_are_a_failure(
     client: redis.Redis, command: Command, records: list[WorkerRecord], said: list[str]
 ) -> None:
     for record in records:
-        liveness.keep(client, record, 60)
+        liveness.write_record(client, record, 60)
     result = command("workers")
     assert result.exit_code == 1
     assert all(text in result.output for text in said)

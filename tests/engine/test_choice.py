@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from engine.choice import Machine, Way, choose
+from engine.choice import Machine, ServingMethod, choose
 from engine.options import ServeOptions
 from engine.version import Version
 from schemas.errors import ConfigurationError
@@ -43,22 +43,22 @@ def adapter(tiny_adapter: MakeAdapter, settings: Settings) -> Version:
 def test_a_checkpoint_is_exchanged_in_place(
     options: ServeOptions, checkpoint: Version, settings: Settings
 ) -> None:
-    assert choose(checkpoint, options, settings, CPU) is Way.RELOAD
+    assert choose(checkpoint, options, settings, CPU) is ServingMethod.RELOAD
 
 
 def test_an_adapter_alone_is_merged_in_place(adapter: Version, settings: Settings) -> None:
-    assert choose(adapter, ALONE, settings, GPU) is Way.RELOAD
+    assert choose(adapter, ALONE, settings, GPU) is ServingMethod.RELOAD
 
 
 def test_adapters_that_wait_together_are_served_side_by_side(
     adapter: Version, settings: Settings
 ) -> None:
-    assert choose(adapter, TOGETHER, settings, GPU) is Way.LORA
+    assert choose(adapter, TOGETHER, settings, GPU) is ServingMethod.LORA
 
 
 def test_one_at_a_time_stays_one_at_a_time(adapter: Version, tiny_settings: Settings) -> None:
     assert tiny_settings.side_by_side == 1
-    assert choose(adapter, TOGETHER, tiny_settings, GPU) is Way.RELOAD
+    assert choose(adapter, TOGETHER, tiny_settings, GPU) is ServingMethod.RELOAD
 
 
 @pytest.mark.parametrize("peft", [{"r": 16}, {"r": 4, "rank_pattern": {"q_proj": 16}}])
@@ -66,7 +66,7 @@ def test_an_adapter_above_the_rank_limit_is_merged(
     peft: dict[str, object], tiny_adapter: MakeAdapter, settings: Settings
 ) -> None:
     version = Version.open(tiny_adapter(**peft), settings)
-    assert choose(version, TOGETHER, settings, GPU) is Way.RELOAD
+    assert choose(version, TOGETHER, settings, GPU) is ServingMethod.RELOAD
 
 
 @pytest.mark.parametrize(
@@ -87,22 +87,25 @@ def test_an_adapter_that_a_merge_would_get_wrong_goes_to_transformers(
     folder = tiny_adapter(r=4)
     config = folder / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {setting: value}))
-    assert choose(Version.open(folder, settings), TOGETHER, settings, GPU) is Way.TRANSFORMERS
+    assert (
+        choose(Version.open(folder, settings), TOGETHER, settings, GPU)
+        is ServingMethod.TRANSFORMERS
+    )
 
 
 @pytest.mark.parametrize("options", [ALONE, TOGETHER])
 def test_without_vllm_everything_goes_to_transformers(
     options: ServeOptions, adapter: Version, checkpoint: Version, settings: Settings
 ) -> None:
-    assert choose(adapter, options, settings, MAC) is Way.TRANSFORMERS
-    assert choose(checkpoint, options, settings, MAC) is Way.TRANSFORMERS
+    assert choose(adapter, options, settings, MAC) is ServingMethod.TRANSFORMERS
+    assert choose(checkpoint, options, settings, MAC) is ServingMethod.TRANSFORMERS
 
 
 def test_quantised_weights_are_never_exchanged_in_place(
     adapter: Version, checkpoint: Version, settings: Settings
 ) -> None:
-    assert choose(adapter, QUANTIZED, settings, GPU) is Way.LORA
-    assert choose(checkpoint, QUANTIZED, settings, GPU) is Way.START
+    assert choose(adapter, QUANTIZED, settings, GPU) is ServingMethod.LORA
+    assert choose(checkpoint, QUANTIZED, settings, GPU) is ServingMethod.START
 
 
 @pytest.mark.parametrize("machine", [CPU, MAC], ids=["cpu", "mac"])
@@ -133,4 +136,6 @@ def test_a_module_that_the_base_stores_under_another_name_goes_to_transformers(
         for name, tensor in load_file(weights).items()
     }
     save_file(renamed, weights)
-    assert choose(Version.open(folder, settings), ALONE, settings, GPU) is Way.TRANSFORMERS
+    assert (
+        choose(Version.open(folder, settings), ALONE, settings, GPU) is ServingMethod.TRANSFORMERS
+    )

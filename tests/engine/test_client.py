@@ -154,19 +154,19 @@ def test_a_slow_answer_is_not_asked_for_again(
     monkeypatch.setattr(connections, "TIMEOUT", httpx2.Timeout(0.2, connect=5.0))
     never = threading.Event()
     engine.will_answer(completion(after=never))
-    silence = reason(remote(engine.url, retries=5))
+    ignore_progress = reason(remote(engine.url, retries=5))
     engine.wait_for_requests(1)
     never.set()
-    assert isinstance(silence, PlatformError)
-    assert "stopped answering for the version (ReadTimeout)" in str(silence)
+    assert isinstance(ignore_progress, PlatformError)
+    assert "stopped answering for the version (ReadTimeout)" in str(ignore_progress)
     assert len(engine.requests) == 1
 
 
 def test_an_engine_that_hangs_up_is_named_by_its_address(engine: ScriptedEngine) -> None:
     engine.will_answer(BROKEN)
-    silence = reason(remote(engine.url))
-    assert isinstance(silence, PlatformError)
-    assert str(silence) == (
+    ignore_progress = reason(remote(engine.url))
+    assert isinstance(ignore_progress, PlatformError)
+    assert str(ignore_progress) == (
         f"The engine at {engine.url} stopped answering for the version"
         " (RemoteProtocolError: Server disconnected without sending a response.)."
     )
@@ -176,9 +176,9 @@ def test_where_nobody_listens_nobody_answers(tmp_path: Path) -> None:
     with scripted_engine() as ended:
         url = ended.url
     for model in (remote(url), local(tmp_path / "no.sock")):
-        silence = reason(model)
-        assert isinstance(silence, PlatformError)
-        assert "stopped answering for the version (ConnectError" in str(silence)
+        ignore_progress = reason(model)
+        assert isinstance(ignore_progress, PlatformError)
+        assert "stopped answering for the version (ConnectError" in str(ignore_progress)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from engine.base_model import base_of
 
 config = AdapterConfig(peft_type="LORA", base_model_name_or_path="team/tiny")
 settings = Settings(models_dir=Path(sys.argv[1]))
-base = base_of(Adapter(folder=Path("adapter"), config=config), settings, tell=print)
+base = base_of(Adapter(folder=Path("adapter"), config=config), settings, on_progress=print)
 print(base.folder, flush=True)
 """
 
@@ -144,7 +144,7 @@ def test_a_base_is_downloaded_and_kept(hub: Hub, settings: Settings) -> None:
     files = dict(hub.revisions["main"])
     hub.revisions["main"] |= {"pytorch_model.bin": b"pickle", "modeling_tiny.py": b"import os"}
     told: list[str] = []
-    base = base_of(adapter(), settings, tell=told.append)
+    base = base_of(adapter(), settings, on_progress=told.append)
     assert base.folder == settings.models_dir / "team" / "tiny"
     assert contents(base.folder) == files
     assert told == ["downloading team/tiny from the hub, 0 MB"]

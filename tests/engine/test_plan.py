@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.choice import Machine, Way
+from engine.choice import Machine, ServingMethod
 from engine.command import environment, flags
 from engine.options import ServeOptions
 from engine.plan import Plan
@@ -105,7 +105,7 @@ def test_remote_code_is_off_unless_it_is_asked_for(base: Path, tiny_settings: Se
 
 def test_a_gpu_gets_its_share_of_memory_and_a_cpu_no_graphs(tiny_settings: Settings) -> None:
     on_gpu, on_cpu = (
-        flags(Way.RELOAD, ServeOptions(), tiny_settings, Machine(vllm=True, cuda=cuda))
+        flags(ServingMethod.RELOAD, ServeOptions(), tiny_settings, Machine(vllm=True, cuda=cuda))
         for cuda in (True, False)
     )
     assert "--gpu-memory-utilization" in on_gpu
@@ -120,7 +120,7 @@ def test_a_cpu_engine_asks_for_no_compiler(tiny_settings: Settings) -> None:
 
 def test_quantised_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:
     options = ServeOptions(quantize=True)
-    arguments = flags(Way.LORA, options, tiny_settings, Machine(vllm=True, cuda=True))
+    arguments = flags(ServingMethod.LORA, options, tiny_settings, Machine(vllm=True, cuda=True))
     assert arguments[arguments.index("--quantization") + 1] == "bitsandbytes"
     assert "--enable-lora" in arguments
 

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from engine import checkpoint
 from engine.artifact import Checkpoint
 from engine.four_bit import dequantise
-from engine.options import silence
+from engine.options import ignore_progress
 from engine.transformers_loading import VersionFiles, load
 from engine.unpack import is_four_bit, unpacked
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
@@ -109,7 +109,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
-def unpack(folder: Path, cache_dir: Path, tell: Callable[[str], None] = silence) -> Path:
+def unpack(folder: Path, cache_dir: Path, tell: Callable[[str], None] = ignore_progress) -> Path:
     return unpacked(Checkpoint(folder=folder), cache_dir, tell).folder
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from producers.backfill import alias_taken, backfilled, left_behind, taken
+from producers.backfill import backfilled_versions, forgotten_versions, matching_alias, new_versions
 from registry.changes import LinkedVersion
 from registry.tags import verdict_tag
 from schemas.gates import Gate
@@ -13,7 +13,7 @@ _BORN = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def _linked(version: str, days: float, *, tag: str = "", alias: str = "latest") -> LinkedVersion:
-    """A version that was linked some days after the gate was born."""
+    """A version that was linked some days after the gate was first_seen."""
     at = _BORN + timedelta(days=days)
     return LinkedVersion(
         ref=ArtifactRef.parse(f"wandb32/wandb-registry-RAG Chat Models/{version}"),
@@ -38,7 +38,7 @@ _REGISTRY = [
 
 
 def test_what_is_linked_since_the_gate_was_born_is_taken(gate: Gate) -> None:
-    assert _names(taken(gate, _REGISTRY, _BORN)) == ["b:v1"]
+    assert _names(new_versions(gate, _REGISTRY, _BORN)) == ["b:v1"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_is_linked_since_the_gate_was_born_is_taken(gate: Gate) -> None:
 def test_of_what_is_older_the_setting_decides(
     gate: Gate, backfill: Backfill, older: list[str]
 ) -> None:
-    assert _names(backfilled(gate, _REGISTRY, _BORN, backfill)) == older
+    assert _names(backfilled_versions(gate, _REGISTRY, _BORN, backfill)) == older
 
 
 def test_what_was_left_behind_begins_with_the_first_verdict(gate: Gate) -> None:
@@ -63,23 +63,23 @@ def test_what_was_left_behind_begins_with_the_first_verdict(gate: Gate) -> None:
         _linked("c:v0", -7),
         _linked("c:v1", -2),
     ]
-    left = _names(left_behind(gate, versions, _BORN))
+    left = _names(forgotten_versions(gate, versions, _BORN))
     assert left == ["a:v2", "a:v3", "b:v1", "c:v1"]
 
 
 def test_without_a_verdict_nothing_was_left_behind(gate: Gate) -> None:
-    assert left_behind(gate, _REGISTRY, _BORN) == []
+    assert forgotten_versions(gate, _REGISTRY, _BORN) == []
 
 
 def test_a_gate_with_an_alias_takes_what_holds_it_however_old(gate: Gate) -> None:
     gate = gate.model_copy(update={"when_alias": "candidate-*"})
     versions = [_linked("a:v0", -1, alias="candidate-1"), _linked("a:v1", 1)]
-    assert _names(taken(gate, versions, _BORN)) == ["a:v0"]
-    assert backfilled(gate, versions, _BORN, "all") == []
-    assert left_behind(gate, versions, _BORN) == []
+    assert _names(new_versions(gate, versions, _BORN)) == ["a:v0"]
+    assert backfilled_versions(gate, versions, _BORN, "all") == []
+    assert forgotten_versions(gate, versions, _BORN) == []
 
 
 def test_the_alias_that_counts_is_told(gate: Gate) -> None:
     version = _linked("a:v0", 0, alias="candidate-1")
-    assert alias_taken(gate, version) is None
-    assert alias_taken(gate.model_copy(update={"when_alias": "cand*"}), version) == "candidate-1"
+    assert matching_alias(gate, version) is None
+    assert matching_alias(gate.model_copy(update={"when_alias": "cand*"}), version) == "candidate-1"

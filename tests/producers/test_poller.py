@@ -68,7 +68,7 @@ def running(
         poller = Poller(app, client, ledger, with_changes, threading.Event())
         (registry,) = poller.watched
         while True:
-            yield [str(one.version) for one in poller.look(registry)]
+            yield [str(one.version) for one in poller.scan(registry)]
 
     return start
 
@@ -145,7 +145,7 @@ def test_a_look_at_the_changes_finds_what_was_linked_since(
     assert next(looks) == [str(second)]
 
 
-def test_an_old_artifact_that_is_linked_now_is_found_by_the_next_full_look(
+def test_an_old_artifact_that_is_linked_now_is_found_by_the_next_full_scan(
     push: Link,
     running: Callable[..., Iterator[list[str]]],
     client: redis.Redis,
@@ -167,10 +167,10 @@ def _in_an_hour() -> str:
     return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
-def test_how_far_a_registry_was_read_is_forgotten_in_time_for_a_full_look(
+def test_how_far_a_registry_was_read_is_forgotten_in_time_for_a_full_scan(
     push: Link, running: Callable[..., Iterator[list[str]]], client: redis.Redis
 ) -> None:
-    looks = running(full_look_interval=1000)
+    looks = running(full_scan_interval=1000)
     push("one")
     key = f"weighbridge:poller:{_WATCHED}"
     for _ in range(2):

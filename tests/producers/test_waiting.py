@@ -12,7 +12,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Outcome, Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 
 Weigh = Callable[[ModelVersionEvent, Outcome], None]
 
@@ -50,7 +50,7 @@ class _LaterLedger(Ledger):
     looks = 0
     happens: Callable[[], object]
 
-    def get(self, weighing: WeighingId) -> Weighing | None:
+    def get(self, weighing: WeighingId) -> WeighingRecord | None:
         self.looks += 1
         if self.looks == 2:
             self.happens()
@@ -66,8 +66,8 @@ def test_a_verdict_that_is_there_already_is_the_answer(
     ledger: Ledger, weighing: WeighingId, event: ModelVersionEvent, weigh: Weigh
 ) -> None:
     weigh(event, "rejected")
-    told: list[Weighing] = []
-    (record,) = wait_for(ledger, {weighing: None}, tell=told.append)
+    told: list[WeighingRecord] = []
+    (record,) = wait_for(ledger, {weighing: None}, on_change=told.append)
     assert record.state == "rejected"
     assert told == [record]
 
@@ -81,8 +81,8 @@ def test_with_force_an_old_verdict_is_not_the_answer(
 ) -> None:
     weigh(event, "rejected")
     later.happens = lambda: weigh(forced, "promoted")
-    told: list[Weighing] = []
-    (record,) = wait_for(later, {weighing: forced}, tell=told.append)
+    told: list[WeighingRecord] = []
+    (record,) = wait_for(later, {weighing: forced}, on_change=told.append)
     assert (record.state, record.event) == ("promoted", forced)
     assert told == [record]
 

@@ -6,12 +6,12 @@ import pytest
 import wandb
 
 from registry.calls import wandb_api
-from registry.champions import champion, champion_to_beat, displaced, find, promoted_by
+from registry.champions import champion_to_beat, current_champion, displaced, find, promoted_by
 from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, Promotion
 from schemas.refs import ArtifactRef
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from tests.promoted import link_reference, promoted, record, reference
 
 _TIMEOUT = 19.0
@@ -34,14 +34,14 @@ def test_the_champion_is_whoever_holds_the_alias(
 ) -> None:
     promoted(run, promoting, "one")
     newest = promoted(run, promoting, "two")
-    found = champion(api, promoting)
+    found = current_champion(api, promoting)
     assert found is not None
     assert (found.ref, str(found.rag_model)) == (newest, reference("two"))
     assert found.record == record(promoting, champion=None, day=1)
 
 
 def test_before_the_first_promotion_there_is_no_champion(api: wandb.Api, promoting: Gate) -> None:
-    assert champion(api, promoting) is None
+    assert current_champion(api, promoting) is None
 
 
 def test_an_alias_that_nobody_holds_is_no_champion(
@@ -49,11 +49,11 @@ def test_an_alias_that_nobody_holds_is_no_champion(
 ) -> None:
     promoted(run, promoting, "one")
     other = Promotion(to=promoting.promote.to, aliases=("staging",))
-    assert champion(api, promoting.model_copy(update={"promote": other})) is None
+    assert current_champion(api, promoting.model_copy(update={"promote": other})) is None
 
 
 def test_a_gate_without_aliases_has_no_champion(api: wandb.Api, gate: Gate) -> None:
-    assert champion(api, gate) is None
+    assert current_champion(api, gate) is None
 
 
 def test_a_champion_in_a_registry_that_cannot_be_read_is_not_taken_for_none(
@@ -61,14 +61,14 @@ def test_a_champion_in_a_registry_that_cannot_be_read_is_not_taken_for_none(
 ) -> None:
     promote = Promotion(to="wandb32/wandb-registry-Nowhere/RAG Model", aliases=("production",))
     with pytest.raises(ConfigurationError, match="look for the champion wandb32/wandb-registry-No"):
-        champion(api, gate.model_copy(update={"promote": promote}))
+        current_champion(api, gate.model_copy(update={"promote": promote}))
 
 
 def test_a_champion_that_a_person_made_has_no_record(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     link_reference(run, promoting, "by hand", {"note": "trust me"})
-    found = champion(api, promoting)
+    found = current_champion(api, promoting)
     assert found is not None
     assert found.record is None
 
@@ -77,7 +77,7 @@ def test_a_promoted_version_knows_which_gate_and_model_version_it_is_of(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one")
-    found = champion(api, promoting)
+    found = current_champion(api, promoting)
     assert found is not None
     assert found.record is not None
     weighed = ArtifactRef.parse(found.record.chat_model)
@@ -99,9 +99,9 @@ def test_whoever_holds_the_alias_may_be_no_rag_model(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     _link_files(run, promoting)
-    holder = champion(api, promoting)
-    assert holder is not None
-    assert (holder.ref.version, holder.rag_model, holder.record) == ("v0", None, None)
+    champion = current_champion(api, promoting)
+    assert champion is not None
+    assert (champion.ref.version, champion.rag_model, champion.record) == ("v0", None, None)
 
 
 def test_what_a_gate_promoted_is_listed_by_the_latest_promotion(
@@ -123,11 +123,11 @@ def test_what_others_linked_there_is_not_listed(
     assert [one.ref for one in promoted_by(api, promoting)] == [ours]
 
 
-def _weighing(gate: Gate, number: int, day: int = 1) -> Weighing:
+def _weighing(gate: Gate, number: int, day: int = 1) -> WeighingRecord:
     """Opened on a day of January."""
     ref = ArtifactRef.parse(f"e/p/c:v{number}")
     at = datetime(2026, 1, day, tzinfo=UTC)
-    return Weighing(
+    return WeighingRecord(
         id=WeighingId.of(gate.name, ref),
         gate=gate,
         event=ModelVersionEvent(ref=ref, source="poller"),
@@ -142,7 +142,7 @@ def test_what_was_promoted_and_displaced_before_it_could_be_told_is_found(
 ) -> None:
     first = promoted(run, promoting, "one", number=1, day=2)
     promoted(run, promoting, "two", number=2, day=3, champion=first)
-    found = displaced(api, _weighing(promoting, 1), champion(api, promoting))
+    found = displaced(api, _weighing(promoting, 1), current_champion(api, promoting))
     assert found is not None
     assert found.ref == first
 
@@ -153,21 +153,21 @@ def test_another_gate_may_have_displaced_it(
     first = promoted(run, promoting, "one", number=1, day=2)
     other = promoting.model_copy(update={"name": "other"})
     promoted(run, other, "two", number=2, day=3, champion=first)
-    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is not None
+    assert displaced(api, _weighing(promoting, 1), current_champion(api, promoting)) is not None
 
 
 def test_a_version_that_was_not_promoted_in_this_weighing_was_not_displaced(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
-    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is None
+    assert displaced(api, _weighing(promoting, 1), current_champion(api, promoting)) is None
     first = promoted(run, promoting, "one", number=1, day=2)
-    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is None
+    assert displaced(api, _weighing(promoting, 1), current_champion(api, promoting)) is None
     promoted(run, promoting, "two", number=2, day=4, champion=first)
-    holder = champion(api, promoting)
+    champion = current_champion(api, promoting)
     stricter = promoting.model_copy(update={"approval": "required"})
-    assert displaced(api, _weighing(promoting, 3), holder) is None
-    assert displaced(api, _weighing(promoting, 1, day=3), holder) is None
-    assert displaced(api, _weighing(stricter, 1), holder) is None
+    assert displaced(api, _weighing(promoting, 3), champion) is None
+    assert displaced(api, _weighing(promoting, 1, day=3), champion) is None
+    assert displaced(api, _weighing(stricter, 1), champion) is None
 
 
 def test_who_lost_the_alias_to_a_person_was_not_displaced(
@@ -175,20 +175,20 @@ def test_who_lost_the_alias_to_a_person_was_not_displaced(
 ) -> None:
     promoted(run, promoting, "one", number=1, day=2)
     link_reference(run, promoting, "by hand", {})
-    assert displaced(api, _weighing(promoting, 1), champion(api, promoting)) is None
+    assert displaced(api, _weighing(promoting, 1), current_champion(api, promoting)) is None
 
 
 def test_the_champion_is_to_be_beaten(run: wandb.Run, api: wandb.Api, promoting: Gate) -> None:
     assert champion_to_beat(api, _weighing(promoting, 2)) is None
     promoted(run, promoting, "one", number=1, day=2)
-    assert champion_to_beat(api, _weighing(promoting, 2)) == champion(api, promoting)
+    assert champion_to_beat(api, _weighing(promoting, 2)) == current_champion(api, promoting)
 
 
 def test_a_version_that_was_displaced_meets_the_champion_that_it_beat(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     nobody = promoted(run, promoting, "one", number=1, day=2)
-    before = champion(api, promoting)
+    before = current_champion(api, promoting)
     first = promoted(run, promoting, "two", number=2, day=3, champion=nobody)
     promoted(run, promoting, "three", number=3, day=4, champion=first)
     assert champion_to_beat(api, _weighing(promoting, 2)) == before

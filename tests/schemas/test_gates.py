@@ -102,7 +102,7 @@ def test_a_gate_watches_the_collections_that_its_pattern_names(gate: Gate) -> No
 
 def test_an_unknown_gate_is_refused_with_those_that_exist(gate: Gate) -> None:
     with pytest.raises(ConfigurationError, match=r"no gate 'other'.*has: climate-rag"):
-        GateFile(gates=(gate,)).named("other")
+        GateFile(gates=(gate,)).gate("other")
 
 
 def test_the_digest_changes_with_the_rule(gate: Gate) -> None:
@@ -120,7 +120,7 @@ def test_a_relative_threshold_needs_an_alias_that_its_champion_holds(aliases: st
     if aliases == "[]":
         assert "needs an alias under promote.aliases" in _refusal(text)
     else:
-        assert GateFile.parse(text, "gates.yaml").gates[0].relative
+        assert GateFile.parse(text, "gates.yaml").gates[0].relative_thresholds
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_gate_waits_for_an_alias_if_it_names_one(
     gate: Gate, event: ModelVersionEvent, when_alias: str | None, alias: str | None, taken: bool
 ) -> None:
     waiting = gate.model_copy(update={"when_alias": when_alias})
-    assert waiting.takes(event.model_copy(update={"alias": alias})) is taken
+    assert waiting.accepts(event.model_copy(update={"alias": alias})) is taken
 
 
 def test_a_person_needs_no_alias_but_a_collection_that_is_watched(
@@ -145,9 +145,9 @@ def test_a_person_needs_no_alias_but_a_collection_that_is_watched(
 ) -> None:
     waiting = gate.model_copy(update={"when_alias": "candidate"})
     asked = event.model_copy(update={"source": "manual"})
-    assert waiting.takes(asked)
+    assert waiting.accepts(asked)
     elsewhere = ArtifactRef.parse("wandb32/wandb-registry-Others/c:v0")
-    assert not waiting.takes(asked.model_copy(update={"ref": elsewhere}))
+    assert not waiting.accepts(asked.model_copy(update={"ref": elsewhere}))
 
 
 def test_an_event_that_names_a_gate_is_taken_by_that_one_alone(
@@ -155,7 +155,7 @@ def test_an_event_that_names_a_gate_is_taken_by_that_one_alone(
 ) -> None:
     gates = GateFile(gates=(gate, gate.model_copy(update={"name": "second"})))
     named = event.model_copy(update={"gate": "second"})
-    assert [one.name for one in gates.taking(named)] == ["second"]
-    assert [one.name for one in gates.taking(event)] == ["climate-rag", "second"]
+    assert [one.name for one in gates.matching(named)] == ["second"]
+    assert [one.name for one in gates.matching(event)] == ["climate-rag", "second"]
     with pytest.raises(ConfigurationError, match="no gate 'third'"):
-        gates.taking(event.model_copy(update={"gate": "third"}))
+        gates.matching(event.model_copy(update={"gate": "third"}))

@@ -11,13 +11,13 @@ from weave.trace.weave_client import WeaveClient
 from bus.lease import LeaseLostError
 from bus.ledger import Ledger
 from registry.calls import wandb_api
-from registry.champions import champion, promoted_by
+from registry.champions import current_champion, promoted_by
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.verdicts import Decision, Outcome, Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from tests.promoted import promoted
 from tests.worker.weighed import (
     allowed,
@@ -28,11 +28,11 @@ from tests.worker.weighed import (
     verdict_of,
     weighing_of,
 )
-from worker.apply_decision import carry_out
-from worker.champion import Champion
+from worker.apply_decision import apply_decision
+from worker.champion import EvaluatedChampion
 from worker.promote import promote
 from worker.publishing import recorded_verdict
-from worker.publishing.publish import Findings, announce
+from worker.publishing.publish import Predictions, publish_verdict
 from worker.recording import evaluation_run
 from worker.steps import StepClock
 
@@ -41,8 +41,8 @@ _APPROVED = Decision(
 )
 _REJECTED = _APPROVED.model_copy(update={"approved": False, "why": "it is rude."})
 
-Waiting = Callable[[Decision], Weighing]
-CarryOut = Callable[[Weighing], Verdict]
+Waiting = Callable[[Decision], WeighingRecord]
+CarryOut = Callable[[WeighingRecord], Verdict]
 
 
 class _LostAfterPromotion(StepClock):
@@ -67,7 +67,9 @@ def asking(weave_project: WeaveClient, target: str) -> Gate:
 
 
 @pytest.fixture
-def holder(weave_project: WeaveClient, run: wandb.Run, api: wandb.Api, asking: Gate) -> Champion:
+def champion(
+    weave_project: WeaveClient, run: wandb.Run, api: wandb.Api, asking: Gate
+) -> EvaluatedChampion:
     """The champion, promoted by an evaluation of its own."""
     version = ArtifactRef.parse("wandb32/wandb-registry-RAG Chat Models/champion:v0")
     found = evaluated(weave_project, run, knows=8)
@@ -81,20 +83,20 @@ def waiting(
     weave_project: WeaveClient,
     api: wandb.Api,
     asking: Gate,
-    holder: Champion,
+    champion: EvaluatedChampion,
     link: Callable[..., str],
     settings: Settings,
 ) -> Waiting:
     """A weighing that was announced as awaiting approval, with a decision."""
 
-    def decided(decision: Decision) -> Weighing:
+    def decided(decision: Decision) -> WeighingRecord:
         version = ArtifactRef.parse(link(uuid4().hex, f"waiting {uuid4().hex[:8]}"))
         record = weighing_of(asking, version)
         with evaluation_run(record, settings) as run:
             found = evaluated(weave_project, run, knows=10)
-            verdict = verdict_of(asking, version, run, found, holder, of="awaiting approval")
-            findings = Findings.of(asking, found.rows, holder.evaluated.rows)
-            said = announce(weave_project, run, api, asking, verdict, findings, settings)
+            verdict = verdict_of(asking, version, run, found, champion, of="awaiting approval")
+            findings = Predictions.of(asking, found.rows, champion.evaluated.rows)
+            said = publish_verdict(weave_project, run, api, asking, verdict, findings, settings)
         return record.model_copy(update={"verdict": said, "decision": decision})
 
     return decided
@@ -102,9 +104,9 @@ def waiting(
 
 @pytest.fixture
 def carried_out(settings: Settings, ledger: Ledger) -> CarryOut:
-    def carry(record: Weighing) -> Verdict:
+    def carry(record: WeighingRecord) -> Verdict:
         lease = lease_of(ledger, record)
-        verdict = carry_out(record, settings, StepClock(lease))
+        verdict = apply_decision(record, settings, StepClock(lease))
         assert ledger.end(verdict, lease.token)
         return verdict
 
@@ -125,7 +127,11 @@ def _version_tags(verdict: Verdict) -> list[str]:
 
 
 def test_an_approved_version_is_promoted_and_says_by_whom(
-    api: wandb.Api, asking: Gate, holder: Champion, waiting: Waiting, carried_out: CarryOut
+    api: wandb.Api,
+    asking: Gate,
+    champion: EvaluatedChampion,
+    waiting: Waiting,
+    carried_out: CarryOut,
 ) -> None:
     record = waiting(_APPROVED)
     verdict = carried_out(record)
@@ -134,12 +140,12 @@ def test_an_approved_version_is_promoted_and_says_by_whom(
     assert record.verdict
     assert (verdict.checks, verdict.evidence) == (record.verdict.checks, record.verdict.evidence)
     assert verdict.seconds.promote > 0
-    now = champion(api, asking)
+    now = current_champion(api, asking)
     assert now
     assert now.record
     assert str(now.ref) == verdict.promoted_ref
     assert now.record.approved_by == "ada"
-    assert now.record.champion == holder.evidence.version
+    assert now.record.champion == champion.evidence.version
 
 
 def test_a_rejected_version_leaves_the_target_collection_alone(
@@ -151,7 +157,7 @@ def test_a_rejected_version_leaves_the_target_collection_alone(
     assert (verdict.outcome, verdict.reason) == ("rejected", "Rejected by ada: it is rude.")
     assert (verdict.decision, verdict.promoted_ref) == (_REJECTED, None)
     assert promoted_by(api, asking) == before
-    assert champion(api, asking) == before[0]
+    assert current_champion(api, asking) == before[0]
 
 
 @pytest.mark.parametrize(
@@ -179,22 +185,28 @@ def test_nothing_is_promoted_over_a_champion_that_nobody_compared_it_with(
     run: wandb.Run,
     api: wandb.Api,
     asking: Gate,
-    holder: Champion,
+    champion: EvaluatedChampion,
     waiting: Waiting,
     carried_out: CarryOut,
 ) -> None:
     record = waiting(_APPROVED)
     other = promoted(run, asking, "other")
-    sentence = f"It was compared with {holder.evidence.version}, and the champion of .* is {other}"
+    sentence = (
+        f"It was compared with {champion.evidence.version}, and the champion of .* is {other}"
+    )
     with pytest.raises(ConfigurationError, match=sentence):
         carried_out(record)
-    now = champion(api, asking)
+    now = current_champion(api, asking)
     assert now
     assert now.ref == other
 
 
 def test_the_champion_itself_may_be_approved_again(
-    api: wandb.Api, asking: Gate, holder: Champion, waiting: Waiting, carried_out: CarryOut
+    api: wandb.Api,
+    asking: Gate,
+    champion: EvaluatedChampion,
+    waiting: Waiting,
+    carried_out: CarryOut,
 ) -> None:
     """As when the app team has changed the application around it: nothing was compared."""
     record = waiting(_APPROVED)
@@ -205,17 +217,17 @@ def test_the_champion_itself_may_be_approved_again(
     evidence = record.verdict.evidence.model_copy(update=changed)
     verdict = record.verdict.model_copy(update={"evidence": evidence})
     again = carried_out(record.model_copy(update={"verdict": verdict}))
-    now = champion(api, asking)
+    now = current_champion(api, asking)
     assert now
     assert now.record
     assert str(now.ref) == again.promoted_ref
-    assert now.record.champion == holder.evidence.version
+    assert now.record.champion == champion.evidence.version
 
 
 def test_a_worker_that_died_half_way_is_followed_by_one_that_finishes(
     api: wandb.Api,
     asking: Gate,
-    holder: Champion,
+    champion: EvaluatedChampion,
     settings: Settings,
     ledger: Ledger,
     waiting: Waiting,
@@ -223,12 +235,12 @@ def test_a_worker_that_died_half_way_is_followed_by_one_that_finishes(
     record = waiting(_APPROVED)
     lease = lease_of(ledger, record)
     with pytest.raises(LeaseLostError):
-        carry_out(record, settings, _LostAfterPromotion(lease))
+        apply_decision(record, settings, _LostAfterPromotion(lease))
     half_way = promoted_by(api, asking)
-    verdict = carry_out(record, settings, StepClock(lease))
+    verdict = apply_decision(record, settings, StepClock(lease))
     done = promoted_by(api, asking)
     assert [one.ref for one in done] == [one.ref for one in half_way]
     assert str(done[0].ref) == verdict.promoted_ref
     assert done[0].record
-    assert done[0].record.champion == holder.evidence.version
+    assert done[0].record.champion == champion.evidence.version
     assert _version_tags(verdict) == ["weighbridge-climate-rag-promoted"]

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.settings import Settings
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from worker.backoff import next_delay
 
 _START = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 @pytest.fixture
-def record(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Weighing:
-    return Weighing(
+def record(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> WeighingRecord:
+    return WeighingRecord(
         id=weighing,
         gate=gate,
         event=event,
@@ -26,29 +26,29 @@ def record(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Weighi
     )
 
 
-def _after(record: Weighing, attempts: int) -> Weighing:
+def _after(record: WeighingRecord, attempts: int) -> WeighingRecord:
     return record.model_copy(update={"attempts": attempts})
 
 
-def test_each_delay_is_twice_the_one_before_up_to_a_limit(record: Weighing) -> None:
+def test_each_delay_is_twice_the_one_before_up_to_a_limit(record: WeighingRecord) -> None:
     settings = Settings(retry_delay=10, max_retry_delay=60)
     for attempts, full in enumerate([10, 20, 40, 60, 60], start=1):
         delays = [next_delay(_after(record, attempts), settings, _START) for _ in range(200)]
         assert all(delay is not None and full / 2 <= delay <= full for delay in delays)
 
 
-def test_what_broke_off_together_does_not_come_back_together(record: Weighing) -> None:
+def test_what_broke_off_together_does_not_come_back_together(record: WeighingRecord) -> None:
     delays = {next_delay(record, Settings(), _START) for _ in range(50)}
     assert len(delays) == 50
 
 
-def test_after_the_last_attempt_there_is_no_next_one(record: Weighing) -> None:
+def test_after_the_last_attempt_there_is_no_next_one(record: WeighingRecord) -> None:
     settings = Settings(max_attempts=3)
     assert next_delay(_after(record, 2), settings, _START) is not None
     assert next_delay(_after(record, 3), settings, _START) is None
 
 
-def test_a_weighing_that_is_too_old_is_not_tried_again(record: Weighing) -> None:
+def test_a_weighing_that_is_too_old_is_not_tried_again(record: WeighingRecord) -> None:
     settings = Settings(max_age=3600)
     assert next_delay(record, settings, _START + timedelta(minutes=50)) is not None
     assert next_delay(record, settings, _START + timedelta(minutes=61)) is None
@@ -56,7 +56,7 @@ def test_a_weighing_that_is_too_old_is_not_tried_again(record: Weighing) -> None
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it is frozen
 @given(attempts=st.integers(1, 10_000))
-def test_a_delay_is_never_longer_than_allowed(record: Weighing, attempts: int) -> None:
+def test_a_delay_is_never_longer_than_allowed(record: WeighingRecord, attempts: int) -> None:
     patient = Settings(max_attempts=10_001)
     delay = next_delay(_after(record, attempts), patient, _START)
     assert delay is not None

@@ -31,8 +31,8 @@ from tests.worker.weighed import (
     lease_of,
     weighing_of,
 )
-from worker.champion import champion_again, weighed_champion
-from worker.context import Workplace
+from worker.champion import evaluated_champion, recorded_champion
+from worker.context import WeighingContext
 from worker.evaluation import evaluate
 from worker.steps import StepClock
 from worker.verdict.evidence import Evaluated
@@ -82,16 +82,16 @@ def place(
     settings: Settings,
     ledger: Ledger,
     run: wandb.Run,
-) -> Workplace:
+) -> WeighingContext:
     weighing = weighing_of(weighing_gate, version)
     clock = StepClock(lease_of(ledger, weighing))
     api = wandb_api(settings.wandb_timeout)
-    return Workplace(
+    return WeighingContext(
         weighing, settings, _NOT_TO_BE_USED, clock, weave_project, run, api, together=False
     )
 
 
-def _holder(place: Workplace, rag_model: str, own: str | None) -> PromotedVersion:
+def _holder(place: WeighingContext, rag_model: str, own: str | None) -> PromotedVersion:
     """Who holds the alias, with the evaluation that promoted it; without a record if None."""
     ref = ArtifactRef.parse(f"{place.gate.promote.to}:v0")
     why = record(place.gate, champion=None, day=1).model_copy(update={"weave_call": own})
@@ -100,11 +100,11 @@ def _holder(place: Workplace, rag_model: str, own: str | None) -> PromotedVersio
     )
 
 
-def _evaluated(place: Workplace, knows: int = _KNOWS) -> Evaluated:
+def _evaluated(place: WeighingContext, knows: int = _KNOWS) -> Evaluated:
     return evaluated(place.client, place.run, knows)
 
 
-def _of(place: Workplace, *scorers: Any, stopped: bool = False) -> Evaluated:
+def _of(place: WeighingContext, *scorers: Any, stopped: bool = False) -> Evaluated:
     """Another evaluation of the same model, or one that was stopped early."""
     return evaluate(
         place.client,
@@ -117,10 +117,10 @@ def _of(place: Workplace, *scorers: Any, stopped: bool = False) -> Evaluated:
     )
 
 
-def test_the_rows_are_those_of_the_evaluation_that_promoted_it(place: Workplace) -> None:
+def test_the_rows_are_those_of_the_evaluation_that_promoted_it(place: WeighingContext) -> None:
     own = _evaluated(place)
     _evaluated(place)
-    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
     assert found.evaluated == own
     assert found.evidence.weave_call == own.call
     assert not found.evidence.evaluated_again
@@ -128,49 +128,49 @@ def test_the_rows_are_those_of_the_evaluation_that_promoted_it(place: Workplace)
     assert found.evidence.rag_model == own.model
 
 
-def test_an_evaluation_for_an_earlier_comparison_is_found_again(place: Workplace) -> None:
+def test_an_evaluation_for_an_earlier_comparison_is_found_again(place: WeighingContext) -> None:
     own, later = _of(place, correct), _evaluated(place)
     _evaluated(place, knows=3)
-    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
     assert found.evaluated == later
     assert found.evidence.evaluated_again
 
 
-def test_an_evaluation_that_stopped_early_is_not_enough(place: Workplace) -> None:
+def test_an_evaluation_that_stopped_early_is_not_enough(place: WeighingContext) -> None:
     whole = _evaluated(place)
     own = _of(place, stopped=True)
     assert (own.model, own.evaluation, len(own.rows)) == (whole.model, whole.evaluation, 4)
-    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
     assert found.evaluated == whole
     assert found.evidence.evaluated_again
 
 
-def test_evidence_that_is_not_whole_any_more_is_not_used(place: Workplace) -> None:
+def test_evidence_that_is_not_whole_any_more_is_not_used(place: WeighingContext) -> None:
     other, own = _evaluated(place), _evaluated(place)
     place.client.delete_calls([own.rows[0].call])
-    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
+    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
     assert found.evaluated == other
 
 
-def test_a_champion_that_a_person_made_is_found_by_its_model(place: Workplace) -> None:
+def test_a_champion_that_a_person_made_is_found_by_its_model(place: WeighingContext) -> None:
     before = _evaluated(place)
-    found = weighed_champion(place, _holder(place, before.model, None), evaluation())
+    found = evaluated_champion(place, _holder(place, before.model, None), evaluation())
     assert found.evaluated == before
     assert found.evidence.evaluated_again
 
 
 def test_a_champion_without_rows_is_evaluated_again_once(
-    place: Workplace, log_files: Callable[..., ArtifactRef]
+    place: WeighingContext, log_files: Callable[..., ArtifactRef]
 ) -> None:
     version = log_files({"weights.safetensors": b"the champion's"})
     application = weave.publish(app_team.rag_model(), "RagModel").uri()
-    holder = _holder(place, rebuild(application, version.uri).ref.uri, None)
+    champion = _holder(place, rebuild(application, version.uri).ref.uri, None)
     engine = _Engine()
     place = place._replace(engine=cast("Engine", engine))
-    first, second = (weighed_champion(place, holder, evaluation()) for _ in range(2))
+    first, second = (evaluated_champion(place, champion, evaluation()) for _ in range(2))
     assert first == second
     assert first.evidence.evaluated_again
-    assert first.evaluated.model == str(holder.rag_model)
+    assert first.evaluated.model == str(champion.rag_model)
     assert first.evaluated.summary["correct"]["true_fraction"] == 1.0
     assert engine.served == [str(version)]
     assert place.clock.seconds.evaluate > 0
@@ -178,26 +178,26 @@ def test_a_champion_without_rows_is_evaluated_again_once(
 
 
 def test_a_champion_whose_chat_model_is_not_in_w_and_b_is_the_operators_to_mend(
-    place: Workplace,
+    place: WeighingContext,
 ) -> None:
     application = app_team.rag_model()
     base = application.chat_model.chat_model
     uri = weave.publish(application, "RagModel").uri()
     sentence = f"champion .*:v0 cannot be evaluated again: its chat model {base} is no version"
     with pytest.raises(ConfigurationError, match=sentence):
-        weighed_champion(place, _holder(place, uri, None), evaluation())
+        evaluated_champion(place, _holder(place, uri, None), evaluation())
 
 
-def test_a_champion_that_is_no_rag_model_is_the_operators_to_mend(place: Workplace) -> None:
-    holder = _holder(place, _evaluated(place).model, None).model_copy(update={"rag_model": None})
+def test_a_champion_that_is_no_rag_model_is_the_operators_to_mend(place: WeighingContext) -> None:
+    champion = _holder(place, _evaluated(place).model, None).model_copy(update={"rag_model": None})
     with pytest.raises(ConfigurationError, match=r"champion .*:v0 is no reference to a RagModel"):
-        weighed_champion(place, holder, evaluation())
+        evaluated_champion(place, champion, evaluation())
 
 
-def test_the_champion_of_an_earlier_verdict_is_read_as_it_was(place: Workplace) -> None:
+def test_the_champion_of_an_earlier_verdict_is_read_as_it_was(place: WeighingContext) -> None:
     own = _evaluated(place)
-    found = weighed_champion(place, _holder(place, own.model, own.call), evaluation())
-    assert champion_again(place.client, found.evidence) == found
+    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
+    assert recorded_champion(place.client, found.evidence) == found
     place.client.delete_calls([own.rows[0].call])
     with pytest.raises(EvidenceError, match=f"{own.call} has 11 of 12 rows"):
-        champion_again(place.client, found.evidence)
+        recorded_champion(place.client, found.evidence)

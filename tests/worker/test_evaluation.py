@@ -15,7 +15,7 @@ from schemas.errors import EvidenceError
 from schemas.gates import Gate
 from schemas.thresholds import AtLeast
 from worker.evaluation import evaluate
-from worker.verdict.checks import outcome, sentence, weigh
+from worker.verdict.checks import check_thresholds, decide_outcome, explain_outcome
 from worker.verdict.evidence import Evaluated
 
 _ROWS = [{"question": f"question {number}", "answer": "yes"} for number in range(4)]
@@ -129,12 +129,12 @@ def test_a_score_that_is_missing_allows_no_promotion(
     found = _evaluate(weave_project, run, scorer)
     lenient = gate.model_copy(update={"thresholds": (AtLeast(metric=metric, at_least=-1),)})
     try:
-        checks = weigh(lenient, found)
+        checks = check_thresholds(lenient, found)
     except EvidenceError as error:
         said = str(error)
     else:
-        assert outcome(checks) == "failed"
-        said = sentence(checks)
+        assert decide_outcome(checks) == "failed"
+        said = explain_outcome(checks)
     assert re.search(reason, said)
 
 

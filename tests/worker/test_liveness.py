@@ -26,7 +26,7 @@ from bus.celery_app import (
 )
 from bus.connection import KEY_PREFIX, connect
 from bus.inbox import Inbox
-from bus.liveness import WorkerRecord, workers
+from bus.liveness import WorkerRecord, living_workers
 from engine.guard import is_running
 from rehearsal.processes import Processes
 from rehearsal.redis_server import RedisServer, free_port
@@ -76,7 +76,7 @@ class Worker:
         return any(one.startswith(task) for one in self.record().busy_with)
 
     def _records(self) -> list[WorkerRecord]:
-        return [one for one in workers(self._client) if one.pid == self.process.pid]
+        return [one for one in living_workers(self._client) if one.pid == self.process.pid]
 
     @property
     def log(self) -> str:
@@ -147,7 +147,7 @@ def test_a_worker_says_who_it_is_and_that_it_hears_itself(start: Start) -> None:
     assert record.queues == (EVENTS_QUEUE,)
     assert record.heard_at is not None
     assert record.heard_at > record.started_at
-    assert not record.deaf
+    assert not record.stalled
 
 
 def test_of_a_worker_that_ended_only_the_trimmed_list_of_bindings_stays(
@@ -157,7 +157,7 @@ def test_of_a_worker_that_ended_only_the_trimmed_list_of_bindings_stays(
     assert all(str(key).startswith(KEY_PREFIX) for key in client.scan_iter())
     worker.process.terminate()
     assert worker.process.wait(_PATIENCE) == 0
-    assert workers(client) == []
+    assert living_workers(client) == []
     assert _endless(client) == ["_kombu.binding_deadlines"]
 
 
@@ -222,7 +222,7 @@ def test_a_worker_that_takes_nothing_from_its_queue_says_so_and_ends(
     worker = start()
     name = worker.record().name
     app.control.cancel_consumer(f"pulse.{name}", destination=[name])
-    worker.wait_for(lambda: worker.record().deaf)
+    worker.wait_for(lambda: worker.record().stalled)
     assert worker.process.wait(_PATIENCE) == 1
     assert "this worker is deaf" in worker.log
     assert f"Error: The worker {name} took nothing from its queues any more." in worker.log
@@ -253,7 +253,7 @@ def test_a_worker_that_is_busy_for_longer_than_a_lease_is_not_deaf(
     worker.wait_for(lambda: worker.is_busy_with(DISPATCH_TASK))
     since = worker.record().heard_at
     worker.wait_for(lambda: worker.record().heard_at != since)
-    assert not worker.record().deaf
+    assert not worker.record().stalled
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_worker_and_beat_outlive_a_redis_that_was_away_for_longer_than_a_lease(
     swept = _done(app, name, SWEEP_TASK)
     worker.wait_for(lambda: _done(app, name, SWEEP_TASK) > swept)
     worker.wait_for(worker.hears)  # what it said before has run out
-    assert not worker.record().deaf
+    assert not worker.record().stalled
 
 
 def test_a_worker_outlives_a_redis_that_did_not_answer_for_longer_than_a_lease(
@@ -307,7 +307,7 @@ def test_a_worker_outlives_a_redis_that_did_not_answer_for_longer_than_a_lease(
     server.resume()
     worker.wait_for(worker.hears)
     worker.wait_for(lambda: worker.record().heard_at != since)
-    assert not worker.record().deaf
+    assert not worker.record().stalled
 
 
 def test_a_redis_that_hangs_while_the_pulse_is_sent_is_noticed(
@@ -353,7 +353,7 @@ def test_a_worker_follows_the_sentinels_to_a_replica(
     worker.wait_for(hears_again)
     app.send_task(DISPATCH_TASK, args=[[]])
     worker.wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 0)
-    assert not worker.record().deaf
+    assert not worker.record().stalled
 
 
 def test_flower_sees_the_worker_and_its_tasks(

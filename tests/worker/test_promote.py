@@ -11,7 +11,7 @@ import wandb
 from bus.lease import LeaseLostError
 from bus.ledger import Ledger
 from registry.calls import wandb_api
-from registry.champions import PromotedVersion, champion
+from registry.champions import PromotedVersion, current_champion
 from schemas.errors import ConfigurationError, PlatformError
 from schemas.events import WeighingId
 from schemas.gates import EarlyStop, Gate, Promotion
@@ -20,12 +20,12 @@ from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.thresholds import AtLeast, NoWorseThan
 from schemas.verdicts import Check, Comparison, Decision, Evidence, Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from tests.worker.weighed import allowed, lease_of, weighing_of
-from worker.promote import Agree, promote, promote_in_turn, require_same_champion
+from worker.promote import ChampionCheck, promote, promote_exclusively, require_same_champion
 from worker.steps import StepClock
 
-InTurn = Callable[[Verdict, Agree], ArtifactRef]
+InTurn = Callable[[Verdict, ChampionCheck], ArtifactRef]
 
 _TIMEOUT = 19.0
 _DIGEST = "cqRaGKcxutBWXyM0fCGTR1Yk2mISLsNari4wlGTwERo"
@@ -91,24 +91,24 @@ def _of_another(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"evidence": evidence, "weighing": weighing})
 
 
-def _weighing(gate: Gate, verdict: Verdict) -> Weighing:
+def _weighing(gate: Gate, verdict: Verdict) -> WeighingRecord:
     return weighing_of(gate, verdict.weighing.version)
 
 
 def _promoted(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
     """Promote over whoever is the champion now, as the pipeline does."""
     weighing = _weighing(gate, verdict)
-    return promote(run, weighing, verdict, champion(api, gate), allowed)
+    return promote(run, weighing, verdict, current_champion(api, gate), allowed)
 
 
 def _again(api: wandb.Api, run: wandb.Run, gate: Gate, verdict: Verdict) -> ArtifactRef:
     """Promote in another weighing, opened just now."""
     weighing = _weighing(gate, verdict).model_copy(update={"opened_at": datetime.now(UTC)})
-    return promote(run, weighing, verdict, champion(api, gate), allowed)
+    return promote(run, weighing, verdict, current_champion(api, gate), allowed)
 
 
 def _held(api: wandb.Api, gate: Gate) -> PromotedVersion:
-    held = champion(api, gate)
+    held = current_champion(api, gate)
     assert held
     return held
 
@@ -205,7 +205,7 @@ def _killed_at(
     effect: int,
     api: wandb.Api,
     run: wandb.Run,
-    weighing: Weighing,
+    weighing: WeighingRecord,
     verdict: Verdict,
 ) -> None:
     """An attempt whose worker is killed when it is about to have an effect, the first being 0."""
@@ -216,7 +216,7 @@ def _killed_at(
             raise error
 
     with suppress(LeaseLostError):
-        promote(run, weighing, verdict, champion(api, weighing.gate), check)
+        promote(run, weighing, verdict, current_champion(api, weighing.gate), check)
 
 
 @pytest.mark.parametrize("effect", [0, 1, 2])
@@ -238,7 +238,11 @@ def test_what_a_killed_worker_has_begun_another_one_finishes(
 def _logged(api: wandb.Api, project: str) -> PromotionRecord | None:
     """What the reference says before it is linked."""
     name = f"{project}/RagModel:{_DIGEST}"
-    return PromotionRecord.of(api.artifact(name).metadata) if api.artifact_exists(name) else None
+    return (
+        PromotionRecord.from_metadata(api.artifact(name).metadata)
+        if api.artifact_exists(name)
+        else None
+    )
 
 
 @pytest.mark.parametrize("effect", [0, 1, 2, 3])
@@ -249,7 +253,7 @@ def test_a_killed_worker_leaves_no_gap_when_a_version_is_promoted_again(
     second = _promoted(api, run, promoting, _of_another(verdict))
     weighing = _weighing(promoting, verdict).model_copy(update={"opened_at": datetime.now(UTC)})
     _killed_at(effect, api, run, weighing, verdict)
-    assert promote(run, weighing, verdict, champion(api, promoting), allowed) == first
+    assert promote(run, weighing, verdict, current_champion(api, promoting), allowed) == first
     assert _held(api, promoting).ref == first
     assert _record(api, promoting).champion == str(second)
 
@@ -260,10 +264,10 @@ def in_turn(
 ) -> InTurn:
     """Promote in turn, as a worker that has just claimed the weighing."""
 
-    def promote_one(verdict: Verdict, agree: Agree) -> ArtifactRef:
+    def promote_one(verdict: Verdict, agree: ChampionCheck) -> ArtifactRef:
         weighing = _weighing(promoting, verdict)
         clock = StepClock(lease_of(ledger, weighing))
-        return promote_in_turn(run, api, weighing, verdict, agree, settings, clock)
+        return promote_exclusively(run, api, weighing, verdict, agree, settings, clock)
 
     return promote_one
 
@@ -282,7 +286,7 @@ def test_a_promotion_that_another_one_followed_is_not_repeated(
     assert in_turn(verdict, disagree) == first
     assert _held(api, promoting).ref == second
     assert _record(api, promoting).champion == str(first)
-    assert PromotionRecord.of(api.artifact(str(first)).metadata) == before
+    assert PromotionRecord.from_metadata(api.artifact(str(first)).metadata) == before
 
 
 def test_what_another_gate_made_champion_displaces_nobody_else(

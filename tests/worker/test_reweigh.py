@@ -11,10 +11,10 @@ from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Verdict
 from tests.worker.weighed import champion_of, evaluated, gate_of, verdict_of
-from worker.champion import Champion
+from worker.champion import EvaluatedChampion
 from worker.publishing import record_verdict
 from worker.reweigh import Reweighed, reweigh
-from worker.verdict.checks import ITSELF, NO_CHAMPION, weigh
+from worker.verdict.checks import ITSELF, NO_CHAMPION, check_thresholds
 
 
 @pytest.fixture
@@ -23,15 +23,19 @@ def weighed_by(weave_project: WeaveClient, target: str) -> Gate:
 
 
 @pytest.fixture
-def holder(weave_project: WeaveClient, run: wandb.Run, target: str) -> Champion:
+def champion(weave_project: WeaveClient, run: wandb.Run, target: str) -> EvaluatedChampion:
     found = evaluated(weave_project, run, knows=7)
     return champion_of(ArtifactRef.parse(f"{target}:v0"), found)
 
 
 def _recorded(
-    client: WeaveClient, run: wandb.Run, gate: Gate, version: ArtifactRef, holder: Champion | None
+    client: WeaveClient,
+    run: wandb.Run,
+    gate: Gate,
+    version: ArtifactRef,
+    champion: EvaluatedChampion | None,
 ) -> Verdict:
-    verdict = verdict_of(gate, version, run, evaluated(client, run, knows=10), holder)
+    verdict = verdict_of(gate, version, run, evaluated(client, run, knows=10), champion)
     assert verdict.evidence
     record_verdict(client, verdict.evidence.weave_call, verdict)
     return verdict
@@ -43,10 +47,10 @@ def stored(
     run: wandb.Run,
     weighed_by: Gate,
     version: ArtifactRef,
-    holder: Champion,
+    champion: EvaluatedChampion,
 ) -> Verdict:
     """A verdict beside a champion."""
-    return _recorded(weave_project, run, weighed_by, version, holder)
+    return _recorded(weave_project, run, weighed_by, version, champion)
 
 
 def _again(client: WeaveClient, verdict: Verdict, gate: Gate) -> Reweighed:
@@ -126,7 +130,7 @@ def test_a_verdict_without_a_champion_is_reached_again(
     gate = _with(weighed_by, [first | {"min_rows": 100}, *others])
     found = evaluated(weave_project, run, knows=10)
     verdict = verdict_of(gate, version, run, found)
-    verdict = verdict.model_copy(update={"checks": weigh(gate, found, alone=alone)})
+    verdict = verdict.model_copy(update={"checks": check_thresholds(gate, found, alone=alone)})
     record_verdict(weave_project, found.call, verdict)
     again = _again(weave_project, verdict, gate)
     assert again.differing == []
@@ -152,10 +156,14 @@ def test_an_evaluation_without_a_verdict_is_told(
 
 @pytest.mark.parametrize("whose", ["the version's", "the champion's"])
 def test_evidence_that_is_gone_is_told(
-    weave_project: WeaveClient, stored: Verdict, weighed_by: Gate, holder: Champion, whose: str
+    weave_project: WeaveClient,
+    stored: Verdict,
+    weighed_by: Gate,
+    champion: EvaluatedChampion,
+    whose: str,
 ) -> None:
     assert stored.evidence
-    call = holder.evaluated.call if whose == "the champion's" else stored.evidence.weave_call
+    call = champion.evaluated.call if whose == "the champion's" else stored.evidence.weave_call
     weave_project.delete_calls([call])
     with pytest.raises(EvidenceError, match=f"There is no Weave call {call}"):
         _again(weave_project, stored, weighed_by)

@@ -37,7 +37,7 @@ from schemas.gates import Gate, GateFile
 from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
-from schemas.weighings import Weighing
+from schemas.weighings import WeighingRecord
 from tests.weave_clients import connected
 
 _PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
@@ -100,12 +100,14 @@ def start(
 
 
 @pytest.fixture
-def opened(ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Weighing:
+def opened(
+    ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
+) -> WeighingRecord:
     ledger.open(weighing, gate, event)
     return _record(ledger, weighing)
 
 
-def _record(ledger: Ledger, weighing: WeighingId) -> Weighing:
+def _record(ledger: Ledger, weighing: WeighingId) -> WeighingRecord:
     record = ledger.get(weighing)
     assert record is not None
     return record
@@ -224,7 +226,7 @@ def test_only_force_opens_an_ended_weighing_again(
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
-    opened: Weighing,
+    opened: WeighingRecord,
 ) -> None:
     _end(ledger, opened.id)
     again = opened.event.model_copy(update={"gate": opened.gate.name, "source": "manual"})
@@ -262,7 +264,7 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
 
 
 def test_while_wandb_is_away_a_weighing_waits_in_the_queue_with_the_reason(
-    app: Celery, ledger: Ledger, start: Callable[..., Wait], opened: Weighing
+    app: Celery, ledger: Ledger, start: Callable[..., Wait], opened: WeighingRecord
 ) -> None:
     publish_weighing(app, opened.id)
     start(GPU_QUEUE)(lambda: len(_history(ledger, opened.id)) > 2)
@@ -273,7 +275,7 @@ def test_while_wandb_is_away_a_weighing_waits_in_the_queue_with_the_reason(
     assert "W&B did not" in _history(ledger, opened.id)[-1][1]
 
 
-def _worn_out(client: redis.Redis, record: Weighing, version: ArtifactRef) -> WeighingId:
+def _worn_out(client: redis.Redis, record: WeighingRecord, version: ArtifactRef) -> WeighingId:
     """A weighing whose workers died in each of its attempts, the last of them just now."""
     dying = Ledger(client, lease=_EXPIRED)
     weighing = WeighingId.of(record.gate.name, version)
@@ -350,7 +352,7 @@ def test_a_weighing_whose_workers_keep_dying_fails(
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
-    opened: Weighing,
+    opened: WeighingRecord,
 ) -> None:
     weighing = _worn_out(client, opened, _other(opened.event).ref)
     publish_weighing(app, weighing)
@@ -372,7 +374,7 @@ def test_a_task_that_comes_once_too_often_is_absorbed(
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
-    opened: Weighing,
+    opened: WeighingRecord,
     take: Callable[[Ledger, WeighingId], None],
 ) -> None:
     take(ledger, opened.id)
@@ -402,7 +404,7 @@ def test_what_a_killed_worker_held_is_weighed_by_the_next_one(
     app: Celery,
     ledger: Ledger,
     start: Callable[..., Wait],
-    opened: Weighing,
+    opened: WeighingRecord,
     deaf_wandb: dict[str, str],
 ) -> None:
     publish_weighing(app, opened.id)

@@ -13,10 +13,10 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.verdicts import ChampionEvidence, Evidence, Outcome, Verdict
-from schemas.weighings import Weighing
-from worker.champion import Champion
+from schemas.weighings import WeighingRecord
+from worker.champion import EvaluatedChampion
 from worker.evaluation import run_evaluation
-from worker.verdict.checks import outcome, sentence, weigh
+from worker.verdict.checks import check_thresholds, decide_outcome, explain_outcome
 from worker.verdict.evidence import Evaluated
 
 _LEASE = 600.0  # seconds: longer than any test
@@ -84,7 +84,7 @@ def verdict_of(
     version: ArtifactRef,
     run: wandb.Run,
     candidate: Evaluated,
-    champion: Champion | None = None,
+    champion: EvaluatedChampion | None = None,
     *,
     of: Outcome | None = None,
 ) -> Verdict:
@@ -93,12 +93,12 @@ def verdict_of(
     Args:
         of: another outcome than that of the checks.
     """
-    checks = weigh(gate, candidate, champion and champion.evaluated)
+    checks = check_thresholds(gate, candidate, champion and champion.evaluated)
     return Verdict(
         weighing=WeighingId.of(gate.name, version),
         source="webhook",
-        outcome=of or outcome(checks),
-        reason=sentence(checks),
+        outcome=of or decide_outcome(checks),
+        reason=explain_outcome(checks),
         gate_digest=gate.digest,
         checks=checks,
         evidence=Evidence(
@@ -115,17 +115,17 @@ def verdict_of(
     )
 
 
-def champion_of(ref: ArtifactRef, found: Evaluated) -> Champion:
+def champion_of(ref: ArtifactRef, found: Evaluated) -> EvaluatedChampion:
     """A champion whose rows are those of its own evaluation."""
     evidence = ChampionEvidence(
         version=str(ref), rag_model=found.model, weave_call=found.call, evaluated_again=False
     )
-    return Champion(evidence, found)
+    return EvaluatedChampion(evidence, found)
 
 
-def weighing_of(gate: Gate, version: ArtifactRef) -> Weighing:
+def weighing_of(gate: Gate, version: ArtifactRef) -> WeighingRecord:
     """The ledger's record while a worker weighs the version."""
-    return Weighing(
+    return WeighingRecord(
         id=WeighingId.of(gate.name, version),
         gate=gate,
         event=ModelVersionEvent(ref=version, source="webhook", force=True),
@@ -135,7 +135,7 @@ def weighing_of(gate: Gate, version: ArtifactRef) -> Weighing:
     )
 
 
-def lease_of(ledger: Ledger, record: Weighing) -> Lease:
+def lease_of(ledger: Ledger, record: WeighingRecord) -> Lease:
     """The lease of a worker that has just claimed the weighing."""
     ledger.open(record.id, record.gate, record.event)
     token = ledger.claim(record.id, "a worker")

@@ -12,7 +12,7 @@ from schemas.errors import PlatformError
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from engine.file_rules import ListedFile, refuse_unsafe
-from engine.options import Tell
+from engine.options import OnProgress
 from worker.artifacts.transfer import fetch
 from worker.artifacts.version_cache import VersionCache
 
@@ -24,7 +24,7 @@ def downloaded(
     run: wandb.Run,
     ref: ArtifactRef,
     settings: Settings,
-    tell: Tell,
+    on_progress: OnProgress,
     *,
     trust_remote_code: bool = False,
 ) -> Iterator[Path]:
@@ -36,7 +36,7 @@ def downloaded(
     Args:
         run: the evaluation's run.
         settings: the cache's place and size, and how large a version may be.
-        tell: hears how the download goes.
+        on_progress: hears how the download goes.
         trust_remote_code: allow model code, `*.py`.
 
     Yields:
@@ -61,12 +61,12 @@ def downloaded(
 
     def complete(folder: Path) -> None:
         with wandb_call(f"download version {ref}"):
-            fetch(artifact, files, folder, tell)
-            tell("checking what arrived")
+            fetch(artifact, files, folder, on_progress)
+            on_progress("checking what arrived")
             _verify(artifact, folder)
 
     # Computed here from the list of files and their digests: a server's words become no path.
-    with cache.holding(artifact.manifest.digest(), files, complete, tell) as folder:
+    with cache.holding(artifact.manifest.digest(), files, complete, on_progress) as folder:
         yield folder
 
 

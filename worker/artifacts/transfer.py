@@ -17,7 +17,7 @@ import wandb
 
 from schemas.errors import PlatformError
 from engine.file_rules import ListedFile
-from engine.options import Tell
+from engine.options import OnProgress
 from worker.artifacts.version_cache import is_there, size_of
 
 _CONNECTIONS = 8
@@ -29,14 +29,14 @@ _TELL_EVERY = 5.0  # seconds
 _PAGE = 1000  # files that one answer of W&B lists
 
 
-def fetch(artifact: wandb.Artifact, files: Sequence[ListedFile], folder: Path, tell: Tell) -> None:
+def fetch(artifact: wandb.Artifact, files: Sequence[ListedFile], folder: Path, on_progress: OnProgress) -> None:
     """Fetch the files that a folder lacks, or has only in part.
 
     Args:
         artifact: A logged version.
         files: What it has, by safe paths.
         folder: Where they go.
-        tell: Hears how much is there, as "12 of 259 MB".
+        on_progress: Hears how much is there, as "12 of 259 MB".
 
     Raises:
         PlatformError: A file did not arrive; the next call goes on from what did.
@@ -46,21 +46,21 @@ def fetch(artifact: wandb.Artifact, files: Sequence[ListedFile], folder: Path, t
         return
     with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
         transfer = _Transfer(artifact, folder, session)
-        tell(_progress(files, folder))
+        on_progress(_progress(files, folder))
         pending = {pool.submit(transfer.fetch, file) for file in missing}
         try:
-            _watch(pending, lambda: tell(_progress(files, folder)))
+            _watch(pending, lambda: on_progress(_progress(files, folder)))
         finally:
             transfer.cancel()
             pool.shutdown(cancel_futures=True)
 
 
-def _watch(pending: set[Future[None]], tell: Callable[[], None]) -> None:
+def _watch(pending: set[Future[None]], on_progress: Callable[[], None]) -> None:
     while pending:
         done, pending = wait(pending, timeout=_TELL_EVERY, return_when=FIRST_EXCEPTION)
         for one in done:
             one.result()
-        tell()
+        on_progress()
 
 
 def _progress(files: Sequence[ListedFile], folder: Path) -> str:

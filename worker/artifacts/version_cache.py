@@ -20,7 +20,7 @@ import structlog
 
 from engine.file_rules import ListedFile
 from engine.file_lock import locked
-from engine.options import Tell
+from engine.options import OnProgress
 
 _WAITING = "waiting for another process that downloads this version"
 
@@ -41,7 +41,7 @@ class VersionCache:
 
     @contextmanager
     def holding(
-        self, digest: str, files: Sequence[ListedFile], fetch: Callable[[Path], None], tell: Tell
+        self, digest: str, files: Sequence[ListedFile], fetch: Callable[[Path], None], on_progress: OnProgress
     ) -> Iterator[Path]:
         """Have a version, and keep it until the block is left.
 
@@ -52,7 +52,7 @@ class VersionCache:
             files: What it has.
             fetch: Completes a folder that may hold some of the files, or parts of them, and
                 verifies it. Whatever it raises leaves the version incomplete.
-            tell: Hears when another process must be waited for.
+            on_progress: Hears when another process must be waited for.
 
         Yields:
             The version's folder.
@@ -60,12 +60,12 @@ class VersionCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         lock, folder = self._lock(digest), self._folder / digest
         while True:
-            with locked(lock, shared=True, tell=tell, waiting=_WAITING):
+            with locked(lock, shared=True, on_progress=on_progress, waiting=_WAITING):
                 if _is_whole(folder, files):
                     with _used(lock):
                         yield folder
                     return
-            with locked(lock, tell=tell, waiting=_WAITING):
+            with locked(lock, on_progress=on_progress, waiting=_WAITING):
                 # Another process may have fetched it while this one waited.
                 if not _is_whole(folder, files):
                     self._complete(digest, files, fetch)

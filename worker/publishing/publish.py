@@ -27,7 +27,7 @@ from worker.publishing.report import report_page, write_report
 log = structlog.get_logger()
 
 
-class Findings(NamedTuple):
+class Predictions(NamedTuple):
     """What an evaluation found, as people read it.
 
     Attributes:
@@ -39,7 +39,9 @@ class Findings(NamedTuple):
     champion: list[Prediction] | None
 
     @classmethod
-    def of(cls, gate: Gate, candidate: Sequence[Row], champion: Sequence[Row] | None) -> "Findings":
+    def of(
+        cls, gate: Gate, candidate: Sequence[Row], champion: Sequence[Row] | None
+    ) -> "Predictions":
         """Make them from rows."""
         asked = {row.digest for row in candidate}
         same = None
@@ -48,8 +50,8 @@ class Findings(NamedTuple):
         return cls(predictions(candidate, gate), same)
 
 
-def log_findings(
-    client: WeaveClient, run: wandb.Run, gate: Gate, evaluation: str, findings: Findings
+def publish_predictions(
+    client: WeaveClient, run: wandb.Run, gate: Gate, evaluation: str, findings: Predictions
 ) -> None:
     """Log the predictions to the run, and keep the gate's leaderboard up to date.
 
@@ -60,13 +62,13 @@ def log_findings(
     publish_leaderboard(client, gate, WeaveRef.parse(evaluation))
 
 
-def announce(
+def publish_verdict(
     client: WeaveClient,
     run: wandb.Run,
     api: wandb.Api,
     gate: Gate,
     verdict: Verdict,
-    findings: Findings,
+    findings: Predictions,
     settings: Settings,
 ) -> Verdict:
     """Write the report, tag run and version, and record the verdict on the evaluation's call.

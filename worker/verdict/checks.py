@@ -48,7 +48,7 @@ def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, float | None]]:
         yield prefix, float(value) if math.isfinite(value) else None
 
 
-def weigh(
+def check_thresholds(
     gate: Gate,
     candidate: Evaluated,
     champion: Evaluated | None = None,
@@ -163,14 +163,14 @@ def _too_coarse(threshold: Relative, detectable: float) -> str:
     )
 
 
-def outcome(checks: tuple[Check, ...]) -> Outcome:
+def decide_outcome(checks: tuple[Check, ...]) -> Outcome:
     """What becomes of the version: a value that is missing allows no verdict at all."""
     if any(check.value is None or not check.decidable for check in checks):
         return "failed"
     return "promoted" if all(check.passed for check in checks) else "rejected"
 
 
-def sentence(checks: tuple[Check, ...]) -> str:
+def explain_outcome(checks: tuple[Check, ...]) -> str:
     """Why the checks lead to their outcome, in one sentence."""
     failed = [check for check in checks if not check.passed]
     if not failed:

@@ -26,7 +26,7 @@ from schemas.gates import Gate
 from schemas.rows import LATENCY, Row
 from schemas.thresholds import Relative, Threshold
 from schemas.verdicts import Check
-from worker.verdict.checks import outcome, weigh
+from worker.verdict.checks import check_thresholds, decide_outcome
 from worker.verdict.evidence import Evaluated
 from worker.verdict.row_metrics import mean, row_scores
 from worker.verdict.statistics import ConfidenceSequence
@@ -76,7 +76,7 @@ class EarlyVerdict:
             checks = self._weighed(rows)
         except ConfigurationError:
             return False  # no row of a slice was asked yet
-        if outcome(checks) == "failed":
+        if decide_outcome(checks) == "failed":
             return False  # these rows do not suffice
         agreed = [sure for sure, check in zip(certain, checks, strict=True) if sure is check.passed]
         return False in agreed or len(agreed) == len(checks)
@@ -86,7 +86,7 @@ class EarlyVerdict:
         scores = {one.metric: row_scores(rows, one.metric) for one in self._gate.thresholds}
         summary = {metric: mean(found) if found else 0.0 for metric, found in scores.items()}
         champion = None if self._champion is None else _evaluated(self._champion, {})
-        return weigh(self._gate, _evaluated(rows, summary), champion)
+        return check_thresholds(self._gate, _evaluated(rows, summary), champion)
 
 
 class _Watched:

@@ -13,7 +13,7 @@ from weave.integrations.openai.openai_sdk import get_openai_patcher
 from weave.trace.weave_client import WeaveClient
 
 from application.rag import LLMJudge
-from application.rag.judge import _endpoint, accounted
+from application.rag.judge import _endpoint, fail_on_judge_errors
 from application.rebuild import load_evaluation
 from schemas.errors import ConfigurationError, EvidenceError, PlatformError, WeighbridgeError
 from schemas.gates import Gate
@@ -29,7 +29,7 @@ from tests.engine.scripted_engine import (
     soon,
 )
 from worker.evaluation import evaluate
-from worker.verdict.checks import weigh
+from worker.verdict.checks import check_thresholds
 from worker.verdict.evidence import Evaluated
 
 KEY, VARIABLE = "sk-the-secret-key", "WEIGHBRIDGE_JUDGE_KEY"
@@ -389,7 +389,7 @@ def test_a_refusal_leaves_a_gate_without_a_verdict(
     assert sorted("judge.score" in row.scores for row in found.rows) == [False, True, True]
     lenient = AtLeast(metric="judge.score.true_fraction", at_least=0.0)
     with pytest.raises(EvidenceError):
-        weigh(gate.model_copy(update={"thresholds": (lenient,)}), found)
+        check_thresholds(gate.model_copy(update={"thresholds": (lenient,)}), found)
 
 
 def test_a_judge_that_fails_is_the_reason_and_is_not_asked_again(
@@ -405,11 +405,11 @@ def test_a_judge_that_fails_is_the_reason_and_is_not_asked_again(
 
 def test_a_failure_is_told_even_if_nothing_else_went_wrong(endpoint: ScriptedEngine) -> None:
     endpoint.will_answer(error(404))
-    with pytest.raises(ConfigurationError, match="a-judge"), accounted():
+    with pytest.raises(ConfigurationError, match="a-judge"), fail_on_judge_errors():
         failure(judge(endpoint))
 
 
 def test_a_judge_that_did_not_fail_is_not_blamed(endpoint: ScriptedEngine) -> None:
     endpoint.will_answer(says(True))
-    with pytest.raises(KeyError, match="no such part"), accounted():
+    with pytest.raises(KeyError, match="no such part"), fail_on_judge_errors():
         judged(judge(endpoint))["no such part"]

@@ -17,7 +17,7 @@ from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.artifacts import transfer
 from worker.artifacts.download import downloaded
-from engine.options import silence
+from engine.options import ignore_progress
 
 _GIB = 2**30
 
@@ -51,7 +51,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _served(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str, bytes]:
-    with downloaded(run, ref, settings, silence) as folder:
+    with downloaded(run, ref, settings, ignore_progress) as folder:
         return _contents(folder)
 
 
@@ -60,7 +60,7 @@ def test_the_files_arrive_and_the_run_is_recorded_as_their_user(
 ) -> None:
     files = {"weights.txt": b"one", "tokenizer/vocab.json": b"{}", "empty.txt": b""}
     ref = log_files(files)
-    with downloaded(run, ref, settings, silence) as folder:
+    with downloaded(run, ref, settings, ignore_progress) as folder:
         assert _contents(folder) == files
     used_by = wandb.Api().artifact(str(ref)).used_by()
     assert [user.id for user in used_by] == [run.id]
@@ -71,7 +71,7 @@ def test_versions_of_different_contents_do_not_share_a_folder(
 ) -> None:
     with ExitStack() as stack:
         refs = [log_files({"weights.txt": text}) for text in (b"one", b"two")]
-        folders = [stack.enter_context(downloaded(run, ref, settings, silence)) for ref in refs]
+        folders = [stack.enter_context(downloaded(run, ref, settings, ignore_progress)) for ref in refs]
         assert [(folder / "weights.txt").read_bytes() for folder in folders] == [b"one", b"two"]
 
 
@@ -95,7 +95,7 @@ def test_the_sdk_keeps_no_second_copy(run: wandb.Run, log_files: Log, settings: 
     ref = log_files({"weights.txt": b"one"})
     objects = Path(os.environ["WANDB_CACHE_DIR"]) / "artifacts" / "obj"
     shutil.rmtree(objects, ignore_errors=True)  # of the upload
-    with downloaded(run, ref, settings, silence):
+    with downloaded(run, ref, settings, ignore_progress):
         assert not [path for path in objects.rglob("*") if path.is_file()]
 
 
@@ -182,7 +182,7 @@ def test_model_code_is_fetched_where_the_gate_trusts_it(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     ref = log_files({"modeling.py": b"", "config.json": b"{}"})
-    with downloaded(run, ref, settings, silence, trust_remote_code=True) as folder:
+    with downloaded(run, ref, settings, ignore_progress, trust_remote_code=True) as folder:
         assert (folder / "modeling.py").exists()
 
 
@@ -220,7 +220,7 @@ def test_a_version_in_use_is_kept_while_others_fill_the_cache(
 ) -> None:
     small = settings.model_copy(update={"cache_gib": 1500 / _GIB})
     refs = [log_files({"weights.txt": os.urandom(1000)}) for _ in range(3)]
-    with downloaded(run, refs[0], small, silence) as held:
+    with downloaded(run, refs[0], small, ignore_progress) as held:
         for ref in refs[1:]:
             _served(run, ref, small)
         assert len(_contents(held)) == 1

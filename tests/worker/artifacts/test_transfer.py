@@ -23,7 +23,7 @@ from rehearsal.processes import ended, wait_until
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.artifacts.download import downloaded
-from engine.options import silence
+from engine.options import ignore_progress
 
 _LARGE = 3_000_000  # bytes of a file that a connection is cut in
 _CUT = 1_200_000  # bytes after which it is
@@ -174,7 +174,7 @@ def start(
 
 
 def _served(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str, bytes]:
-    with downloaded(run, ref, settings, silence) as folder:
+    with downloaded(run, ref, settings, ignore_progress) as folder:
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.file_rules import ListedFile
-from engine.options import silence
+from engine.options import ignore_progress
 from worker.artifacts.version_cache import VersionCache
 
 _SIZE = 100  # bytes of each version
@@ -36,7 +36,7 @@ def _never(_: Path) -> None:
 
 
 def _use(cache: VersionCache, digest: str, fetch: Fetch = _fetch) -> Path:
-    with cache.holding(digest, _FILES, fetch, silence) as folder:
+    with cache.holding(digest, _FILES, fetch, ignore_progress) as folder:
         return folder
 
 
@@ -120,7 +120,7 @@ def test_an_abandoned_download_makes_room_in_its_turn(cache: VersionCache, tmp_p
 
 
 def test_a_version_in_use_is_not_removed(cache: VersionCache, tmp_path: Path) -> None:
-    with cache.holding("one", _FILES, _fetch, silence) as held:
+    with cache.holding("one", _FILES, _fetch, ignore_progress) as held:
         for digest in ("two", "three", "four"):
             _use(cache, digest)
         assert (held / "sub" / "weights").stat().st_size == _SIZE
@@ -139,4 +139,4 @@ def test_a_version_larger_than_the_cache_is_kept_alone(tmp_path: Path) -> None:
 def test_many_may_hold_a_version_at_once(cache: VersionCache) -> None:
     with ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(cache.holding("one", _FILES, _fetch, silence))
+            stack.enter_context(cache.holding("one", _FILES, _fetch, ignore_progress))

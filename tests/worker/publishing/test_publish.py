@@ -17,7 +17,7 @@ from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from tests.worker.weighed import evaluated, gate_of, verdict_of
 from worker.publishing import recorded_verdict
-from worker.publishing.publish import Findings, announce, log_findings
+from worker.publishing.publish import Predictions, publish_predictions, publish_verdict
 from worker.verdict.evidence import Evaluated
 
 Announce = Callable[..., Verdict]
@@ -52,10 +52,10 @@ def announced(
     settings: Settings,
 ) -> Announce:
     api = wandb_api(settings.wandb_timeout)
-    findings = Findings.of(weighed_by, found.rows, None)
+    findings = Predictions.of(weighed_by, found.rows, None)
 
     def say(verdict: Verdict) -> Verdict:
-        return announce(weave_project, run, api, weighed_by, verdict, findings, settings)
+        return publish_verdict(weave_project, run, api, weighed_by, verdict, findings, settings)
 
     return say
 
@@ -123,20 +123,20 @@ def test_findings_compare_only_rows_that_both_were_asked(
 ) -> None:
     theirs = evaluated(weave_project, run, knows=4)
     early = found.rows[:5]
-    findings = Findings.of(weighed_by, early, theirs.rows)
+    findings = Predictions.of(weighed_by, early, theirs.rows)
     assert findings.champion is not None
     assert [one.id for one in findings.candidate] == [one.id for one in findings.champion]
     assert len(findings.candidate) == len(early)
-    assert Findings.of(weighed_by, early, None).champion is None
+    assert Predictions.of(weighed_by, early, None).champion is None
 
 
 def test_findings_are_tables_of_the_run_and_a_leaderboard(
     weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate, found: Evaluated
 ) -> None:
     theirs = evaluated(weave_project, run, knows=4)
-    findings = Findings.of(weighed_by, found.rows, theirs.rows)
+    findings = Predictions.of(weighed_by, found.rows, theirs.rows)
     for _ in range(2):
-        log_findings(weave_project, run, weighed_by, found.evaluation, findings)
+        publish_predictions(weave_project, run, weighed_by, found.evaluation, findings)
     assert run.summary["predictions"]["nrows"] == len(found.rows)
     assert run.summary["changed_predictions"]["nrows"] == 10 - 4
     board = weave.ref(f"{weighed_by.name}:latest").get()

@@ -13,7 +13,14 @@ from schemas.gates import Gate
 from schemas.thresholds import AtLeast, AtMost, NoWorseThan, Threshold
 from schemas.verdicts import Verdict
 from tests.worker.measured import evaluated, of_rows, rows
-from worker.verdict.checks import ITSELF, NO_CHAMPION, metrics, outcome, sentence, weigh
+from worker.verdict.checks import (
+    ITSELF,
+    NO_CHAMPION,
+    check_thresholds,
+    decide_outcome,
+    explain_outcome,
+    metrics,
+)
 
 _SUMMARY = {
     "answer_correctness": {"mean": 0.82},
@@ -45,33 +52,33 @@ def test_what_is_not_a_number_is_no_metric(value: Any) -> None:
 
 
 def test_every_threshold_gives_a_check_in_the_gates_order(gate: Gate) -> None:
-    checks = weigh(gate, evaluated(_SCORES))
+    checks = check_thresholds(gate, evaluated(_SCORES))
     assert [(check.metric, check.value, check.passed) for check in checks] == [
         ("answer_correctness.mean", pytest.approx(0.82), True),
         ("model_latency.mean", 1.5, True),
     ]
-    assert sentence(checks) == "All 2 thresholds hold."
+    assert explain_outcome(checks) == "All 2 thresholds hold."
 
 
 def test_a_failed_threshold_is_named_with_value_and_bound(gate: Gate) -> None:
-    checks = weigh(gate, evaluated(_SCORES | {"answer_correctness": [0.4, 0.4, 0.4]}))
-    assert outcome(checks) == "rejected"
-    assert sentence(checks) == (
+    checks = check_thresholds(gate, evaluated(_SCORES | {"answer_correctness": [0.4, 0.4, 0.4]}))
+    assert decide_outcome(checks) == "rejected"
+    assert explain_outcome(checks) == (
         "1 of 2 thresholds failed: answer_correctness.mean is 0.4, not >= 0.6."
     )
 
 
 def test_an_unknown_metric_is_refused_with_those_that_exist(gate: Gate) -> None:
     with pytest.raises(ConfigurationError, match=r"asks for model_latency\.mean.*it has answer_c"):
-        weigh(gate, evaluated({"answer_correctness": [0.9]}))
+        check_thresholds(gate, evaluated({"answer_correctness": [0.9]}))
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_metric_without_a_value_allows_no_verdict(gate: Gate, value: float | None) -> None:
     spoilt = evaluated(_SCORES, answer_correctness={"mean": value})
-    checks = weigh(gate, spoilt)
-    assert outcome(checks) == "failed"
-    assert "answer_correctness.mean is missing, not >= 0.6" in sentence(checks)
+    checks = check_thresholds(gate, spoilt)
+    assert decide_outcome(checks) == "failed"
+    assert "answer_correctness.mean is missing, not >= 0.6" in explain_outcome(checks)
 
 
 def test_a_scorer_that_scored_no_row_allows_no_verdict(gate: Gate) -> None:
@@ -79,70 +86,70 @@ def test_a_scorer_that_scored_no_row_allows_no_verdict(gate: Gate) -> None:
 
     Source: docs/upstream/weave-protocol.md, "Evaluations and scores".
     """
-    checks = weigh(gate, evaluated({"model_latency": [1.0]}, answer_correctness=None))
-    assert outcome(checks) == "failed"
+    checks = check_thresholds(gate, evaluated({"model_latency": [1.0]}, answer_correctness=None))
+    assert decide_outcome(checks) == "failed"
 
 
 def test_a_summary_that_is_not_what_the_rows_say_is_no_evidence(gate: Gate) -> None:
     lying = evaluated(_SCORES, answer_correctness={"mean": 0.9})
     with pytest.raises(EvidenceError, match=r"rows .* give answer_correctness.mean as 0\.82.*0\.9"):
-        weigh(gate, lying)
+        check_thresholds(gate, lying)
 
 
 def test_what_rows_do_not_have_is_taken_from_the_summary(gate: Gate) -> None:
     cheap = _with(gate, {"metric": "usage.total_tokens", "at_most": 100})
-    [check] = weigh(cheap, evaluated(_SCORES, usage={"total_tokens": 99}))
+    [check] = check_thresholds(cheap, evaluated(_SCORES, usage={"total_tokens": 99}))
     assert (check.value, check.passed) == (99, True)
 
 
 def test_a_slice_is_weighed_by_its_own_rows(gate: Gate) -> None:
     columns = [{"topic": "sea"}, {"topic": "ice"}, {"topic": "ice"}]
     sea = {"metric": "answer_correctness.mean", "at_least": 0.7, "slice": {"topic": "sea"}}
-    checks = weigh(_with(gate, sea), evaluated(_SCORES, columns))
+    checks = check_thresholds(_with(gate, sea), evaluated(_SCORES, columns))
     assert [check.value for check in checks] == [0.6]
-    assert "answer_correctness.mean [topic=sea] is 0.6, not >= 0.7" in sentence(checks)
+    assert "answer_correctness.mean [topic=sea] is 0.6, not >= 0.7" in explain_outcome(checks)
 
 
 def test_a_slice_of_what_is_no_mean_over_rows_is_refused(gate: Gate) -> None:
     sliced = {"metric": "latency.p95", "at_most": 9, "slice": {"id": 1}}
     with pytest.raises(ConfigurationError, match="has no slices"):
-        weigh(_with(gate, sliced), evaluated(_SCORES))
+        check_thresholds(_with(gate, sliced), evaluated(_SCORES))
 
 
 def test_too_few_rows_allow_no_verdict(gate: Gate) -> None:
     many = {"metric": "answer_correctness.mean", "at_least": 0.1, "min_rows": 4}
-    checks = weigh(_with(gate, many), evaluated(_SCORES))
-    assert outcome(checks) == "failed"
-    assert "3 rows are fewer than the 4 that it takes" in sentence(checks)
+    checks = check_thresholds(_with(gate, many), evaluated(_SCORES))
+    assert decide_outcome(checks) == "failed"
+    assert "3 rows are fewer than the 4 that it takes" in explain_outcome(checks)
 
 
 @pytest.mark.parametrize("alone", [NO_CHAMPION, ITSELF])
 def test_without_a_champion_a_relative_threshold_passes_and_says_so(gate: Gate, alone: str) -> None:
-    checks = weigh(_with(gate, _NO_WORSE), evaluated(_SCORES), alone=alone)
-    assert outcome(checks) == "promoted"
-    assert sentence(checks).endswith(alone)
+    checks = check_thresholds(_with(gate, _NO_WORSE), evaluated(_SCORES), alone=alone)
+    assert decide_outcome(checks) == "promoted"
+    assert explain_outcome(checks).endswith(alone)
 
 
 def test_a_loss_is_told_with_champion_difference_and_interval(gate: Gate) -> None:
     ours = {"answer_correctness": [0.1, 0.3, 0.2, 0.4] * 10, "model_latency": [1.0] * 40}
     theirs = ours | {"answer_correctness": [0.5, 0.9, 0.7, 0.9] * 10}
-    checks = weigh(_with(gate, _NO_WORSE), evaluated(ours), evaluated(theirs))
-    assert outcome(checks) == "rejected"
-    assert "the champion has 0.75, the difference is -0.500 [-0.5" in sentence(checks)
+    checks = check_thresholds(_with(gate, _NO_WORSE), evaluated(ours), evaluated(theirs))
+    assert decide_outcome(checks) == "rejected"
+    assert "the champion has 0.75, the difference is -0.500 [-0.5" in explain_outcome(checks)
 
 
 def test_rows_that_could_not_have_shown_the_difference_allow_no_verdict(gate: Gate) -> None:
     fine = _with(gate, _NO_WORSE | {"detectable": 0.01})
     ours = evaluated({"answer_correctness": [0.2, 0.9, 0.5]})
     theirs = evaluated({"answer_correctness": [0.3, 0.7, 0.5]})
-    checks = weigh(fine, ours, theirs)
-    assert outcome(checks) == "failed"
-    assert "not of the 0.01 that the gate demands" in sentence(checks)
+    checks = check_thresholds(fine, ours, theirs)
+    assert decide_outcome(checks) == "failed"
+    assert "not of the 0.01 that the gate demands" in explain_outcome(checks)
 
 
 def test_one_row_cannot_be_compared(gate: Gate) -> None:
     one = evaluated({"answer_correctness": [0.5]})
-    assert outcome(weigh(_with(gate, _NO_WORSE), one, one)) == "failed"
+    assert decide_outcome(check_thresholds(_with(gate, _NO_WORSE), one, one)) == "failed"
 
 
 _NAMES = ("f1", "right", "speed")
@@ -188,8 +195,8 @@ def test_a_version_is_promoted_only_if_every_check_passes(
     thresholds: list[Threshold], scores: Any
 ) -> None:
     mine = evaluated(scores)
-    checks = weigh(_gate(thresholds), mine, mine)
-    assert (outcome(checks) == "promoted") == all(check.passed for check in checks)
+    checks = check_thresholds(_gate(thresholds), mine, mine)
+    assert (decide_outcome(checks) == "promoted") == all(check.passed for check in checks)
     for check in checks:
         if check.comparison is None:
             assert check.value is not None
@@ -204,7 +211,7 @@ def test_a_missing_value_never_promotes(
     statistic = "true_fraction" if name == "right" else "mean"
     spoilt = of_rows(rows(scores), **{name: {statistic: value}})
     asked = AtLeast(metric=f"{name}.{statistic}", at_least=-1e9)
-    assert outcome(weigh(_gate([*thresholds, asked]), spoilt)) == "failed"
+    assert decide_outcome(check_thresholds(_gate([*thresholds, asked]), spoilt)) == "failed"
 
 
 @given(_LISTS, _evaluations())
@@ -212,7 +219,10 @@ def test_another_failing_check_never_turns_a_rejection_into_a_promotion(
     thresholds: list[Threshold], scores: Any
 ) -> None:
     failing = AtLeast(metric="f1.mean", at_least=2.5)
-    assert outcome(weigh(_gate([*thresholds, failing]), evaluated(scores))) == "rejected"
+    assert (
+        decide_outcome(check_thresholds(_gate([*thresholds, failing]), evaluated(scores)))
+        == "rejected"
+    )
 
 
 @given(_LISTS, _evaluations(), st.randoms())
@@ -221,21 +231,21 @@ def test_the_order_of_rows_does_not_matter(
 ) -> None:
     found = list(rows(scores))
     champion = evaluated(scores | {"f1": scores["f1"][::-1], "right": scores["right"][::-1]})
-    ordered = weigh(_gate(thresholds), of_rows(found), champion)
+    ordered = check_thresholds(_gate(thresholds), of_rows(found), champion)
     chance.shuffle(found)
-    shuffled = weigh(_gate(thresholds), of_rows(found), champion)
+    shuffled = check_thresholds(_gate(thresholds), of_rows(found), champion)
     assert shuffled == ordered
 
 
 @given(_LISTS, _evaluations())
 def test_a_verdict_survives_json(thresholds: list[Threshold], scores: Any) -> None:
     champion = evaluated(scores | {"f1": scores["f1"][::-1]})
-    checks = weigh(_gate(thresholds), evaluated(scores), champion)
+    checks = check_thresholds(_gate(thresholds), evaluated(scores), champion)
     verdict = Verdict(
         weighing=WeighingId(gate="any", collection="org/wandb-registry-R/c", number=0),
         source="manual",
-        outcome=outcome(checks),
-        reason=sentence(checks),
+        outcome=decide_outcome(checks),
+        reason=explain_outcome(checks),
         checks=checks,
     )
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict

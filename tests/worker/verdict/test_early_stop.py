@@ -15,7 +15,7 @@ from schemas.gates import Gate
 from schemas.rows import Row
 from tests.worker.measured import of_rows, rows
 from worker.evaluation import evaluate
-from worker.verdict.checks import outcome, weigh
+from worker.verdict.checks import check_thresholds, decide_outcome
 from worker.verdict.early_stop import EarlyVerdict
 
 Early = Callable[..., Gate]
@@ -256,8 +256,10 @@ def _differs(
     if after is None:
         return None
     theirs = of_rows(champion) if champion else None
-    early, whole = (weigh(gate, of_rows(some), theirs) for some in (answered[:after], answered))
-    return outcome(early) != outcome(whole)
+    early, whole = (
+        check_thresholds(gate, of_rows(some), theirs) for some in (answered[:after], answered)
+    )
+    return decide_outcome(early) != decide_outcome(whole)
 
 
 class Guesses(weave.Model):
@@ -302,8 +304,8 @@ def test_the_weighing_of_an_evaluation_that_stopped_says_what_was_certain(
         batch=_BATCH,
     )
     assert len(found.rows) < found.of_rows == 40
-    checks = weigh(gate, found)
-    assert outcome(checks) == verdict
+    checks = check_thresholds(gate, found)
+    assert decide_outcome(checks) == verdict
     assert checks[0].value == pytest.approx(found.summary["score"]["mean"])
 
 

@@ -12,7 +12,7 @@ from schemas.errors import ConfigurationError
 from schemas.gates import Gate
 from schemas.thresholds import AtMost
 from worker.evaluation import evaluate
-from worker.verdict.checks import metrics, weigh
+from worker.verdict.checks import check_thresholds, metrics
 from worker.verdict.evidence import Evaluated
 
 _ROWS = [{"question": "x" * length, "answer": "yes"} for length in (3, 5, 8)]
@@ -116,7 +116,7 @@ def test_a_model_without_a_price_leaves_the_cost_unknown(
     evaluated = _evaluate(weave_project, run, judged)
     cheap = gate.model_copy(update={"thresholds": (AtMost(metric="cost.total", at_most=1),)})
     with pytest.raises(ConfigurationError, match=r"asks for cost\.total.*usage\.total_tokens"):
-        weigh(cheap, evaluated)
+        check_thresholds(cheap, evaluated)
 
 
 def test_a_model_that_tells_no_usage_has_none(weave_project: WeaveClient, run: wandb.Run) -> None:

@@ -4,6 +4,7 @@ Their ops were published from modules below `worker.rag`, and Weave has stored t
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import wandb
@@ -45,16 +46,20 @@ def test_a_published_application_is_weighed_under_a_published_evaluation(
     assert recall > 0.8  # retrieval works as before
 
 
+def _stored(client: WeaveClient, ref: WeaveRef) -> dict[str, Any]:
+    answer = client.server.obj_read(
+        {"project_id": ref.project_path, "object_id": ref.name, "digest": ref.digest}
+    )
+    value: Any = answer.obj.val
+    return dict(value)
+
+
 def test_the_rebuilt_application_keeps_everything_but_the_chat_model(
     old_weave: WeaveClient, old_gate: Gate
 ) -> None:
-    ref = WeaveRef.parse(str(old_gate.rag_model))
-    read = old_weave.server.obj_read
-    project = f"{ref.entity}/{ref.project}"
     rebuilt = rebuild(str(old_gate.rag_model), _NEW, old_gate.chat_model)
     old, new = (
-        read({"project_id": project, "object_id": ref.name, "digest": digest}).obj.val
-        for digest in (ref.digest, rebuilt.ref.digest)
+        _stored(old_weave, ref) for ref in (WeaveRef.parse(str(old_gate.rag_model)), rebuilt.ref)
     )
     for field in ("vector_store", "system_prompt", "user_prompt", "n_documents"):
         assert new[field] == old[field]

@@ -19,18 +19,19 @@ TORCH_INDEX ?=
 rehearsal: setup
 	@$(BIN)/weighbridge rehearse
 
-test: setup
+test: $(VENV)/installed-dev
 	@$(BIN)/pytest
 
-lint: setup
+lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
 
-typecheck: setup
+typecheck: $(VENV)/installed-dev
 	@$(BIN)/mypy
 
-format: setup
+format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -59,11 +60,21 @@ $(VENV)/installed: requirements.txt pyproject.toml Makefile
 	@$(BIN)/python -m rehearsal.base_model
 	@touch $@
 
-# Resolves requirements.txt anew from pyproject.toml; needs uv, which no other target does.
+# What only work on the code itself needs.
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	@echo "  the tools of lint, typecheck and test"
+	@$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+# Resolves both lists anew from pyproject.toml; needs uv, which no other target does. UPGRADE= keeps
+# each version that still fits.
+UPGRADE ?= --upgrade
+COMPILE = uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  $(UPGRADE)
 requirements:
-	uv pip compile pyproject.toml --extra worker --extra cpu --extra rehearsal --extra dev \
-	  --overrides requirements.overrides.txt --no-emit-package torch --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+	$(COMPILE) pyproject.toml --extra worker --extra cpu --extra rehearsal \
+	  --overrides requirements.overrides.txt --no-emit-package torch --output-file requirements.txt
+	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
 
 clean:
 	rm -rf .rehearsal .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

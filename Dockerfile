@@ -3,7 +3,7 @@
 #   worker      the GPU worker, and Flower
 FROM python:3.11-slim AS producers
 WORKDIR /app
-COPY pyproject.toml README.md weighbridge.py ./
+COPY pyproject.toml README.md LICENSE weighbridge.py ./
 COPY schemas schemas
 COPY registry registry
 COPY bus bus
@@ -15,7 +15,7 @@ ENTRYPOINT ["weighbridge"]
 
 FROM python:3.11-slim AS worker
 WORKDIR /app
-COPY pyproject.toml README.md weighbridge.py ./
+COPY pyproject.toml README.md LICENSE weighbridge.py ./
 COPY schemas schemas
 COPY registry registry
 COPY bus bus

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from engine import guard
 from engine.control import ControlError, ask
 from engine.log import LogTail, last_errors
+from engine.private_folder import make_private_folder
 from schemas.errors import PlatformError
 
 # Seconds between two questions whether the engine is up.
@@ -107,8 +107,11 @@ class EngineServer:
             started_on: Folder of the checkpoint that the command loads.
             loaded: Digest of the version that the command loads; None if it loads none.
             owner_pid: The process that the engine ends with.
+
+        Raises:
+            ConfigurationError: There is no folder for its sockets.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="wb-engine-"))  # 0700, and a short path
+        scratch = make_private_folder()
         socket = scratch / "engine.sock"
         owner = psutil.Process(owner_pid)
         guarded = [sys.executable, "-P", guard.__file__, str(owner.pid), str(owner.create_time())]
@@ -119,7 +122,8 @@ class EngineServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=run_dir,
-                env=environment | {"TMPDIR": str(scratch)},
+                # vLLM and Python open sockets there, too.
+                env=environment | {"TMPDIR": str(scratch), "VLLM_RPC_BASE_PATH": str(scratch)},
                 start_new_session=True,  # ctrl-C is for the owner; the guard follows it
             )
         _guards.append(process)

@@ -6,6 +6,7 @@ The commands here stand in for vLLM, so that each way to fail takes a moment.
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,25 @@ Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:00<00:00,  1.77i
 (Worker pid=9) ERROR 11-20 14:54:50 [executor.py:1063] ValueError: no memory for the KV cache.
 (APIServer pid=7) INFO 11-20 14:51:55 [launcher.py:195] Route: /health, Methods: GET
 RuntimeError: Engine core initialization failed. See root cause above.
+"""
+
+# Answers /health on its socket, and opens others where vLLM's and Python's own processes do.
+HEALTHY = """
+import os, socket, socketserver, sys, tempfile, uuid
+from http.server import BaseHTTPRequestHandler
+
+for folder in (os.environ["VLLM_RPC_BASE_PATH"], tempfile.gettempdir()):
+    socket.socket(socket.AF_UNIX).bind(os.path.join(folder, str(uuid.uuid4())))
+
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+socketserver.UnixStreamServer(sys.argv[-1], Health).serve_forever()
 """
 
 
@@ -89,6 +109,19 @@ def test_the_sockets_folder_is_private_and_its_path_short(tmp_path: Path) -> Non
     assert folder.stat().st_mode & 0o777 == 0o700
     assert len(str(server.record.socket)) < 100
     server.stop()
+
+
+def test_an_engine_starts_whatever_the_length_of_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(long))
+    server = start(tmp_path, HEALTHY)
+    server.wait_until_healthy(60, print)
+    server.stop()
+    assert not server.record.socket.parent.exists()
 
 
 def test_errors_are_told_once_and_in_the_engines_words(tmp_path: Path) -> None:

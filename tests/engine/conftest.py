@@ -1,7 +1,8 @@
-"""One real engine for all tests that need one, and small adapters made on the spot."""
+"""Small models and adapters, made on the spot, and the marking of tests that use a real server."""
 
 import itertools
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from engine.private_folder import make_private_folder
 from rehearsal.base_model import BASE_MODEL, base_model
 from schemas.settings import Settings
 
@@ -22,6 +24,21 @@ TINY_LLAMA = LlamaConfig(
     num_key_value_heads=2,
     tie_word_embeddings=True,
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the real vLLM server of test_external.py; most there do not."""
+    for item in items:
+        if "vllm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a Unix socket; that of ``tmp_path`` may not be."""
+    folder = make_private_folder()
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

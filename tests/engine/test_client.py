@@ -261,8 +261,8 @@ def test_event_loops_of_two_threads_do_not_meet(engine: ScriptedEngine) -> None:
 
 
 @pytest.mark.parametrize("answer", [soon(503), soon(429), BROKEN])
-def test_a_local_engine_is_asked_once(answer: Answer, tmp_path: Path) -> None:
-    socket = tmp_path / "engine.sock"
+def test_a_local_engine_is_asked_once(answer: Answer, socket_folder: Path) -> None:
+    socket = socket_folder / "engine.sock"
     with scripted_engine(socket) as engine:
         engine.will_answer(answer)
         told = reason(local(socket))
@@ -272,8 +272,8 @@ def test_a_local_engine_is_asked_once(answer: Answer, tmp_path: Path) -> None:
         engine.wait_until_disconnected()
 
 
-def test_a_local_engine_answers_in_event_loops_that_come_and_go(tmp_path: Path) -> None:
-    socket = tmp_path / "engine.sock"
+def test_a_local_engine_answers_in_event_loops_that_come_and_go(socket_folder: Path) -> None:
+    socket = socket_folder / "engine.sock"
     with scripted_engine(socket) as engine:
         model = local(socket)
         for _ in range(3):

@@ -15,6 +15,8 @@ from engine import Engine, ServedModel
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.settings import Settings
 
+pytestmark = pytest.mark.engine
+
 QUESTIONS = ["What is the capital of Germany?", "Name a planet."]
 
 
@@ -153,28 +155,6 @@ def test_another_process_uses_the_running_engine(
     assert psutil.pid_exists(int(str(before)))  # and it does not end what it did not start
 
 
-def test_an_engine_that_dies_is_named_and_the_next_version_gets_a_new_one(
-    engine: Engine, engine_settings: Settings, base_folder: Path
-) -> None:
-    def evaluate_while_it_dies() -> None:
-        with engine.serve(base_folder, "base") as model:
-            kill_engine(engine_settings)
-            with pytest.raises(PlatformError, match="The engine stopped answering for base"):
-                answers(model)
-
-    with pytest.raises(PlatformError, match="The engine died while it served base"):
-        evaluate_while_it_dies()
-    with engine.serve(base_folder, "base") as model:
-        assert "Berlin" in answers(model)[0]
-
-
-def kill_engine(settings: Settings) -> None:
-    guard = psutil.Process(int(str(record(settings)["guard_pid"])))
-    for process in guard.children():
-        process.kill()
-    guard.wait()
-
-
 def test_an_engine_that_still_holds_the_version_before_is_ended(
     engine: Engine, engine_settings: Settings, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
@@ -194,31 +174,3 @@ def test_an_engine_that_still_holds_the_version_before_is_ended(
         pass
     with engine.serve(base_folder, "base") as model:
         assert "Berlin" in answers(model)[0]
-
-
-def test_a_start_without_enough_memory_says_so_and_the_next_one_works(
-    engine_settings: Settings, base_folder: Path, tmp_path: Path
-) -> None:
-    greedy = engine_settings.model_copy(update={"kv_cache_gib": 4000, "run_dir": tmp_path})
-    engine = Engine(greedy)
-    with (
-        pytest.raises(PlatformError, match=r"ended while it started: .*(?i:memory).*4000"),
-        engine.serve(base_folder, "base"),
-    ):
-        pass
-    modest = Engine(engine_settings.model_copy(update={"run_dir": tmp_path, "max_model_len": 256}))
-    with modest.serve(base_folder, "base") as model:
-        assert "Berlin" in answers(model)[0]
-    modest.stop()
-
-
-def test_what_vllm_cannot_serve_is_served_by_transformers(
-    engine_settings: Settings, dora_adapter: Path, tmp_path: Path
-) -> None:
-    engine = Engine(engine_settings.model_copy(update={"run_dir": tmp_path}))
-    with engine.serve(dora_adapter, "dora") as model:
-        first = answers(model)
-        assert model.at_once == 1
-    with engine.serve(dora_adapter, "the same") as model:
-        assert answers(model) == first
-    engine.stop()

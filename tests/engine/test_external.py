@@ -192,12 +192,13 @@ def test_modules_that_the_server_does_not_have_are_refused_in_its_words(
 
 @pytest.mark.parametrize("setting", [{"use_dora": True}, {"peft_type": "IA3"}])
 def test_what_a_server_may_ignore_is_refused_here(
-    setting: dict[str, object], vllm: str, adapter: Path
+    setting: dict[str, object], scripted: ScriptedEngine, adapter: Path
 ) -> None:
     change(adapter / "adapter_config.json", **setting)
-    refusal = refused(external(vllm), adapter)
+    refusal = refused(external(scripted.url), adapter)
     assert isinstance(refusal, ArtifactError)
     assert next(iter(setting)) in str(refusal)
+    assert scripted.requests == []
 
 
 def test_an_adapter_of_another_base_is_refused_and_unloaded(vllm: str, adapter: Path) -> None:

@@ -1,15 +1,22 @@
-"""Several adapters of one base, served by one engine at once."""
+"""One vLLM server with LoRA slots, from a start that fails to its death.
+
+The first test and the last one start and end it, so that the file costs one vLLM server and one
+transformers server; in another order it costs more, and passes as well.
+"""
 
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine import Engine, ServedModel, ServeOptions
 from engine.server import EngineServer
 from schemas.errors import PlatformError
 from schemas.settings import Settings
+
+pytestmark = pytest.mark.engine
 
 QUESTION = "What is the capital of Germany?"
 TOGETHER = ServeOptions(together=True)
@@ -23,7 +30,7 @@ def settings(engine_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def wide_engine(settings: Settings) -> Iterator[Engine]:
+def lora_engine(settings: Settings) -> Iterator[Engine]:
     engine = Engine(settings)
     yield engine
     engine.stop()
@@ -41,68 +48,110 @@ def served_names(settings: Settings) -> set[str]:
     return {model["id"] for model in server.ask("GET", "/v1/models")["data"]}
 
 
+def test_a_start_without_enough_memory_says_so_and_the_next_one_works(
+    lora_engine: Engine, settings: Settings, base_folder: Path
+) -> None:
+    greedy = Engine(settings.model_copy(update={"kv_cache_gib": 4000}))
+    with (
+        pytest.raises(PlatformError, match=r"ended while it started: .*(?i:memory).*4000"),
+        greedy.serve(base_folder, "base"),
+    ):
+        pass
+    with lora_engine.serve(base_folder, "base") as model:
+        assert "Berlin" in answer(model)
+
+
 def test_two_adapters_answer_at_once_each_as_itself(
-    wide_engine: Engine, settings: Settings, loud_adapters: list[Path]
+    lora_engine: Engine, settings: Settings, loud_adapters: list[Path]
 ) -> None:
     first, second = loud_adapters
     with (
-        wide_engine.serve(first, "first", options=TOGETHER) as one,
-        wide_engine.serve(second, "second", options=TOGETHER) as two,
+        lora_engine.serve(first, "first", options=TOGETHER) as one,
+        lora_engine.serve(second, "second", options=TOGETHER) as two,
     ):
         together = answer(one), answer(two)
         assert len(served_names(settings)) == 3  # the base, and both
     assert together[0] != together[1]
     for folder, said in zip(loud_adapters, together, strict=True):
-        with wide_engine.serve(folder, "alone", options=TOGETHER) as model:
+        with lora_engine.serve(folder, "alone", options=TOGETHER) as model:
             assert answer(model) == said
 
 
 def test_a_process_does_not_wait_for_itself(
-    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+    lora_engine: Engine, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
     """As it would where the engine stops answering before the second adapter is loaded."""
     with (
-        wide_engine.serve(loud_adapters[0], "first", options=TOGETHER),
+        lora_engine.serve(loud_adapters[0], "first", options=TOGETHER),
         pytest.raises(PlatformError, match="still in use by this very process"),
-        wide_engine.serve(base_folder, "base"),
+        lora_engine.serve(base_folder, "base"),
     ):
         pass
 
 
 def test_an_adapter_is_unloaded_when_it_has_been_served(
-    wide_engine: Engine, settings: Settings, loud_adapters: list[Path]
+    lora_engine: Engine, settings: Settings, loud_adapters: list[Path]
 ) -> None:
-    with wide_engine.serve(loud_adapters[0], "first", options=TOGETHER):
+    with lora_engine.serve(loud_adapters[0], "first", options=TOGETHER):
         during = served_names(settings)
     assert served_names(settings) < during
 
 
 def test_merged_and_beside_give_the_same_first_token(
-    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+    lora_engine: Engine, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
     """Later ones may differ: in bf16 the sum of two products is not the product of the sum."""
-    with wide_engine.serve(loud_adapters[0], "beside", options=TOGETHER) as model:
+    with lora_engine.serve(loud_adapters[0], "beside", options=TOGETHER) as model:
         beside = answer(model, max_tokens=1)
-    with wide_engine.serve(loud_adapters[0], "merged") as model:
+    with lora_engine.serve(loud_adapters[0], "merged") as model:
         merged = answer(model, max_tokens=1)
-    with wide_engine.serve(loud_adapters[0], "beside again", options=TOGETHER) as model:
+    with lora_engine.serve(loud_adapters[0], "beside again", options=TOGETHER) as model:
         again = answer(model, max_tokens=1)
-    with wide_engine.serve(base_folder, "base") as model:
+    with lora_engine.serve(base_folder, "base") as model:
         assert answer(model, max_tokens=1) != beside
     assert beside == merged == again
 
 
 def test_an_adapter_above_the_rank_limit_is_weighed_all_the_same(
-    wide_engine: Engine, wide_adapter: Path
+    lora_engine: Engine, wide_adapter: Path
 ) -> None:
-    with wide_engine.serve(wide_adapter, "rank 16", options=TOGETHER) as model:
+    with lora_engine.serve(wide_adapter, "rank 16", options=TOGETHER) as model:
         assert answer(model)
 
 
 def test_the_base_answers_as_itself_between_adapters(
-    wide_engine: Engine, base_folder: Path, loud_adapters: list[Path]
+    lora_engine: Engine, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
-    with wide_engine.serve(loud_adapters[0], "first", options=TOGETHER):
+    with lora_engine.serve(loud_adapters[0], "first", options=TOGETHER):
         pass
-    with wide_engine.serve(base_folder, "base", options=TOGETHER) as model:
+    with lora_engine.serve(base_folder, "base", options=TOGETHER) as model:
         assert "Berlin" in answer(model)
+
+
+def test_an_engine_that_dies_is_named_and_the_next_version_gets_a_new_one(
+    lora_engine: Engine, settings: Settings, base_folder: Path, dora_adapter: Path
+) -> None:
+    """The next version is one that vLLM cannot serve, so its engine is the transformers server."""
+
+    def evaluate_while_it_dies() -> None:
+        with lora_engine.serve(base_folder, "base") as model:
+            kill_engine(settings)
+            with pytest.raises(PlatformError, match="The engine stopped answering for base"):
+                answer(model)
+
+    with pytest.raises(PlatformError, match="The engine died while it served base"):
+        evaluate_while_it_dies()
+    with lora_engine.serve(dora_adapter, "dora") as model:
+        first = answer(model)
+        assert model.at_once == 1
+    with lora_engine.serve(dora_adapter, "the same") as model:
+        assert answer(model) == first
+
+
+def kill_engine(settings: Settings) -> None:
+    server = EngineServer.find(settings.run_dir / "engine")
+    assert server is not None
+    guard = psutil.Process(server.record.guard_pid)
+    for process in guard.children():
+        process.kill()
+    guard.wait()

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -25,12 +25,18 @@ from engine import ServedModel, checkpoint
 from engine.command import SERVED_MODEL
 from engine.control import ControlError, ask
 from engine.log import last_errors
+from engine.private_folder import make_private_folder
+from engine.transformers_loading import VersionFiles
+from engine.transformers_model import ChatRequest, TransformersModel, UnanswerableError
 from schemas.errors import ConfigurationError, PlatformError
+
+pytestmark = pytest.mark.engine
 
 QUESTIONS = ["What is the capital of Germany?", "Name three planets."]
 ADAPTERS = Path(__file__).parents[3] / "rehearsal" / "adapters"
 PATIENCE = 600.0
 MAX_TOKENS = 12
+MAX_MODEL_LEN = 8000  # the model's own is 8192
 CHAT = "/v1/chat/completions"
 
 
@@ -102,27 +108,24 @@ class Server:
         return self.process.wait(PATIENCE)
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Server]]:
-    """Starts a server of its own for a test."""
-    servers = []
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-
-        def start(*arguments: str) -> Server:
-            servers.append(Server.start(Path(folder), *arguments))
-            return servers[-1]
-
-        yield start
-        for server in servers:
-            server.end()
-
-
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        server = Server.start(Path(folder))
-        yield server
+def started() -> Iterator[list[Server]]:
+    """The servers of this file: one, unless a test that ends it is not the last."""
+    servers: list[Server] = []
+    yield servers
+    for server in servers:
         server.end()
+        shutil.rmtree(server.socket.parent)
+
+
+@pytest.fixture
+def server(started: list[Server]) -> Server:
+    """A running server."""
+    if not started or started[-1].process.poll() is not None:
+        started.append(Server.start(make_private_folder(), "--max-model-len", str(MAX_MODEL_LEN)))
+        with pytest.raises(ControlError, match="No model version is loaded"):
+            started[-1].chat(QUESTIONS[0])
+    return started[-1]
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +215,15 @@ def test_the_client_of_every_engine_gets_its_answers_here_too(
     counts = (completion.usage.prompt_tokens, completion.usage.completion_tokens)
     assert completion.usage.total_tokens == sum(counts)
     assert completion.choices[0].message.content == server.answer(QUESTIONS[0])[0]
-    with pytest.raises(ConfigurationError, match="maximum context length is 8192 tokens"):
-        asyncio.run(model.chat(messages, temperature=0.0, max_tokens=8190))
+    with pytest.raises(ConfigurationError, match="maximum context length is 8000 tokens"):
+        asyncio.run(model.chat(messages, temperature=0.0, max_tokens=MAX_MODEL_LEN))
+
+
+def test_the_longest_conversation_is_by_default_the_models(base_folder: Path) -> None:
+    model = TransformersModel(VersionFiles(weights=base_folder, tokenizer=base_folder), None)
+    request = ChatRequest.model_validate(conversation(QUESTIONS[0]) | {"max_tokens": 8190})
+    with pytest.raises(UnanswerableError, match="maximum context length is 8192 tokens"):
+        model.answer(request)
 
 
 def test_an_answer_says_why_it_ended(server: Server, base_folder: Path) -> None:
@@ -338,15 +348,10 @@ def test_a_request_whose_client_has_gone_is_left_out(server: Server, base_folder
     before.close()
 
 
-def test_a_server_starts_empty_keeps_to_its_length_and_ends_in_mid_answer(
-    start: Callable[..., Server], base_folder: Path
+def test_a_server_that_is_ended_does_not_wait_for_its_answer(
+    server: Server, base_folder: Path
 ) -> None:
-    server = start("--max-model-len", "400")
-    with pytest.raises(ControlError, match="No model version is loaded"):
-        server.chat(QUESTIONS[0])
     server.load(base_folder)
-    with pytest.raises(ControlError, match="maximum context length is 400 tokens"):
-        server.chat(QUESTIONS[0], max_tokens=400)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(server.chat, "Count to one hundred.", max_tokens=350)
         assert server.is_healthy()

@@ -19,7 +19,7 @@ from schemas.settings import Settings
 pytestmark = pytest.mark.engine
 
 QUESTION = "What is the capital of Germany?"
-TOGETHER = ServeOptions(together=True)
+CONCURRENT = ServeOptions(concurrent=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def answer(model: ServedModel, *, max_tokens: int = 8) -> str:
 def served_names(settings: Settings) -> set[str]:
     server = EngineServer.find(settings.run_dir / "engine")
     assert server is not None
-    return {model["id"] for model in server.ask("GET", "/v1/models")["data"]}
+    return {model["id"] for model in server.request("GET", "/v1/models")["data"]}
 
 
 def test_a_start_without_enough_memory_says_so_and_the_next_one_works(
@@ -61,19 +61,19 @@ def test_a_start_without_enough_memory_says_so_and_the_next_one_works(
         assert "Berlin" in answer(model)
 
 
-def test_two_adapters_answer_at_once_each_as_itself(
+def test_two_adapters_are_served_side_by_side(
     lora_engine: Engine, settings: Settings, loud_adapters: list[Path]
 ) -> None:
     first, second = loud_adapters
     with (
-        lora_engine.serve(first, "first", options=TOGETHER) as one,
-        lora_engine.serve(second, "second", options=TOGETHER) as two,
+        lora_engine.serve(first, "first", options=CONCURRENT) as one,
+        lora_engine.serve(second, "second", options=CONCURRENT) as two,
     ):
         together = answer(one), answer(two)
         assert len(served_names(settings)) == 3  # the base, and both
     assert together[0] != together[1]
     for folder, said in zip(loud_adapters, together, strict=True):
-        with lora_engine.serve(folder, "alone", options=TOGETHER) as model:
+        with lora_engine.serve(folder, "alone", options=CONCURRENT) as model:
             assert answer(model) == said
 
 
@@ -82,53 +82,51 @@ def test_a_process_does_not_wait_for_itself(
 ) -> None:
     """As it would where the engine stops answering before the second adapter is loaded."""
     with (
-        lora_engine.serve(loud_adapters[0], "first", options=TOGETHER),
-        pytest.raises(PlatformError, match="still in use by this very process"),
+        lora_engine.serve(loud_adapters[0], "first", options=CONCURRENT),
+        pytest.raises(PlatformError, match="This process still uses the engine"),
         lora_engine.serve(base_folder, "base"),
     ):
         pass
 
 
-def test_an_adapter_is_unloaded_when_it_has_been_served(
+def test_an_adapter_is_unloaded_at_the_end_of_the_block(
     lora_engine: Engine, settings: Settings, loud_adapters: list[Path]
 ) -> None:
-    with lora_engine.serve(loud_adapters[0], "first", options=TOGETHER):
+    with lora_engine.serve(loud_adapters[0], "first", options=CONCURRENT):
         during = served_names(settings)
     assert served_names(settings) < during
 
 
-def test_merged_and_beside_give_the_same_first_token(
+def test_a_merged_adapter_and_lora_give_the_same_first_token(
     lora_engine: Engine, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
     """Later ones may differ: in bf16 the sum of two products is not the product of the sum."""
-    with lora_engine.serve(loud_adapters[0], "beside", options=TOGETHER) as model:
+    with lora_engine.serve(loud_adapters[0], "beside", options=CONCURRENT) as model:
         beside = answer(model, max_tokens=1)
     with lora_engine.serve(loud_adapters[0], "merged") as model:
         merged = answer(model, max_tokens=1)
-    with lora_engine.serve(loud_adapters[0], "beside again", options=TOGETHER) as model:
+    with lora_engine.serve(loud_adapters[0], "beside again", options=CONCURRENT) as model:
         again = answer(model, max_tokens=1)
     with lora_engine.serve(base_folder, "base") as model:
         assert answer(model, max_tokens=1) != beside
     assert beside == merged == again
 
 
-def test_an_adapter_above_the_rank_limit_is_weighed_all_the_same(
-    lora_engine: Engine, wide_adapter: Path
-) -> None:
-    with lora_engine.serve(wide_adapter, "rank 16", options=TOGETHER) as model:
+def test_an_adapter_above_the_rank_limit_is_served(lora_engine: Engine, wide_adapter: Path) -> None:
+    with lora_engine.serve(wide_adapter, "rank 16", options=CONCURRENT) as model:
         assert answer(model)
 
 
-def test_the_base_answers_as_itself_between_adapters(
+def test_the_base_is_unchanged_after_an_adapter(
     lora_engine: Engine, base_folder: Path, loud_adapters: list[Path]
 ) -> None:
-    with lora_engine.serve(loud_adapters[0], "first", options=TOGETHER):
+    with lora_engine.serve(loud_adapters[0], "first", options=CONCURRENT):
         pass
-    with lora_engine.serve(base_folder, "base", options=TOGETHER) as model:
+    with lora_engine.serve(base_folder, "base", options=CONCURRENT) as model:
         assert "Berlin" in answer(model)
 
 
-def test_an_engine_that_dies_is_named_and_the_next_version_gets_a_new_one(
+def test_an_engine_that_dies_is_an_error_and_the_next_version_has_a_new_engine(
     lora_engine: Engine, settings: Settings, base_folder: Path, dora_adapter: Path
 ) -> None:
     """The next version is one that vLLM cannot serve, so its engine is the transformers server."""
@@ -143,7 +141,7 @@ def test_an_engine_that_dies_is_named_and_the_next_version_gets_a_new_one(
         evaluate_while_it_dies()
     with lora_engine.serve(dora_adapter, "dora") as model:
         first = answer(model)
-        assert model.at_once == 1
+        assert model.max_concurrency == 1
     with lora_engine.serve(dora_adapter, "the same") as model:
         assert answer(model) == first
 

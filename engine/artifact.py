@@ -1,13 +1,13 @@
-"""Decides what a downloaded model version is, and refuses what must not be loaded.
+"""Recognizes what a downloaded model version is, and refuses what must not be loaded.
 
-| the folder holds                              | it is                                     |
-|-----------------------------------------------|-------------------------------------------|
-| adapter_config.json, adapter_model.safetensors | an `Adapter` of some base model            |
-| config.json, *.safetensors                    | a `Checkpoint`: complete                  |
-| pickled weights, code, links, paths that leave | refused: reading them could run code      |
-| anything else                                 | refused: there is nothing to weigh        |
+| the folder holds                               | result                                     |
+|------------------------------------------------|--------------------------------------------|
+| adapter_config.json, adapter_model.safetensors | an `Adapter`                               |
+| config.json, *.safetensors                     | a `Checkpoint`                             |
+| pickled weights, code, links, paths outside it | refused, because loading it could run code |
+| anything else                                  | refused, because it is not a model         |
 
-Only file names, JSON and safetensors headers are read here.
+This module reads only file names, JSON and safetensors headers.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from engine import checkpoint
 from engine.file_rules import ListedFile, refuse_unsafe
 from schemas.errors import ArtifactError
 
-# Fields of adapter_config.json (peft 0.21) that say how the adapter was trained or stored. Every
-# other field that is set changes the weights in a way that W + scaling * B @ A does not express.
+# Fields of adapter_config.json (peft 0.21) about training and storage. Any other field that is set
+# changes the weights in a way that W + scaling * B @ A does not express.
 _NO_EFFECT_ON_WEIGHTS = frozenset(
     {
         "auto_mapping", "eva_config", "exclude_modules", "inference_mode", "layers_pattern",
@@ -30,25 +30,25 @@ _NO_EFFECT_ON_WEIGHTS = frozenset(
         "qalora_group_size", "runtime_config", "target_modules", "task_type",
     }
 )  # fmt: skip
-# Ways to initialise A and B that leave the base as it was; PiSSA, OLoRA and others change it.
+# Initializations of A and B that do not change the base; PiSSA, OLoRA and others do.
 _BASE_KEEPING_INITS = frozenset({True, False, None, "gaussian", "orthogonal", "eva"})
 
 
 class AdapterConfig(BaseModel):
-    """The part of ``adapter_config.json`` that a merge needs; the rest is kept as extra fields.
+    """The part of ``adapter_config.json`` that a merge needs; other fields are kept as extras.
 
     Attributes:
-        peft_type: Kind of the adapter, as "LORA".
+        peft_type: Type of the adapter, such as "LORA".
         r: Rank.
         rank_pattern: Other ranks, by the end of a module's name (a regular expression).
-        base_model_name_or_path: The model the adapter was trained on.
-        revision: Revision of that model on the hub; None is its main branch.
+        base_model_name_or_path: The model on which the adapter was trained.
+        revision: Revision of that model on the hub; None means the main branch.
         lora_alpha: Numerator of the scaling.
         alpha_pattern: Other numerators, by the end of a module's name (a regular expression).
         use_rslora: Whether the denominator is sqrt(r) instead of r.
         fan_in_fan_out: Whether the base stores weights as (inputs, outputs).
         bias: Which biases were trained; only "none" can be merged.
-        init_lora_weights: How A and B were initialised.
+        init_lora_weights: How A and B were initialized.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -66,7 +66,7 @@ class AdapterConfig(BaseModel):
     init_lora_weights: bool | str | None = True
 
     def unmergeable(self) -> list[str]:
-        """The settings that a merge cannot do right, as ``name=value``."""
+        """The settings that a merge does not support, as ``name=value``."""
         found: dict[str, Any] = {
             name: value
             for name, value in (self.model_extra or {}).items()
@@ -82,7 +82,7 @@ class AdapterConfig(BaseModel):
 
 
 class Adapter(BaseModel):
-    """A peft adapter: the folder and its configuration."""
+    """A peft adapter."""
 
     folder: Path
     config: AdapterConfig
@@ -95,14 +95,14 @@ class Checkpoint(BaseModel):
 
 
 def open_version(folder: Path, *, trust_remote_code: bool = False) -> Adapter | Checkpoint:
-    """Check a downloaded version and say what it is.
+    """Check a downloaded version and recognize what it is.
 
     Args:
-        folder: Where the artifact was downloaded to.
+        folder: Folder of the download.
         trust_remote_code: Accept model code: ``*.py`` files, and configurations with auto_map.
 
     Returns:
-        The version, safe to be read by the engine.
+        The version, which is safe to load.
 
     Raises:
         ArtifactError: The version is refused; the message names the file or the setting.
@@ -121,8 +121,8 @@ def open_version(folder: Path, *, trust_remote_code: bool = False) -> Adapter | 
 
 
 @contextmanager
-def called_by_name(folder: Path, name: str) -> Iterator[None]:
-    """Have errors call a version as its author does, not by where its files lie here."""
+def named_in_errors(folder: Path, name: str) -> Iterator[None]:
+    """Replace a version's folder in errors by the name that its author knows."""
     try:
         yield
     except ArtifactError as error:
@@ -143,7 +143,7 @@ def _adapter(folder: Path) -> Adapter:
 
 
 def _refuse_outside(config: AdapterConfig, folder: Path) -> None:
-    """Refuse what would have peft (0.21) import a module or read folders that the adapter names."""
+    """Refuse settings that make peft (0.21) import a module or read other folders."""
     megatron = (config.model_extra or {}).get("megatron_config")
     if megatron or config.peft_type == "XLORA":
         setting = "megatron_config" if megatron else "peft_type=XLORA"
@@ -157,7 +157,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """Read an adapter's ``adapter_config.json``.
 
     Raises:
-        ArtifactError: It is missing or is not peft's.
+        ArtifactError: It is missing or invalid.
     """
     try:
         return AdapterConfig.model_validate(checkpoint.read_json(folder / "adapter_config.json"))
@@ -191,7 +191,7 @@ def _files(folder: Path) -> Iterator[ListedFile]:
 
 
 def _refuse_auto_map(folder: Path) -> None:
-    # The configuration, but also a tokenizer's or a processor's may name code.
+    # The configuration of a tokenizer or a processor may name code, too.
     for file in sorted(folder.glob("*config.json")):
         if "auto_map" in checkpoint.read_json(file):
             raise ArtifactError(

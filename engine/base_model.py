@@ -1,4 +1,4 @@
-"""Finds the base model that an adapter was trained on."""
+"""Finds the base model of an adapter."""
 
 from pathlib import Path
 
@@ -17,44 +17,44 @@ def base_of(
     trust_remote_code: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Checkpoint:
-    """Find an adapter's base model by what ``base_model_name_or_path`` says.
+    """Find an adapter's base model by its ``base_model_name_or_path``.
 
-    | it says                                                | the base is                     |
-    |--------------------------------------------------------|---------------------------------|
-    | ``[wandb-artifact:///]ENTITY/PROJECT/NAME:VERSION``    | downloaded from W&B             |
-    | a path that exists on this machine                     | read where it lies              |
-    | ``ORG/NAME``, a folder below ``models_dir``            | read there                      |
-    | ``ORG/NAME``                                           | downloaded from the hub, kept   |
+    | base_model_name_or_path                                | the base is                         |
+    |--------------------------------------------------------|-------------------------------------|
+    | ``[wandb-artifact:///]ENTITY/PROJECT/NAME:VERSION``    | downloaded from W&B                 |
+    | a path that exists on this machine                     | read from there                     |
+    | ``ORG/NAME``, a folder below ``models_dir``            | read from there                     |
+    | ``ORG/NAME``                                           | downloaded from the hub to that dir |
 
-    A base of another revision than main lies in a folder of its own, ``ORG/NAME@REVISION``.
+    A base of a revision other than main has the folder ``ORG/NAME@REVISION``.
 
     Args:
-        adapter: The adapter that names the base.
-        settings: Where base models are kept, and how large one may be.
+        adapter: The adapter.
+        settings: The folder of base models and the size limit.
         fetch_base: Downloads a base from W&B.
-        trust_remote_code: Accept a base that brings code.
-        on_progress: Hears of a download from the hub.
+        trust_remote_code: Accept a base with code.
+        on_progress: Receives the progress of a download from the hub.
 
     Returns:
         The base, checked like any other version.
 
     Raises:
-        ArtifactError: The base is nowhere to be found, or is not a complete checkpoint.
-        ConfigurationError: It is an artifact, and nothing here downloads artifacts; or its folder
-            on this machine is refused; or the hub does not let us have it.
+        ArtifactError: The base was not found or is not a complete checkpoint.
+        ConfigurationError: The base is an artifact and there is no ``fetch_base``; its folder on
+            this machine is refused; or the hub denies access.
         PlatformError: The hub did not answer, or the disk is full.
     """
     if _is_artifact(adapter.config.base_model_name_or_path):
         folder = _fetched(adapter, fetch_base)
         return _complete(adapter, open_version(folder, trust_remote_code=trust_remote_code))
 
-    def accept(folder: Path) -> None:
+    def check(folder: Path) -> None:
         _complete(adapter, open_version(folder, trust_remote_code=trust_remote_code))
 
     folder = _local(adapter.config, settings.models_dir) or hub.download(
         adapter,
         settings,
-        accept=accept,
+        check=check,
         trust_remote_code=trust_remote_code,
         on_progress=on_progress,
     )
@@ -69,7 +69,7 @@ def _fetched(adapter: Adapter, fetch_base: FetchBase | None) -> Path:
     name = adapter.config.base_model_name_or_path
     if fetch_base is None:
         raise ConfigurationError(
-            f"{adapter.folder} was trained on the artifact {name}, which nothing here downloads.",
+            f"{adapter.folder} has the artifact {name} as base, which cannot be downloaded here.",
             fix="Pass fetch_base to Engine.serve.",
         )
     return fetch_base(name)
@@ -80,7 +80,7 @@ def _local(config: AdapterConfig, models_dir: Path) -> Path | None:
     if path.is_absolute():
         folder = path.resolve()
     else:
-        folder = (models_dir / hub.kept_as(config)).resolve()
+        folder = (models_dir / hub.base_folder_name(config)).resolve()
         if not folder.is_relative_to(models_dir.resolve()):
             return None
     return folder if (folder / "config.json").is_file() else None
@@ -90,11 +90,11 @@ def _open_local(folder: Path, trust_remote_code: bool) -> Adapter | Checkpoint:
     try:
         return open_version(folder, trust_remote_code=trust_remote_code)
     except ArtifactError as error:
-        # The operator put it there; the adapter's author cannot mend it.
+        # The operator put it there, so the adapter's author cannot fix it.
         raise ConfigurationError(
             f"The base model in {folder} is refused: {error.message}",
-            fix="Keep only what a model is read from there, safetensors, JSON and text files,"
-            " and files instead of links (`cp -rL`); code takes a gate with trust_remote_code.",
+            fix="Keep only safetensors, JSON and text files there, and no links (`cp -rL`); code"
+            " requires a gate with trust_remote_code.",
         ) from error
 
 

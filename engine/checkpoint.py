@@ -1,7 +1,7 @@
-"""Reads checkpoint folders without loading them.
+"""Reads checkpoint folders without loading the weights.
 
-The weights' headers tell every tensor's name, shape and place, so a version can be checked,
-compared and rewritten without a copy of the model in memory.
+The headers of the weight files hold every tensor's name, shape and offset, so a version can be
+checked, compared and rewritten without a copy of the model in memory.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from schemas.errors import ArtifactError
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 SPECIAL_TOKENS = ("bos_token", "eos_token", "add_bos_token", "add_eos_token")
 
-# Bytes: a larger file is not hashed.
+# Bytes. Larger files are not hashed.
 _LARGE = 64 * 2**20
-# A header is JSON of about 100 bytes per tensor; safetensors itself refuses more than this.
+# Bytes. A header has about 100 per tensor; safetensors itself refuses a larger one.
 _LONGEST_HEADER = 100_000_000
 
 
-class TensorPlace(BaseModel):
-    """Where one tensor lies.
+class TensorLocation(BaseModel):
+    """The location of one tensor.
 
     Attributes:
         file: The safetensors file.
-        dtype: Element type in safetensors' spelling, e.g. "BF16".
+        dtype: Element type in safetensors' notation, such as "BF16".
         shape: Sizes of the dimensions.
-        start: First byte, counted from the beginning of the file.
+        start: Offset of the first byte in the file.
     """
 
     file: Path
@@ -51,7 +51,7 @@ _HEADER = TypeAdapter(dict[str, _HeaderEntry | dict[str, str]])
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object that came with a model version.
+    """Read a JSON object from a model version.
 
     Raises:
         ArtifactError: The file is missing or is not a JSON object.
@@ -66,10 +66,10 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a checkpoint's weights, in the order of their names.
+    """The files with a checkpoint's weights, sorted by name.
 
     Returns:
-        The files the index names where there is an index, else every ``*.safetensors``.
+        The files in the index if there is one, otherwise every ``*.safetensors``.
 
     Raises:
         ArtifactError: The index names a file that is not in the folder.
@@ -87,16 +87,16 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def tensors(files: list[Path]) -> dict[str, TensorPlace]:
-    """Find every tensor of some safetensors files.
+def tensors(files: list[Path]) -> dict[str, TensorLocation]:
+    """Locate every tensor in some safetensors files.
 
     Raises:
         ArtifactError: A file is cut short or is not in the safetensors format.
     """
-    return {name: place for file in files for name, place in _header(file)}
+    return {name: location for file in files for name, location in _header(file)}
 
 
-def _header(file: Path) -> Iterator[tuple[str, TensorPlace]]:
+def _header(file: Path) -> Iterator[tuple[str, TensorLocation]]:
     """Parse the header: 8 bytes of length, JSON, then the tensors' bytes.
 
     Source: https://huggingface.co/docs/safetensors/index#format
@@ -121,11 +121,11 @@ def _header(file: Path) -> Iterator[tuple[str, TensorPlace]]:
         )
     for name, entry in entries.items():
         start = data + entry.data_offsets[0]
-        yield name, TensorPlace(file=file, dtype=entry.dtype, shape=entry.shape, start=start)
+        yield name, TensorLocation(file=file, dtype=entry.dtype, shape=entry.shape, start=start)
 
 
 def chat_template(folder: Path) -> str | None:
-    """The Jinja chat template that lies beside a tokenizer, or None."""
+    """The Jinja chat template of a tokenizer's folder, or None."""
     template = folder / "chat_template.jinja"
     if template.is_file():
         return template.read_text("utf-8")
@@ -134,9 +134,10 @@ def chat_template(folder: Path) -> str | None:
 
 
 def digest(folder: Path) -> str:
-    """Names a folder's content on this machine: SHA-256 over its files' names and contents.
+    """SHA-256 over the names and contents of a folder's files; valid on this machine only.
 
-    A large file counts by its place, size and time, as hashing a hundred gigabytes takes minutes.
+    A large file counts by its path, size and modification time, because hashing a hundred gigabytes
+    takes minutes.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{file.relative_to(folder)} {_content(file)}" for file in files]
@@ -151,27 +152,27 @@ def _content(file: Path) -> str:
 
 
 def code(folder: Path) -> list[str]:
-    """SHA-256 of each code file that a checkpoint brings."""
+    """SHA-256 of each code file in a checkpoint."""
     files = sorted(folder.rglob("*.py"))
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
 def dtype(folder: Path) -> str | None:
-    """The type of a checkpoint's weights as its configuration names it, e.g. "bfloat16"."""
+    """The type of a checkpoint's weights in its configuration, such as "bfloat16"."""
     config = read_json(folder / "config.json")
     named = config.get("dtype", config.get("torch_dtype"))  # its name before transformers 5
     return named if isinstance(named, str) else None
 
 
 def identity(weights: Path, tokenizer: Path) -> str:
-    """Name everything about an engine's model that cannot be exchanged while it runs.
+    """Digest of everything about a model that a running engine cannot exchange.
 
     Two checkpoints with the same identity have the same configuration, the same tensors in the
-    same shapes and the same vocabulary, so that loading one over the other replaces every weight.
+    same shapes and the same vocabulary. Loading one over the other therefore replaces every weight.
 
     Args:
         weights: Checkpoint folder.
-        tokenizer: Folder of the tokenizer that is used with it.
+        tokenizer: Folder of its tokenizer.
 
     Returns:
         A SHA-256 in hexadecimal.
@@ -187,7 +188,7 @@ def identity(weights: Path, tokenizer: Path) -> str:
 
 
 def _architecture(config: dict[str, Any]) -> dict[str, Any]:
-    """Drop what says who wrote the configuration and not what the model is."""
+    """The configuration without the fields about who saved it."""
     notes = {"transformers_version", "use_cache", "torch_dtype"}
     kept = {k: v for k, v in config.items() if k not in notes and not k.startswith("_")}
     kept.setdefault("dtype", config.get("torch_dtype"))
@@ -195,12 +196,12 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def vocabulary(folder: Path) -> dict[str, Any]:
-    """What turns text into token ids; empty if the folder brings no tokenizer.
+    """What turns text into token ids; empty if the folder has no tokenizer.
 
-    The chat template is no part of it: that travels with each request.
+    The chat template is not part of it: each request carries its own.
     """
     tokenizer = _optional_json(folder / "tokenizer.json")
-    batching = {"version", "truncation", "padding"}  # set by whoever trained, unused here
+    batching = {"version", "truncation", "padding"}  # set by trainers, unused here
     parts = {key: value for key, value in tokenizer.items() if key not in batching}
     for name in TOKENIZER_FILES:
         if not tokenizer and (folder / name).is_file():

@@ -1,4 +1,4 @@
-"""Talks to a served model version in the OpenAI protocol."""
+"""Sends requests to a served model version in the OpenAI protocol."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -16,41 +16,43 @@ from engine.connections import Connections
 from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
 Failure = Callable[[str], PlatformError]
-"""Makes the error for an engine that does not answer; gets what it did, as "stopped answering"."""
+"""Makes the error for an engine that failed; receives what it did, such as "stopped answering"."""
 
 _TEMPLATE_FLAG = "--trust-request-chat-template"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An engine, as its errors name it.
+    """Translates the openai client's errors for one engine.
 
     Attributes:
-        name: What it is called in a sentence, as "The engine".
-        failure: Makes the error for an engine that does not answer.
-        key: The API key, which is taken out of whatever the engine says; None if it asks for none.
+        name: The subject of its messages, such as "The engine".
+        failure: Makes the error for an engine that failed.
+        key: The API key, which is removed from every message; None if the engine needs none.
+        lost_on_restart: Whether the version was loaded into a running engine and is lost when that
+            restarts. A 404 is then worth another try.
     """
 
     name: str
     failure: Failure
     key: SecretStr | None
-    forgets: bool = False
+    lost_on_restart: bool = False
 
-    def explain(self, error: openai.APIError, model: str) -> WeighbridgeError:
-        """Say what went wrong and who must act.
+    def to_error(self, error: openai.APIError, model: str) -> WeighbridgeError:
+        """Translate an error of the openai client into one that says who must act.
 
         Args:
-            error: What the openai client raised.
-            model: The name of the version that was asked for.
+            error: The client's error.
+            model: The name of the version.
 
         Returns:
-            PlatformError: The engine is gone, silent, overloaded (429) or broken (5xx).
-            ConfigurationError: It refused the key (401, 403), knows no such model (404) or refused
-                the request, with its own words.
+            A PlatformError if the engine is down, timed out, is overloaded (429) or failed (5xx). A
+            ConfigurationError with the engine's message if it refused the key (401, 403), has no
+            such model (404), or refused the request.
         """
-        said = self.words(error)
-        if isinstance(error, openai.NotFoundError) and self.forgets:
-            return self.failure(f"does not know {model} any more, as if started anew ({said})")
+        said = self.describe(error)
+        if isinstance(error, openai.NotFoundError) and self.lost_on_restart:
+            return self.failure(f"no longer has {model}, as after a restart ({said})")
         if isinstance(error, openai.APIConnectionError):
             return self.failure(f"stopped answering for {model} ({said})")
         if isinstance(error, openai.RateLimitError | openai.InternalServerError):
@@ -59,9 +61,9 @@ class Endpoint:
             f"{self.name} refused a request to {model}: {said}", fix=_fix(error, said)
         )
 
-    def words(self, error: openai.APIError) -> str:
-        """What the engine, or the connection to it, said: one line, without the key."""
-        cause = error.__cause__  # only an error of the connection has one
+    def describe(self, error: openai.APIError) -> str:
+        """The first line of the engine's message or of the connection error, without the key."""
+        cause = error.__cause__  # only a connection error has one
         said = f"{type(cause).__name__}: {cause}" if cause else error.message
         line = said.partition("\n")[0].removesuffix(": ")
         return line.replace(self.key.get_secret_value(), "***") if self.key else line
@@ -84,13 +86,13 @@ def _fix(error: openai.APIError, said: str) -> str:
 
 
 class ServedModel:
-    """A model version that an engine serves; made by `local` or `remote`.
+    """A model version that an engine serves, made by ``local`` or ``remote``.
 
     Attributes:
         name: The version's name in traces.
         chat_template_digest: SHA-256, in hexadecimal, of the Jinja chat template that each request
-            carries; None when the engine's own is used.
-        at_once: How many requests the engine answers at a time; None for as many as come.
+            carries; None if the engine's own template is used.
+        max_concurrency: How many requests the engine answers at the same time; None means no limit.
     """
 
     def __init__(
@@ -101,11 +103,11 @@ class ServedModel:
         chat_template: str | None,
         connections: Connections,
         endpoint: Endpoint,
-        at_once: int | None = None,
+        max_concurrency: int | None = None,
         logprobs: bool = False,
     ) -> None:
         self.name = name
-        self.at_once = at_once
+        self.max_concurrency = max_concurrency
         self._failures: list[WeighbridgeError] = []
         self.chat_template_digest = (
             hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None
@@ -125,19 +127,19 @@ class ServedModel:
         model: str = SERVED_MODEL,
         chat_template: str,
         failure: Failure,
-        at_once: int | None = None,
+        max_concurrency: int | None = None,
         logprobs: bool = False,
     ) -> Self:
-        """A version in an engine on this machine, which is asked once: a dead one stays dead.
+        """A version in an engine on this machine. Requests are not retried.
 
         Args:
             name: The version's name in traces.
             socket: The engine's Unix socket.
             model: The version's name in the engine.
             chat_template: The version's Jinja chat template.
-            failure: Makes the error for an engine that stopped answering.
-            at_once: How many requests the engine answers at a time.
-            logprobs: Whether the engine is asked how likely each token was.
+            failure: Makes the error for an engine that failed.
+            max_concurrency: How many requests the engine answers at the same time.
+            logprobs: Whether to request the log probability of each token.
         """
         return cls(
             name,
@@ -145,7 +147,7 @@ class ServedModel:
             chat_template=chat_template,
             connections=Connections.to_socket(socket),
             endpoint=Endpoint("The engine", failure, key=None),
-            at_once=at_once,
+            max_concurrency=max_concurrency,
             logprobs=logprobs,
         )
 
@@ -160,50 +162,50 @@ class ServedModel:
         chat_template: str | None,
         retries: int,
         failure: Failure,
-        forgets: bool = False,
+        lost_on_restart: bool = False,
     ) -> Self:
-        """A version in an engine that somebody else runs.
+        """A version in an external engine.
 
-        A request is sent again when the engine answered 429 or 5xx, and when no connection came
-        about or one broke: after the engine's Retry-After of up to 120 s, else after 0.5, 1, 2, 4
-        and then 8 s, each less up to a quarter at random (openai 3.52). It is not sent again after
-        any other 4xx, after a longer Retry-After, nor when an answer took too long.
+        A request is retried after 429, 5xx and connection errors. The delay is the engine's
+        Retry-After if that is at most 120 s, otherwise 0.5, 1, 2, 4 and then 8 s, with a jitter of
+        up to 25 % (openai 3.52). It is not retried after any other 4xx, a longer Retry-After, or a
+        timeout.
 
         Args:
             name: The version's name in traces.
-            base_url: As ``https://host/v1``.
-            api_key: The engine's key; it appears in no error. None if the engine asks for none.
+            base_url: Base URL, such as ``https://host/v1``.
+            api_key: The engine's key, which appears in no error; None if the engine needs none.
             model: The version's name in the engine.
             chat_template: The version's Jinja chat template; None for the engine's own.
-            retries: How often a request is sent again.
-            failure: Makes the error for an engine that does not answer.
-            forgets: The version was loaded into it, and is gone when it is started anew: that it
-                knows no such model is then no mistake of the operator's.
+            retries: How often a request is retried.
+            failure: Makes the error for an engine that failed.
+            lost_on_restart: Whether the version was loaded into the running engine and is lost when
+                that restarts.
         """
         return cls(
             name,
             model=model,
             chat_template=chat_template,
             connections=Connections.to_url(base_url, api_key, retries),
-            endpoint=Endpoint(f"The engine at {base_url}", failure, api_key, forgets),
+            endpoint=Endpoint(f"The engine at {base_url}", failure, api_key, lost_on_restart),
         )
 
     async def chat(
         self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int
     ) -> ChatCompletion:
-        """Answer a conversation.
+        """Request a chat completion.
 
         Args:
             messages: OpenAI messages, ``{"role", "content"}``.
-            temperature: 0 is greedy.
+            temperature: Sampling temperature; 0 is greedy.
             max_tokens: Longest answer, in tokens.
 
         Returns:
             The completion, with its token usage.
 
         Raises:
-            PlatformError: The engine died or does not answer.
-            ConfigurationError: The engine refuses the request, for instance as too long.
+            PlatformError: The engine failed or timed out.
+            ConfigurationError: The engine refused the request, for example because it is too long.
         """
         async with self._connections.client() as client:
             try:
@@ -215,18 +217,18 @@ class ServedModel:
                     extra_body=self._body,
                 )
             except openai.APIError as error:
-                self._failures.append(self._endpoint.explain(error, self.name))
-                # Without the cause, which repeats all that the engine said.
+                self._failures.append(self._endpoint.to_error(error, self.name))
+                # Without the cause: it repeats the engine's message, which may hold the key.
                 raise self._failures[-1] from None
 
     @contextmanager
     def fail_on_request_errors(self) -> Iterator[None]:
-        """Make failed requests the reason of whatever went wrong in the block, or seemed right.
+        """On exit, raise if any request failed, even if the block succeeded.
 
-        Weave goes on when a row raised, and says so of the row only.
+        Weave continues after a row has raised.
 
         Raises:
-            PlatformError, ConfigurationError: Requests failed; what was measured is incomplete.
+            PlatformError, ConfigurationError: Requests failed, so the measurements are incomplete.
         """
         try:
             yield

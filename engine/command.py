@@ -6,49 +6,49 @@ Source: docs/upstream/models-and-engines.md, "vLLM on a CPU" and "Starting the s
 import os
 import sys
 
-from engine.choice import Machine, ServingMethod
 from engine.options import ServeOptions
+from engine.serving_method import Machine, ServingMethod
 from engine.version import Version
 from schemas.settings import Settings
 
-# The one name vLLM serves whatever is loaded under; a version's own name is ours to keep.
+# vLLM serves every version under this name; only this project knows the version's own name.
 SERVED_MODEL = "weighbridge"
 
 _MODULE = (sys.executable, "-P", "-m")
 _VLLM = "vllm.entrypoints.openai.api_server"
 
-# The smallest block of the CPU kernels: with their usual 128 tokens hardly two prompts share one,
-# and a prefix is computed anew for each row (docs/performance.md).
+# The smallest block size of the CPU kernels. With the default of 128 tokens, prompts rarely share a
+# block, and each row computes its prefix again (docs/performance.md).
 _ON_CPU = ("--enforce-eager", "--block-size", "32")
 
-# On a CPU all that vLLM would compile is how it ranks the tokens of an answer: for a C++ compiler,
-# which a machine may not have, and seconds of the first answer.
+# On a CPU, vLLM compiles only the ranking of tokens. That needs a C++ compiler, which a machine may
+# not have, and delays the first answer by seconds.
 _UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
 
-# W&B's and Celery's secrets are none of the engine's business, and a key would lock us out.
+# The engine needs no secrets of W&B and Celery, and with VLLM_API_KEY it would refuse our calls.
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
 
 
-def program(way: ServingMethod, version: Version) -> list[str]:
-    """A server's program and what it starts with."""
-    if way is ServingMethod.TRANSFORMERS:
+def program(method: ServingMethod, version: Version) -> list[str]:
+    """The start of a server's command line: the program and the model."""
+    if method is ServingMethod.TRANSFORMERS:
         return [*_MODULE, "engine.transformers_server"]
     weights, tokenizer = str(version.base.folder), str(version.tokenizer)
     return [*_MODULE, _VLLM, "--model", weights, "--tokenizer", tokenizer]
 
 
 def flags(
-    way: ServingMethod, options: ServeOptions, settings: Settings, machine: Machine
+    method: ServingMethod, options: ServeOptions, settings: Settings, machine: Machine
 ) -> list[str]:
-    """A server's other arguments, without the socket; equal ones make equal engines."""
-    if way is ServingMethod.TRANSFORMERS:
+    """A server's other arguments, without the socket; part of the engine's identity."""
+    if method is ServingMethod.TRANSFORMERS:
         return _length(settings)
     return [
         *("--served-model-name", SERVED_MODEL),
         *(_length(settings) or ["--max-model-len", "auto"]),
         *("--load-format", settings.load_format),
         *("--tensor-parallel-size", str(settings.tensor_parallel_size)),
-        # Every version gets vLLM's sampling defaults, and may send its own chat template.
+        # Every version has vLLM's sampling defaults and may send its own chat template.
         *("--generation-config", "vllm", "--trust-request-chat-template"),
         *("--worker-extension-cls", "engine.engine_extension.VersionLoader"),
         "--enable-prefix-caching",
@@ -57,7 +57,7 @@ def flags(
         *(["--trust-remote-code"] if options.trust_remote_code else []),
         *(["--dtype", options.dtype] if options.dtype else []),
         *(["--quantization", "bitsandbytes"] if options.quantize else []),
-        *(_lora(settings) if settings.side_by_side > 1 or way is ServingMethod.LORA else []),
+        *(_lora(settings) if settings.side_by_side > 1 or method is ServingMethod.LORA else []),
         *(_on_cuda(settings) if machine.cuda else _ON_CPU),
     ]
 
@@ -79,12 +79,12 @@ def _on_cuda(settings: Settings) -> list[str]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The server's environment: ours, less the secrets, plus what vLLM needs here.
+    """The server's environment: this process's without the secrets, plus vLLM's settings.
 
     Returns:
-        Every variable of the new process. The engine stays on this machine, reports nothing,
-        and uses every core that this process may use (vLLM alone would leave one idle).
-        ``CUDA_VISIBLE_DEVICES`` passes through.
+        Every variable of the new process. The engine is reachable only from this machine, reports
+        no usage, and uses every core that this process may use (vLLM itself would leave one idle).
+        ``CUDA_VISIBLE_DEVICES`` is passed on.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
     return inherited | {
@@ -97,12 +97,12 @@ def environment(settings: Settings) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
         **_cores(),
-        **({} if Machine.this().cuda else _UNCOMPILED),
+        **({} if Machine.current().cuda else _UNCOMPILED),
     }
 
 
 def _cores() -> dict[str, str]:
-    if not hasattr(os, "sched_getaffinity"):  # macOS, which has no vLLM either
+    if not hasattr(os, "sched_getaffinity"):  # macOS, where there is no vLLM
         return {}
     cores = sorted(os.sched_getaffinity(0))
     return {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}

@@ -1,4 +1,4 @@
-"""Connections to an engine: shared by requests that overlap, and bound to no event loop."""
+"""Connections to an engine that overlapping requests share and that outlive no event loop."""
 
 import asyncio
 import ssl
@@ -14,12 +14,12 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import SecretStr
 
-# The openai client insists on a key.
+# The openai client requires a key.
 NO_KEY = "none"
-# Seconds: an engine accepts at once or is dead; an answer may wait behind a full batch.
+# Seconds. A running engine accepts connections at once; an answer may wait behind a full batch.
 TIMEOUT = httpx2.Timeout(600.0, connect=5.0)
-# As many connections as there are requests. An idle one is given up before the engine does it
-# (vLLM after 5 s, VLLM_HTTP_TIMEOUT_KEEP_ALIVE): a request sent just then would be lost.
+# No limit on connections. An idle one is closed before the engine closes it (vLLM after 5 s,
+# VLLM_HTTP_TIMEOUT_KEEP_ALIVE), because a request sent at that moment would be lost.
 _LIMITS = httpx2.Limits(keepalive_expiry=2.0)
 
 
@@ -30,12 +30,12 @@ class _Shared:
 
 
 class Connections:
-    """Keeps connections open for as long as requests overlap, and no longer.
+    """Keeps connections open as long as requests overlap.
 
     An open connection belongs to the event loop that made it and must be closed before that loop
-    ends, which nobody announces; so the last request under way closes them all. The requests of an
-    evaluation overlap, and sharing spares each of them two round trips and a third of this
-    process's work (TLS, 32 at a time, openai 3.52: 1.9 instead of 3.1 ms of processor time).
+    ends. Nothing announces that end, so the last pending request closes all connections. The
+    requests of an evaluation overlap. Sharing saves each of them two round trips and a third of
+    this process's CPU time (TLS, 32 concurrent requests, openai 3.52: 1.9 instead of 3.1 ms).
 
     Args:
         connect: Makes a client.
@@ -47,25 +47,25 @@ class Connections:
 
     @classmethod
     def to_socket(cls, socket: Path) -> Self:
-        """To an engine's Unix socket, without a key and without retries."""
+        """Connections to an engine's Unix socket, without a key and without retries."""
         return cls(partial(_connect_to_socket, socket))
 
     @classmethod
     def to_url(cls, base_url: str, key: SecretStr | None, retries: int) -> Self:
-        """To an engine elsewhere.
+        """Connections to an engine's URL.
 
         Args:
-            base_url: As ``https://host/v1``.
-            key: The engine's key; None if it asks for none.
-            retries: How often a request is sent again; which ones, ``_SparingClient`` says.
+            base_url: Base URL, such as ``https://host/v1``.
+            key: The engine's key; None if it needs none.
+            retries: How often a request is retried; see ``_LimitedRetryClient``.
         """
-        # Made once: reading the certificate authorities takes 19 ms.
+        # Made once, because reading the certificate authorities takes 19 ms.
         tls = httpx2.create_ssl_context()
         return cls(partial(_connect_to_url, base_url, key, retries, tls))
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncOpenAI]:
-        """A client for one request of the running event loop."""
+        """A client for one request in the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._shared:
             self._shared[loop] = _Shared(self._connect())
@@ -80,12 +80,11 @@ class Connections:
                 await shared.client.close()
 
 
-class _SparingClient(httpx2.AsyncClient):
-    """Keeps the openai client from sending again what the engine may be working on.
+class _LimitedRetryClient(httpx2.AsyncClient):
+    """Keeps the openai client from retrying a request that the engine may still be processing.
 
-    openai 3.52 sends a request again when no connection came about or one broke, when an answer
-    took too long, and after 408, 409, 429 and 5xx. Here it does not when an answer took too long,
-    and of the 4xx only after 429.
+    openai 3.52 retries after connection errors, timeouts, 408, 409, 429 and 5xx. With this client
+    it does not retry after a timeout, and of the 4xx only after 429.
     """
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -99,14 +98,14 @@ class _SparingClient(httpx2.AsyncClient):
 
 
 def _connect_to_socket(socket: Path) -> AsyncOpenAI:
-    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx2 reads the authorities
+    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # otherwise httpx2 reads the authorities
     transport = httpx2.AsyncHTTPTransport(uds=str(socket), limits=_LIMITS, verify=no_tls)
     return AsyncOpenAI(
         base_url="http://engine/v1",
-        api_key=NO_KEY,  # the socket's folder is the lock
+        api_key=NO_KEY,  # only this user can enter the socket's folder
         http_client=httpx2.AsyncClient(transport=transport, timeout=TIMEOUT),
         timeout=TIMEOUT,
-        max_retries=0,  # a dead engine does not come back; a slow one must not work twice
+        max_retries=0,  # a dead engine stays dead; a slow one must not work twice
     )
 
 
@@ -116,7 +115,7 @@ def _connect_to_url(
     return AsyncOpenAI(
         base_url=base_url,
         api_key=key.get_secret_value() if key else NO_KEY,
-        http_client=_SparingClient(verify=tls, limits=_LIMITS, timeout=TIMEOUT),
+        http_client=_LimitedRetryClient(verify=tls, limits=_LIMITS, timeout=TIMEOUT),
         timeout=TIMEOUT,
         max_retries=retries,
     )

@@ -1,7 +1,7 @@
-"""Asks the engine's own endpoints over its Unix socket.
+"""Calls the engine's control endpoints over its Unix socket.
 
-The standard library does: httpx2 2.16 leaves the socket open when the engine does not listen yet,
-which is what every start begins with.
+This uses the standard library because httpx2 2.16 leaves the socket open when nothing listens on it
+yet, which is the case at the beginning of every start.
 """
 
 import http.client
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class ControlError(Exception):
-    """The engine refused a request; the message is its answer.
+    """The engine answered with an error status; the message is the body of its answer.
 
     Attributes:
         status: The HTTP status.
@@ -25,8 +25,8 @@ class ControlError(Exception):
         super().__init__(answer)
 
     @property
-    def blames_request(self) -> bool:
-        """Whether the engine finds fault with what it was asked (4xx), not with itself."""
+    def is_client_error(self) -> bool:
+        """Whether the request is at fault (4xx) and not the engine."""
         return self.status < http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -41,7 +41,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(
+def request(
     engine: Path,
     method: str,
     path: str,
@@ -54,17 +54,17 @@ def ask(
     Args:
         engine: The engine's Unix socket.
         method: "GET" or "POST".
-        path: The endpoint, e.g. "/health".
-        body: What is sent, as JSON.
-        timeout: Seconds the engine may stay silent.
+        path: The endpoint, such as "/health".
+        body: The JSON body.
+        timeout: Longest time without a byte from the engine, in seconds.
 
     Returns:
-        The JSON object that was answered; empty when the answer is something else.
+        The JSON object in the answer; empty if the answer is not JSON.
 
     Raises:
-        OSError: Nobody listens, or nobody answered in time.
-        http.client.HTTPException: The engine ended while it answered.
-        ControlError: The engine refused.
+        OSError: Nothing listens on the socket, or the request timed out.
+        http.client.HTTPException: The connection broke during the answer.
+        ControlError: The engine answered with an error status.
     """
     headers = {"Content-Type": "application/json"}
     with closing(_UnixConnection(engine, timeout)) as connection:

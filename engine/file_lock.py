@@ -1,6 +1,6 @@
-"""Locks between processes: many may share one, or one has it alone.
+"""Shared and exclusive locks between processes.
 
-flock(2): a lock ends with its process, and holds on a shared filesystem, too.
+They use flock(2): a lock is released when its process ends, and it works on a shared file system.
 """
 
 import fcntl
@@ -16,21 +16,21 @@ from engine.options import OnProgress
 def locked(
     file: Path, *, shared: bool = False, on_progress: OnProgress, waiting: str
 ) -> Iterator[IO[str]]:
-    """Hold a lock until the block is left.
+    """Hold a lock until the block ends.
 
     Args:
-        file: The lock file; it is made, and stays: a removed one could be locked beside its
-            successor.
-        shared: Together with others that share it; else alone.
-        on_progress: Hears ``waiting`` when another process must be waited for.
-        waiting: What is waited for, as a sentence.
+        file: The lock file. It is created and never removed: two processes could otherwise hold
+            locks on the old file and on the new one.
+        shared: Whether other processes may hold a shared lock at the same time.
+        on_progress: Receives ``waiting`` if another process holds the lock.
+        waiting: The message, such as "waiting for another process to download the base".
 
     Yields:
-        The open file: a child that inherits it keeps the lock.
+        The open file. A child that inherits it keeps the lock.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Opened for reading and writing: a lock over NFS needs both.
+    # NFS requires a file that is open for reading and writing.
     with file.open("a+") as lock:
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)

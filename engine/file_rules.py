@@ -1,13 +1,13 @@
-"""What files a model version may have: judged from a list, before anything is fetched or read.
+"""Checks the list of a version's files before anything is downloaded or read.
 
-| a file                                              | is refused, because                    |
-|-----------------------------------------------------|----------------------------------------|
-| `/x`, `../x`, `a//x`, `C:x`, backslash, unprintable | it could be written anywhere           |
-| a reference, as `s3://bucket/x`                     | its size and contents are not recorded |
-| `*.bin`, `*.pt` and other pickles                   | loading it runs what it says           |
-| `*.py` (unless the gate trusts code), `*.so` ...    | it is code                             |
-| `X` beside `x`, `a` beside `a/x`                    | one would overwrite the other          |
-| any, when all together are too large                | they would fill the disk               |
+| refused                                             | because                               |
+|-----------------------------------------------------|---------------------------------------|
+| `/x`, `../x`, `a//x`, `C:x`, backslash, unprintable | The file could be written anywhere.   |
+| a reference, such as `s3://bucket/x`                | Its size and content are not known.   |
+| `*.bin`, `*.pt` and other pickles                   | Loading it can run code.              |
+| `*.py` (unless the gate trusts code), `*.so` ...    | It is code.                           |
+| `X` next to `x`, `a` next to `a/x`                  | One would overwrite the other.        |
+| files that are too large in total                   | They would fill the disk.             |
 """
 
 import re
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ArtifactError
 
-# Formats whose loaders unpickle, and with that run, what the file says.
+# Formats whose loaders unpickle, which can run code from the file.
 PICKLED = frozenset(
     {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".keras"}
 )
@@ -31,12 +31,12 @@ _GIB = 2**30
 
 
 class ListedFile(BaseModel):
-    """One file of a version, as a list names it.
+    """One file in the list of a version's files.
 
     Attributes:
-        path: Below the version's folder, with "/" between its parts.
-        size: In bytes.
-        reference: URL of a file that W&B does not hold, as "s3://bucket/key".
+        path: Path in the version's folder, with "/" as separator.
+        size: Size in bytes.
+        reference: URL of a file that W&B does not store, such as "s3://bucket/key".
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,16 +53,16 @@ def refuse_unsafe(
     max_bytes: int | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Refuse a version for one of its files.
+    """Refuse a version with an unsafe file.
 
     Args:
-        files: All of them.
-        name: What to call the version in messages.
-        max_bytes: What they may have together; None is no limit.
-        trust_remote_code: Allow model code, ``*.py``.
+        files: All files of the version.
+        name: The version's name in messages.
+        max_bytes: Limit on the total size; None means no limit.
+        trust_remote_code: Accept model code, ``*.py``.
 
     Raises:
-        ArtifactError: One breaks a rule; the message names it.
+        ArtifactError: A file breaks a rule; the message names it.
     """
     listed = sorted(files, key=lambda file: file.path)
     for file in listed:
@@ -75,7 +75,7 @@ def refuse_unsafe(
 
 
 def _refuse_path(file: ListedFile, name: str) -> None:
-    # An absolute path begins with an empty part.
+    # The first part of an absolute path is empty.
     leaves = not {"", ".", ".."}.isdisjoint(file.path.split("/"))
     foreign = "\\" in file.path or _DRIVE.match(file.path) or not file.path.isprintable()
     if leaves or foreign:
@@ -98,7 +98,7 @@ def _refuse_format(file: ListedFile, name: str, code: frozenset[str]) -> None:
     if suffix in PICKLED:
         raise ArtifactError(
             f"{file.path} in {name} is in a format that can run code when it is loaded.",
-            fix="Log only safetensors, JSON and text files; leave out a trainer's own state.",
+            fix="Log only safetensors, JSON and text files; leave out the trainer's state.",
         )
     if suffix in code:
         raise ArtifactError(
@@ -108,7 +108,7 @@ def _refuse_format(file: ListedFile, name: str, code: frozenset[str]) -> None:
 
 
 def _refuse_clashes(files: Sequence[ListedFile], name: str) -> None:
-    """No two may be one on a disk that knows no upper case, or one way to write an accent."""
+    """Refuse paths that are equal on a file system that ignores case or normalizes Unicode."""
     paths = {_folded(file.path): file.path for file in files}
     for file in files:
         if paths[_folded(file.path)] != file.path:
@@ -134,6 +134,6 @@ def _refuse_size(files: Sequence[ListedFile], name: str, max_bytes: int) -> None
         raise ArtifactError(
             f"The files of {name} have {total / _GIB:.1f} GiB together, more than the"
             f" {max_bytes / _GIB:g} GiB that are allowed.",
-            fix="Log only the weights, tokenizer and configuration, or have the operator raise"
+            fix="Log only the weights, tokenizer and configuration, or ask the operator to raise"
             " WEIGHBRIDGE_MAX_VERSION_GIB.",
         )

@@ -1,19 +1,19 @@
-"""Dequantises a checkpoint in bitsandbytes' 4 bits.
+"""Dequantizes a checkpoint that bitsandbytes quantized to 4 bits.
 
     python -P -m engine.four_bit SOURCE TARGET
 
-transformers' ``save_pretrained`` stores a quantised weight as
+transformers' ``save_pretrained`` stores a quantized weight as these tensors:
 
-| tensor                                       | holds                                             |
+| tensor                                       | content                                           |
 |----------------------------------------------|---------------------------------------------------|
 | `N.weight`                                   | two values in each byte                           |
 | `N.weight.absmax`                            | the scale of each block of values                 |
-| `N.weight.quant_map`                         | what the 16 values stand for                      |
-| `N.weight.nested_absmax`, `nested_quant_map` | double quantisation: absmax is itself in 8 bits   |
+| `N.weight.quant_map`                         | the numbers for the 16 values                     |
+| `N.weight.nested_absmax`, `nested_quant_map` | double quantization: absmax itself has 8 bits     |
 | `N.weight.quant_state.bitsandbytes__nf4`     | JSON (or `__fp4`): type, shape, block sizes       |
 
-(transformers/quantizers/quantizer_bnb_4bit.py). bitsandbytes' own functions do the arithmetic, on
-the CPU, one tensor after another.
+(transformers/quantizers/quantizer_bnb_4bit.py). bitsandbytes' functions dequantize one tensor after
+another on the CPU.
 """
 
 import json
@@ -33,26 +33,26 @@ from engine import checkpoint
 from engine.unpack import REFUSED
 from schemas.errors import ArtifactError
 
-# Values in one file that is written; the process holds one file at a time.
+# Values in one output file; the process holds one file in memory.
 _SHARD = 2**28
 _INDEX = "model.safetensors.index.json"
 _PART = re.compile(
     r"(?P<weight>.+)\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.\w+)"
 )
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# What bitsandbytes raises for a quant state that it cannot read.
+# What bitsandbytes raises for an invalid quant state.
 _BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
-def dequantise(source: Path, target: Path) -> None:
-    """Write a 4-bit checkpoint as an ordinary one, with all that lies beside its weights.
+def dequantize(source: Path, target: Path) -> None:
+    """Write a 4-bit checkpoint as an ordinary one and copy the files other than the weights.
 
     Args:
         source: The checkpoint.
-        target: Folder that is made.
+        target: The new folder.
 
     Raises:
-        ArtifactError: Its quantised weights are incomplete or broken.
+        ArtifactError: The quantized weights are incomplete or broken.
     """
     target.mkdir()
     config = checkpoint.read_json(source / "config.json")
@@ -66,7 +66,7 @@ def dequantise(source: Path, target: Path) -> None:
 
 
 def _dtype(config: dict[str, Any], quantization: dict[str, Any]) -> str:
-    """The type that the weights are computed with, by name."""
+    """The name of the type in which the model computes."""
     named = config.get("dtype") or config.get("torch_dtype")  # its name before transformers 5
     dtype = named or quantization.get("bnb_4bit_compute_dtype")
     return dtype if dtype in _DTYPES else "bfloat16"
@@ -74,23 +74,23 @@ def _dtype(config: dict[str, Any], quantization: dict[str, Any]) -> str:
 
 def _write_weights(tensors: "_FourBitTensors", folder: Path) -> None:
     shards = _shards(tensors.sizes)
-    _tell(f"unpacking {len(tensors.sizes)} weights")
+    _report(f"unpacking {len(tensors.sizes)} weights")
     files: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         save_file({name: tensors.read(name) for name in names}, folder / file, {"format": "pt"})
         files |= dict.fromkeys(names, file)
-        _tell(f"unpacked {len(files)} of {len(tensors.sizes)} weights")
+        _report(f"unpacked {len(files)} of {len(tensors.sizes)} weights")
     index = {"metadata": {}, "weight_map": files}
     (folder / _INDEX).write_text(json.dumps(index, indent=2), "utf-8")
 
 
-def _tell(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 (the worker reads it)
+def _report(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (the worker reads stdout)
 
 
 def _shards(sizes: dict[str, int]) -> list[list[str]]:
-    """The names of the tensors that go into one file, in order."""
+    """The names of the tensors of each file, in order."""
     shards: list[list[str]] = []
     room = 0
     for name, size in sizes.items():
@@ -103,41 +103,41 @@ def _shards(sizes: dict[str, int]) -> list[list[str]]:
 
 
 class _FourBitTensors:
-    """The tensors of a 4-bit checkpoint, dequantised when they are read.
+    """The tensors of a 4-bit checkpoint, which are dequantized when they are read.
 
     Args:
         folder: The checkpoint.
-        dtype: The type that quantised ones get.
+        dtype: The type of dequantized tensors.
 
     Attributes:
-        sizes: Number of values by name, in the order of the files.
+        sizes: Number of values by tensor name, in the order of the files.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self._folder = folder
         self._dtype = dtype
-        self._places = checkpoint.tensors(checkpoint.weight_files(folder))
+        self._locations = checkpoint.tensors(checkpoint.weight_files(folder))
         self._parts: dict[str, list[str]] = {}
-        for name in self._places:
+        for name in self._locations:
             if part := _PART.fullmatch(name):
                 self._parts.setdefault(part["weight"], []).append(name)
         self.sizes = {
-            name: prod(place.shape) * (2 if name in self._parts else 1)
-            for name, place in self._places.items()
+            name: prod(location.shape) * (2 if name in self._parts else 1)
+            for name, location in self._locations.items()
             if not _PART.fullmatch(name)
         }
         self._check_complete()
-        files = {place.file for place in self._places.values()}
+        files = {location.file for location in self._locations.values()}
         self._files = {file: safe_open(file, "pt") for file in files}
 
     def _check_complete(self) -> None:
-        packed = {name for name in self.sizes if self._places[name].dtype == "U8"}
+        packed = {name for name in self.sizes if self._locations[name].dtype == "U8"}
         alone = (packed - self._parts.keys()) | (self._parts.keys() - self.sizes.keys())
         if alone:
             raise self._broken(min(alone), "the weight or its quant state is missing")
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor, in full."""
+        """Read one tensor and dequantize it if needed."""
         stored = self._stored(name)
         if name not in self._parts:
             return stored
@@ -146,31 +146,31 @@ class _FourBitTensors:
             state = QuantState.from_dict(parts, torch.device("cpu"))
             if not _fits(stored, state):
                 raise ValueError("the sizes of its parts do not fit each other")
-            return _in_full(stored, state).to(self._dtype)
+            return _dequantized(stored, state).to(self._dtype)
         except _BROKEN as error:
             raise self._broken(name, f"{type(error).__name__}: {error}") from error
 
     def _stored(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._files[self._places[name].file].get_tensor(name)  # type: ignore[no-untyped-call]
+        tensor: torch.Tensor = self._files[self._locations[name].file].get_tensor(name)  # type: ignore[no-untyped-call]
         return tensor
 
     def _broken(self, name: str, why: str) -> ArtifactError:
         return ArtifactError(
             f"The 4-bit base {self._folder} cannot be unpacked at {name}: {why}.",
-            fix="Save it again with save_pretrained(), or name the unquantised base.",
+            fix="Save it again with save_pretrained(), or name the unquantized base.",
         )
 
 
-def _in_full(packed: torch.Tensor, state: QuantState) -> torch.Tensor:
+def _dequantized(packed: torch.Tensor, state: QuantState) -> torch.Tensor:
     shape = state.shape
-    # As one row: bitsandbytes 0.50.2 with AVX-512 begins a block in every row, which is wrong for
-    # rows that are no multiple of a block.
+    # As one row, because bitsandbytes 0.50.2 with AVX-512 begins a block in every row, which is
+    # wrong for rows whose size is not a multiple of the block size.
     state.shape = torch.Size((1, prod(shape)))
     return dequantize_4bit(packed.reshape(-1, 1), state).reshape(shape)
 
 
 def _fits(packed: torch.Tensor, state: QuantState) -> bool:
-    """Whether all sizes agree: bitsandbytes would read past the end of what is too short."""
+    """Whether all sizes agree; bitsandbytes would read past the end of a short tensor."""
     values = prod(state.shape)
     blocks = ceil(values / state.blocksize)
     parts = [(state.absmax, torch.uint8 if state.nested else torch.float32, blocks)]
@@ -186,10 +186,10 @@ def _fits(packed: torch.Tensor, state: QuantState) -> bool:
 
 
 def main() -> int:
-    """Dequantise; the exit status."""
+    """Dequantize and return the exit status."""
     source, target = map(Path, sys.argv[1:])
     try:
-        dequantise(source, target)
+        dequantize(source, target)
     except ArtifactError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED

@@ -1,14 +1,13 @@
-"""Keeps an engine from outliving the worker it works for.
+"""Ends an engine when its owner, the worker, ends.
 
     python guard.py OWNER_PID OWNER_STARTED SCRATCH -- COMMAND...
 
-Starts COMMAND in a process group of its own and ends the whole group when the owner is gone
-(killed with SIGKILL, too), when the guard gets SIGTERM, or when the command itself ends. Then the
-SCRATCH folder, where the engine's sockets and temporary files lie, is removed. OWNER_STARTED is
-the owner's start time as psutil reports it, so that a new process with an old number is not
-mistaken for the owner.
+Starts COMMAND in a new process group. It ends the whole group when the owner has ended (also by
+SIGKILL), when the guard receives SIGTERM, or when the command itself ends. Then it removes the
+folder SCRATCH, which holds the engine's sockets and temporary files. OWNER_STARTED is the owner's
+start time as psutil reports it: a later process with the same id is not the owner.
 
-A program, not a module: it imports nothing of the project and costs about 15 MB.
+The guard is a program, not a module. It imports nothing from the project and needs about 15 MB.
 """
 
 import os
@@ -22,18 +21,18 @@ import types
 
 import psutil
 
-# Seconds between two looks at the owner.
-LOOK_EVERY = 0.5
-# Seconds the engine gets to free its memory and its GPU before it is killed.
-GRACE = 10.0
-# Seconds between two looks whether it has done so.
-ENDING_LOOK = 0.05
-# Seconds by which two processes may disagree about a third one's start (the clock was set).
-SAME_START = 5.0
+# Seconds between two checks of the owner.
+POLL_INTERVAL = 0.5
+# Seconds in which the engine may free its memory and its GPU before it is killed.
+GRACE_PERIOD = 10.0
+# Seconds between two checks whether it has ended.
+EXIT_POLL_INTERVAL = 0.05
+# Seconds by which two readings of a process's start time may differ, if the clock was set.
+START_TOLERANCE = 5.0
 
 
 def main(owner_pid: int, owner_started: float, scratch: str, command: list[str]) -> int:
-    """Run the command until it, the owner or the guard has to end.
+    """Run the command until it ends, the owner ends, or the guard receives a signal.
 
     Returns:
         The command's exit status.
@@ -48,7 +47,7 @@ def main(owner_pid: int, owner_started: float, scratch: str, command: list[str])
     engine = subprocess.Popen(command, process_group=0)
     try:
         while engine.poll() is None and is_running(owner_pid, owner_started):
-            if stop.wait(LOOK_EVERY):
+            if stop.wait(POLL_INTERVAL):
                 break
     finally:
         end_group(engine)
@@ -57,30 +56,30 @@ def main(owner_pid: int, owner_started: float, scratch: str, command: list[str])
 
 
 def is_running(pid: int, started: float) -> bool:
-    """Whether this very process, not a later one with its number, still runs."""
+    """Whether the process still runs; a later one with the same id does not count."""
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < SAME_START
+        same = abs(process.create_time() - started) < START_TOLERANCE
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def end_group(engine: subprocess.Popen[bytes]) -> None:
-    """End every process of the engine's group: asked first, killed after ``GRACE`` seconds.
+    """End every process in the engine's group: SIGTERM first, SIGKILL after ``GRACE_PERIOD`` s.
 
     The group may outlive its first process: vLLM's other processes free the shared memory.
     """
     _signal_group(engine.pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + GRACE_PERIOD
     while _group_exists(engine) and time.monotonic() < deadline:
-        time.sleep(ENDING_LOOK)
+        time.sleep(EXIT_POLL_INTERVAL)
     _signal_group(engine.pid, signal.SIGKILL)
     engine.wait()
 
 
 def _group_exists(engine: subprocess.Popen[bytes]) -> bool:
-    engine.poll()  # takes note of the first process's end, which else stays in the group
+    engine.poll()  # reaps the first process, which otherwise stays in the group as a zombie
     return _signal_group(engine.pid, 0)
 
 

@@ -1,12 +1,12 @@
-"""Merges a LoRA adapter into its base while the base is read: W becomes W + scaling * B @ A.
+"""Merges a LoRA adapter into its base as the base is read: W becomes W + scaling * B @ A.
 
 Method: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, section 4.1
 (https://arxiv.org/abs/2106.09685); the scaling alpha / sqrt(r) of ``use_rslora``: Kalajdzievski,
 "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023
 (https://arxiv.org/abs/2312.03732).
 
-A merged tensor has the type and the shape of the one it replaces. Nothing is written: memory
-holds the adapter and one tensor.
+A merged tensor has the type and shape of the one that it replaces. Nothing is written to disk, and
+only the adapter and one tensor are in memory.
 """
 
 import math
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from engine import checkpoint
 from engine.artifact import Adapter, AdapterConfig, Checkpoint
-from engine.checkpoint import TensorPlace
+from engine.checkpoint import TensorLocation
 from schemas.errors import ArtifactError
 
 _LORA_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_[AB]\.weight")
@@ -32,41 +32,41 @@ def stored_tensors(base: Checkpoint) -> NamedTensors:
     """Read a checkpoint, one tensor at a time.
 
     Yields:
-        Every tensor's name and content, on the CPU.
+        The name and the value of every tensor, on the CPU.
     """
     for file in checkpoint.weight_files(base.folder):
         with safe_open(file, framework="pt") as stream:
-            for name in stream.keys():  # noqa: SIM118 (it is no mapping)
+            for name in stream.keys():  # noqa: SIM118 (it is not a mapping)
                 yield name, stream.get_tensor(name)
 
 
 def merged_tensors(adapter: Adapter, base: Checkpoint, device: torch.device) -> NamedTensors:
-    """Read the checkpoint that an adapter makes of its base, one tensor at a time.
+    """Read a base with its adapter merged into it, one tensor at a time.
 
     Args:
-        adapter: The adapter, which ``is_mergeable``; ``check_fits`` has accepted it.
+        adapter: A mergeable adapter that has passed ``check_fits``.
         base: Its base model.
-        device: Where the changed tensors are computed.
+        device: The device that computes the merged tensors.
 
     Yields:
-        Every tensor's name and content, in the base's type; the changed ones on the device.
+        The name and the value of every tensor in the base's type, merged ones on the device.
     """
     lora = load_file(adapter.folder / "adapter_model.safetensors", device=str(device))
     modules = _modules(lora)
     for name, weight in stored_tensors(base):
         module = name.removesuffix(".weight")
         if module in modules:
-            changed = weight.to(device).float() + _delta(lora, module, adapter.config)
-            yield name, changed.to(weight.dtype)
+            merged = weight.to(device).float() + _delta(lora, module, adapter.config)
+            yield name, merged.to(weight.dtype)
         else:
             yield name, weight
 
 
 def is_mergeable(adapter: Adapter, base: Checkpoint) -> bool:
-    """Whether the adapter is W + scaling * B @ A for weights that the base stores.
+    """Whether the adapter only adds scaling * B @ A to weights that the base stores.
 
-    transformers gives some modules other names than their weights have in the files (those of
-    multimodal models); an adapter of such a module is not.
+    Some modules in transformers, such as those of multimodal models, have other names than their
+    weights have in the files. An adapter of such a module is not mergeable.
     """
     names = checkpoint.tensors([adapter.folder / "adapter_model.safetensors"])
     stored = checkpoint.tensors(checkpoint.weight_files(base.folder))
@@ -78,26 +78,26 @@ def is_mergeable(adapter: Adapter, base: Checkpoint) -> bool:
 
 
 def check_fits(adapter: Adapter, base: Checkpoint) -> None:
-    """Make sure that a mergeable adapter fits its base, from the files' headers alone.
+    """Check from the files' headers that a mergeable adapter fits its base.
 
     Raises:
         ArtifactError: It does not fit; the message names the tensor.
     """
     lora = {
-        name: place.shape
-        for name, place in checkpoint.tensors(
+        name: location.shape
+        for name, location in checkpoint.tensors(
             [adapter.folder / "adapter_model.safetensors"]
         ).items()
     }
-    places = checkpoint.tensors(checkpoint.weight_files(base.folder))
+    locations = checkpoint.tensors(checkpoint.weight_files(base.folder))
     for module in sorted(_modules(lora)):
-        place = _touched(module, adapter, places)
-        changed = _delta_shape(lora, module, adapter)
-        if changed != place.shape:
+        location = _location(module, adapter, locations)
+        shape = _delta_shape(lora, module, adapter)
+        if shape != location.shape:
             raise ArtifactError(
-                f"The adapter {adapter.folder} has a change of shape {changed} for {module}, whose "
-                f"weight has the shape {place.shape} in {_name(adapter)}.",
-                fix="Name the base that it was trained on in adapter_config.json.",
+                f"The adapter {adapter.folder} has a change of shape {shape} for {module}, whose "
+                f"weight has the shape {location.shape} in {_name(adapter)}.",
+                fix="Set base_model_name_or_path in adapter_config.json to its real base.",
             )
 
 
@@ -105,21 +105,23 @@ def _modules(lora: Iterable[str]) -> frozenset[str]:
     return frozenset(match["module"] for name in lora if (match := _LORA_TENSOR.fullmatch(name)))
 
 
-def _touched(module: str, adapter: Adapter, places: dict[str, TensorPlace]) -> TensorPlace:
-    place = places[f"{module}.weight"]
-    if place.dtype not in _FLOATS:
+def _location(
+    module: str, adapter: Adapter, locations: dict[str, TensorLocation]
+) -> TensorLocation:
+    location = locations[f"{module}.weight"]
+    if location.dtype not in _FLOATS:
         raise ArtifactError(
             f"The adapter {adapter.folder} changes {module}, which its base "
-            f"{_name(adapter)} stores as {place.dtype}.",
-            fix="Name the unquantised base that it was trained on, in adapter_config.json.",
+            f"{_name(adapter)} stores as {location.dtype}.",
+            fix="Set base_model_name_or_path in adapter_config.json to the unquantized base.",
         )
-    return place
+    return location
 
 
 def _delta_shape(
     lora: dict[str, tuple[int, ...]], module: str, adapter: Adapter
 ) -> tuple[int, ...]:
-    """The shape of B @ A in the base's own orientation."""
+    """The shape of B @ A in the base's orientation."""
     a, b = (lora.get(_tensor(module, part), ()) for part in "AB")
     if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
         raise ArtifactError(
@@ -131,7 +133,7 @@ def _delta_shape(
 
 
 def _delta(lora: dict[str, torch.Tensor], module: str, config: AdapterConfig) -> torch.Tensor:
-    """The change of one weight, float32, in the base's own orientation."""
+    """The change of one weight in float32 and in the base's orientation."""
     a, b = (lora[_tensor(module, part)].float() for part in "AB")
     rank = a.shape[0]
     scaling = _alpha(module, config) / (math.sqrt(rank) if config.use_rslora else rank)
@@ -140,7 +142,7 @@ def _delta(lora: dict[str, torch.Tensor], module: str, config: AdapterConfig) ->
 
 
 def _alpha(module: str, config: AdapterConfig) -> float:
-    """As peft does: the first pattern that matches the end of the module's name wins."""
+    """The value of the first pattern that matches the end of the module's name, as in peft."""
     for pattern, alpha in config.alpha_pattern.items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return alpha

@@ -1,4 +1,4 @@
-"""What it takes to serve a version on this machine."""
+"""Plans how to serve a version on this machine: the method, the command line, the identity."""
 
 import hashlib
 import json
@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from engine import checkpoint
-from engine.choice import Machine, ServingMethod, choose
 from engine.command import flags, program
 from engine.merge import check_fits
 from engine.options import ServeOptions
+from engine.serving_method import Machine, ServingMethod, choose_method
 from engine.version import Version
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
-# Settings that reach the engine through its environment.
-_OF_THE_ENGINE = {"kv_cache_gib", "compile_cache_dir"}
+# Settings that the engine receives in its environment.
+_ENVIRONMENT_SETTINGS = {"kv_cache_gib", "compile_cache_dir"}
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,25 @@ class Plan:
 
     Attributes:
         version: The version.
-        options: What its gate and ChatModel ask for.
-        way: How it gets into an engine.
-        command: The engine's command line, should one have to be started.
-        identity: Names everything about that engine which cannot be exchanged while it runs: the
-            model's architecture, the arguments, the devices.
+        options: The options of its gate and ChatModel.
+        method: How it is loaded into an engine.
+        command: The command line of an engine for it.
+        identity: Digest of everything that cannot be exchanged while that engine runs: the model's
+            architecture, the arguments, the devices.
     """
 
     version: Version
     options: ServeOptions
-    way: ServingMethod
+    method: ServingMethod
     command: list[str]
     identity: str
 
     @property
     def loaded(self) -> str:
-        """What an engine that serves this has loaded, and with which options."""
-        if self.way is ServingMethod.TRANSFORMERS:
-            asked = f"{self.version.digest} {self.options.dtype} {self.options.trust_remote_code}"
-            return hashlib.sha256(asked.encode()).hexdigest()
+        """Digest of what an engine has loaded when it serves this version."""
+        if self.method is ServingMethod.TRANSFORMERS:
+            parts = f"{self.version.digest} {self.options.dtype} {self.options.trust_remote_code}"
+            return hashlib.sha256(parts.encode()).hexdigest()
         return self.version.digest
 
     @classmethod
@@ -52,32 +52,32 @@ class Plan:
         """Plan how a version is served.
 
         Raises:
-            ArtifactError: The version cannot be served: an adapter does not fit its base, there is
-                no tokenizer or no chat template.
-            ConfigurationError: The gate asks for what this machine cannot do.
+            ArtifactError: The adapter does not fit its base, or there is no tokenizer or chat
+                template.
+            ConfigurationError: This machine cannot do what the gate requires.
         """
-        machine = Machine.this()
-        options = replace(options, dtype=_other_dtype(options.dtype, version))
-        way = choose(version, options, settings, machine)
-        if version.adapter and way is not ServingMethod.TRANSFORMERS:
+        machine = Machine.current()
+        options = replace(options, dtype=_explicit_dtype(options.dtype, version))
+        method = choose_method(version, options, settings, machine)
+        if version.adapter and method is not ServingMethod.TRANSFORMERS:
             check_fits(version.adapter, version.base)
-        _ = version.chat_template  # before an engine is started in vain
-        arguments = flags(way, options, settings, machine)
+        _ = version.chat_template  # raises before an engine is started in vain
+        arguments = flags(method, options, settings, machine)
         return cls(
             version=version,
             options=options,
-            way=way,
-            command=[*program(way, version), *arguments],
-            identity=_identity(version, way, options, arguments, settings),
+            method=method,
+            command=[*program(method, version), *arguments],
+            identity=_identity(version, method, options, arguments, settings),
         )
 
 
-def _other_dtype(asked: str | None, version: Version) -> str | None:
-    """The type of weights that is asked for, if it is not the checkpoint's own."""
-    name = asked.removeprefix("torch.") if asked else "auto"
+def _explicit_dtype(requested: str | None, version: Version) -> str | None:
+    """The requested type of the weights; None if it is the checkpoint's own."""
+    name = requested.removeprefix("torch.") if requested else "auto"
     if name not in _DTYPES:
         raise ConfigurationError(
-            f"The chat model asks for the dtype {asked}.",
+            f"The chat model has the unknown dtype {requested}.",
             fix=f"Set dtype under chat_model in the gate to one of {', '.join(_DTYPES)}.",
         )
     return None if name in ("auto", checkpoint.dtype(version.base.folder)) else name
@@ -85,24 +85,24 @@ def _other_dtype(asked: str | None, version: Version) -> str | None:
 
 def _identity(
     version: Version,
-    way: ServingMethod,
+    method: ServingMethod,
     options: ServeOptions,
     arguments: list[str],
     settings: Settings,
 ) -> str:
     parts = {
         "arguments": arguments,
-        "settings": settings.model_dump_json(include=_OF_THE_ENGINE),
+        "settings": settings.model_dump_json(include=_ENVIRONMENT_SETTINGS),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "model": _model(version, way, options),
+        "model": _model(version, method, options),
         "code": checkpoint.code(version.base.folder) if options.trust_remote_code else None,
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _model(version: Version, way: ServingMethod, options: ServeOptions) -> str:
-    """What of the model an engine is bound to."""
-    if way is ServingMethod.TRANSFORMERS:
+def _model(version: Version, method: ServingMethod, options: ServeOptions) -> str:
+    """The part of the model that an engine cannot exchange."""
+    if method is ServingMethod.TRANSFORMERS:
         return "any"
     if options.quantize:
         return version.base_digest  # nothing is exchanged in place

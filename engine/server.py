@@ -1,16 +1,15 @@
-"""One model server process: started, found again, asked, ended.
+"""Starts, finds, calls and ends one model server process.
 
 The server listens on a Unix socket in a folder that only this user can enter, because the
-endpoints that exchange its weights ask for no key (docs/upstream/models-and-engines.md,
-"Exchanging weights"). It runs below ``guard.py``, which ends it with its owner. ``engine.json`` in
-the run folder lets another process find it.
+endpoints that exchange its weights need no API key (docs/upstream/models-and-engines.md,
+"Exchanging weights"). It runs under ``guard.py``, which ends it when its owner ends. Other
+processes find it by ``engine.json`` in the run folder.
 """
 
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
@@ -21,36 +20,37 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from engine import guard
-from engine.control import ControlError, ask
-from engine.log import LogTail, last_errors
+from engine.control import ControlError, request
+from engine.engine_log import LogTail, last_errors
+from engine.private_folder import make_private_folder
 from schemas.errors import PlatformError
 
-# Seconds between two questions whether the engine is up.
-_ASK_EVERY = 0.25
-# Seconds a healthy engine needs at most to say so; it answers from its own event loop.
+# Seconds between two health checks during a start.
+_POLL_INTERVAL = 0.25
+# Seconds. A healthy engine answers at once, from its event loop.
 _HEALTH_TIMEOUT = 10.0
 
-# What asking raises when the engine did not do as asked.
-UNANSWERED = (OSError, HTTPException, ControlError)
+# What a failed request raises.
+REQUEST_ERRORS = (OSError, HTTPException, ControlError)
 
-# Guards outlive the call that starts them, and Python warns about a dropped Popen. One that has
-# ended stays as a zombie of this process until it is asked.
+# Guards outlive the call that starts them, and Python warns about a dropped Popen. A guard that has
+# ended remains a zombie of this process until it is polled.
 _guards: list[subprocess.Popen[bytes]] = []
 
 
 class EngineRecord(BaseModel):
-    """What another process must know to use a running engine.
+    """What another process needs to use a running engine.
 
     Attributes:
-        identity: What the engine was started with and cannot exchange.
-        guard_pid: The guard process.
+        identity: Digest of everything that cannot be exchanged while the engine runs.
+        guard_pid: The guard's process id.
         guard_started: The guard's start time, in seconds since the epoch, as psutil reports it.
-        owner_pid: The process that the engine ends with.
+        owner_pid: Process id of the owner; the engine ends when the owner ends.
         socket: The Unix socket.
-        started_on: Folder of the checkpoint that it was started on.
-        loaded: Digest of the version whose weights are loaded; None while they are exchanged.
-        fingerprints: What the engine was with each of the weights that it has held
-            (``loading``): digest of the weights by fingerprint; None while it is not known.
+        started_on: Folder of the checkpoint with which it was started.
+        loaded: Digest of the loaded version; None during an exchange.
+        fingerprints: Digest of the weights read, by the fingerprint that the engine had with them
+            (see ``loading``); None if the digest is not known.
     """
 
     identity: str
@@ -68,7 +68,7 @@ class EngineServer:
 
     Args:
         run_dir: Folder of the record and the log.
-        record: How to reach it.
+        record: How to connect to it.
     """
 
     def __init__(self, run_dir: Path, record: EngineRecord) -> None:
@@ -77,13 +77,17 @@ class EngineServer:
 
     @classmethod
     def find(cls, run_dir: Path) -> "EngineServer | None":
-        """The engine that some process started in this run folder, if its guard still runs."""
+        """Find the engine of this run folder, whichever process started it.
+
+        Returns:
+            The engine; None if there is none or its guard has ended.
+        """
         try:
             record = EngineRecord.model_validate_json((run_dir / "engine.json").read_text("utf-8"))
         except (FileNotFoundError, ValidationError):
             return None
         server = cls(run_dir, record)
-        return server if server._is_guarded() else None
+        return server if server._is_running() else None
 
     @classmethod
     def start(
@@ -97,18 +101,21 @@ class EngineServer:
         loaded: str | None,
         owner_pid: int,
     ) -> "EngineServer":
-        """Start a server and return at once; ``wait_until_healthy`` says when it is up.
+        """Start a server and return immediately; ``wait_until_healthy`` waits for it.
 
         Args:
             run_dir: Folder of the record and the log.
             command: The server's command line, without the socket.
-            environment: Every environment variable of the server.
-            identity: What cannot be exchanged later.
+            environment: The server's whole environment.
+            identity: Digest of everything that cannot be exchanged later.
             started_on: Folder of the checkpoint that the command loads.
             loaded: Digest of the version that the command loads; None if it loads none.
-            owner_pid: The process that the engine ends with.
+            owner_pid: Process id of the owner; the engine ends when the owner ends.
+
+        Raises:
+            ConfigurationError: There is no folder for its sockets.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="wb-engine-"))  # 0700, and a short path
+        scratch = make_private_folder()
         socket = scratch / "engine.sock"
         owner = psutil.Process(owner_pid)
         guarded = [sys.executable, "-P", guard.__file__, str(owner.pid), str(owner.create_time())]
@@ -119,8 +126,9 @@ class EngineServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=run_dir,
-                env=environment | {"TMPDIR": str(scratch)},
-                start_new_session=True,  # ctrl-C is for the owner; the guard follows it
+                # vLLM and Python open sockets there, too.
+                env=environment | {"TMPDIR": str(scratch), "VLLM_RPC_BASE_PATH": str(scratch)},
+                start_new_session=True,  # Ctrl-C is for the owner; the guard ends with it
             )
         _guards.append(process)
         record = EngineRecord(
@@ -133,42 +141,42 @@ class EngineServer:
             loaded=loaded,
         )
         server = cls(run_dir, record)
-        server.remember(loaded)
+        server.record_loaded(loaded)
         return server
 
     def wait_until_healthy(self, budget_s: float, on_progress: Callable[[str], None]) -> None:
-        """Wait until the engine answers.
+        """Wait until the engine is healthy.
 
         Args:
-            budget_s: Seconds it may take.
-            on_progress: Gets what the engine logs about its progress.
+            budget_s: Longest start, in seconds.
+            on_progress: Receives the lines of the engine's log that show progress.
 
         Raises:
-            PlatformError: The engine ended or the budget is used up; with its last errors.
+            PlatformError: The engine ended or timed out; the message holds its last errors.
         """
         tail = LogTail(log_file(self._run_dir))
         deadline = time.monotonic() + budget_s
         while not self.is_healthy():
             for line in tail.progress():
                 on_progress(line)
-            if not self._is_guarded():
+            if not self._is_running():
                 raise self.failure("ended while it started")
             if time.monotonic() > deadline:
                 self.stop()
                 raise self.failure(f"did not start within {budget_s:.0f} s")
-            time.sleep(_ASK_EVERY)
+            time.sleep(_POLL_INTERVAL)
 
     def is_healthy(self) -> bool:
-        """Whether the engine runs and answers."""
-        if not self._is_guarded():
+        """Whether the engine runs and answers ``/health``."""
+        if not self._is_running():
             return False
         try:
-            self.ask("GET", "/health")
-        except UNANSWERED:
+            self.request("GET", "/health")
+        except REQUEST_ERRORS:
             return False
         return True
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -176,37 +184,37 @@ class EngineServer:
         *,
         timeout: float = _HEALTH_TIMEOUT,
     ) -> dict[str, Any]:
-        """Ask one of the engine's endpoints, as ``control.ask`` does.
+        """Call one of the engine's endpoints; see ``control.request``.
 
         Raises:
-            OSError, HTTPException, ControlError: See there.
+            OSError, HTTPException, ControlError: As ``control.request`` raises them.
         """
-        return ask(self.record.socket, method, path, body=body, timeout=timeout)
+        return request(self.record.socket, method, path, body=body, timeout=timeout)
 
     def stop(self) -> None:
-        """End the engine and its guard, and wait until both are gone."""
+        """End the engine and its guard, and wait for both."""
         found = EngineServer.find(self._run_dir)
-        if found is None or found.record.guard_pid == self.record.guard_pid:  # and no later one
+        if found is None or found.record.guard_pid == self.record.guard_pid:  # not a newer engine's
             (self._run_dir / "engine.json").unlink(missing_ok=True)
-        if self._is_guarded():
+        if self._is_running():
             process = psutil.Process(self.record.guard_pid)
             process.send_signal(signal.SIGTERM)
-            psutil.wait_procs([process], timeout=2 * guard.GRACE)
-        shutil.rmtree(self.record.socket.parent, ignore_errors=True)  # a guard removes it, too
+            psutil.wait_procs([process], timeout=2 * guard.GRACE_PERIOD)
+        shutil.rmtree(self.record.socket.parent, ignore_errors=True)  # in case the guard was killed
 
     def failure(self, what: str) -> PlatformError:
-        """An error that says what the engine did and why, in the engine's own words."""
+        """An error that says what the engine did, with the last errors in its log."""
         log = log_file(self._run_dir)
         return PlatformError(f"The engine {what}: {last_errors(log)}.", fix=f"Its log is {log}.")
 
-    def _is_guarded(self) -> bool:
+    def _is_running(self) -> bool:
         is_running = guard.is_running(self.record.guard_pid, self.record.guard_started)
-        # One that has ended is there until it is asked how.
+        # poll() reaps those that have ended.
         _guards[:] = [process for process in _guards if process.poll() is None]
         return is_running
 
-    def remember(self, loaded: str | None) -> None:
-        """Write down which version is loaded, for other processes."""
+    def record_loaded(self, loaded: str | None) -> None:
+        """Record which version is loaded, for other processes."""
         self.record.loaded = loaded
         new = self._run_dir / "engine.json.new"
         new.write_text(self.record.model_dump_json(), "utf-8")
@@ -214,5 +222,5 @@ class EngineServer:
 
 
 def log_file(run_dir: Path) -> Path:
-    """Where the engine's output goes; each start begins it anew."""
+    """The file of the engine's output; each start overwrites it."""
     return run_dir / "engine.log"

@@ -1,7 +1,7 @@
-"""Loads a model version with transformers and peft: a checkpoint, or any kind of adapter.
+"""Loads a model version with transformers and peft: a checkpoint or any type of adapter.
 
-What they would load with a warning only (a weight that is missing, of another shape, or of another
-model) is refused here: such a model answers, but not as the one that was trained.
+For a missing weight, or one of another shape or model, transformers and peft only warn. Here it is
+an error, because the loaded model would not be the one that was trained.
 """
 
 import warnings
@@ -17,20 +17,20 @@ from engine.weight_digest import WeightDigest
 from schemas.errors import ArtifactError
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
-# How peft's warning begins.
+# The beginning of peft's warning.
 _INCOMPLETE = "Found missing adapter keys"
-# Faults that a message names.
-_NAMED = 3
+# Largest number of faults in a message.
+_MAX_FAULTS = 3
 
 
 class VersionFiles(BaseModel):
-    """Where a version lies and how it is loaded.
+    """The folders of a version and the options for loading it.
 
     Attributes:
-        weights: Checkpoint folder; the base's if there is an adapter.
+        weights: Folder of the checkpoint, or of the base if there is an adapter.
         tokenizer: Folder of the tokenizer.
         adapter: Folder of a peft adapter.
-        dtype: Type of the weights, as "bfloat16"; None is the checkpoint's own.
+        dtype: Type of the weights, such as "bfloat16"; None means the checkpoint's own.
         trust_remote_code: Whether code in these folders may run.
     """
 
@@ -44,26 +44,26 @@ class VersionFiles(BaseModel):
 
 
 def load(files: VersionFiles) -> Any:
-    """Load a version onto the accelerator, or into memory where there is none.
+    """Load a version onto the accelerator, or into memory if there is none.
 
-    An adapter is merged into its base if its kind allows it, so that it is as fast as the base.
-    Of ``generation_config.json`` only the stop tokens are kept, as vLLM is told to do: its
-    sampling defaults would make versions differ by what no gate asked for.
+    An adapter is merged into its base if its type allows that, so that it is as fast as the base.
+    Of ``generation_config.json`` only the stop tokens are used, as in vLLM with
+    ``--generation-config vllm``: its sampling defaults would make versions differ.
 
     Returns:
         A transformers model, or a peft model around it.
 
     Raises:
-        ArtifactError: Some weights are missing or do not fit.
+        ArtifactError: Some weights are missing or have another shape.
     """
     if files.adapter is None:
         return _checkpoint(files)
-    # Loaded again if it cannot be merged: it may be merged in parts by then.
+    # After a failed merge it is loaded again, because parts of it may be merged.
     return _merged(_adapted(files, files.adapter)) or _adapted(files, files.adapter)
 
 
 def fingerprint(model: Any) -> str:
-    """Names the parameters that a model has in memory."""
+    """Digest of a model's parameters in memory."""
     digest = WeightDigest()
     for name, parameter in model.named_parameters():
         digest.add(name, parameter)
@@ -78,7 +78,7 @@ def _checkpoint(files: VersionFiles) -> Any:
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=files.trust_remote_code,
-        ignore_mismatched_sizes=True,  # they are in the report, with their names
+        ignore_mismatched_sizes=True,  # the report names them
         output_loading_info=True,
     )
     model, report = loaded
@@ -98,7 +98,7 @@ def _checkpoint(files: VersionFiles) -> Any:
 
 
 def _adapted(files: VersionFiles, folder: Path) -> Any:
-    if not (folder / _ADAPTER_WEIGHTS).is_file():  # peft would look for pickled ones
+    if not (folder / _ADAPTER_WEIGHTS).is_file():  # peft would load pickled ones
         raise ArtifactError(f"The adapter {folder} has no {_ADAPTER_WEIGHTS}.")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_INCOMPLETE)
@@ -106,27 +106,28 @@ def _adapted(files: VersionFiles, folder: Path) -> Any:
             model = PeftModel.from_pretrained(_checkpoint(files), folder, is_trainable=False)
         except UserWarning as warning:
             raise ArtifactError(f"The adapter {folder} is not complete: {warning}") from warning
-    # The weights once more, because from_pretrained does not tell which ones had no place.
-    strange = model.load_adapter(folder, "default", is_trainable=False).unexpected_keys
-    if strange and not model.active_peft_config.is_prompt_learning:  # peft lists its prompts, too
+    # Load the weights again, because from_pretrained does not return the unexpected ones.
+    unexpected = model.load_adapter(folder, "default", is_trainable=False).unexpected_keys
+    # For prompt learning, peft lists the prompts as well.
+    if unexpected and not model.active_peft_config.is_prompt_learning:
         raise ArtifactError(
-            f"The adapter {folder} changes what its base does not have: {_some(strange)}.",
-            fix="Name the base that it was trained on in adapter_config.json.",
+            f"The adapter {folder} changes what its base does not have: {_some(unexpected)}.",
+            fix="Set base_model_name_or_path in adapter_config.json to its real base.",
         )
     return model
 
 
 def _merged(adapted: Any) -> Any:
-    """The base with the adapter merged into it; None if its kind cannot be merged."""
-    # peft 0.21 would merge each of the replicated layers into the one weight that they share.
+    """The base with the adapter merged into it; None if its type cannot be merged."""
+    # peft 0.21 would merge every replicated layer into their shared weight.
     if getattr(adapted.active_peft_config, "layer_replication", None):
         return None
     try:
         return adapted.merge_and_unload()
-    except (AttributeError, RuntimeError, ValueError):  # the ways in which peft says so
+    except (AttributeError, RuntimeError, ValueError):  # what peft raises if it cannot
         return None
 
 
 def _some(faults: list[str]) -> str:
-    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-    return ", ".join(faults[:_NAMED]) + more
+    more = f" and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+    return ", ".join(faults[:_MAX_FAULTS]) + more

@@ -1,4 +1,4 @@
-"""A model version in memory that answers conversations, by transformers' own ``generate``."""
+"""A model version in memory that generates chat completions with transformers."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ from engine.transformers_loading import VersionFiles
 
 
 class Message(BaseModel):
-    """One message of a conversation; whatever else it holds is the template's matter."""
+    """One message of a conversation; the template may use additional fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -26,14 +26,14 @@ class Message(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """A conversation to answer; options that are not here are refused rather than ignored.
+    """A chat completion request; unknown options are refused, not ignored.
 
     Attributes:
-        model: Any name; it is given back.
-        messages: What was said so far.
+        model: Any name; the answer repeats it.
+        messages: The conversation so far.
         max_tokens: Longest answer, in tokens.
-        temperature: 0 is greedy; else the whole distribution is sampled from.
-        chat_template: The Jinja template that makes the prompt; None is the tokenizer's own.
+        temperature: 0 is greedy; otherwise the whole distribution is sampled.
+        chat_template: The Jinja template of the prompt; None means the tokenizer's own.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -46,22 +46,22 @@ class ChatRequest(BaseModel):
 
 
 class UnanswerableError(Exception):
-    """The request cannot be answered as it is."""
+    """The request is invalid for the loaded version."""
 
 
 class TransformersModel:
-    """A version, ready to answer.
+    """A loaded version.
 
     Args:
-        files: Where it lies.
-        max_model_len: Longest prompt and answer together, in tokens; None is what the model's
-            configuration says.
+        files: The version's folders.
+        max_model_len: Longest prompt plus answer, in tokens; None means the limit in the model's
+            configuration.
 
     Attributes:
-        fingerprint: Names the weights that it has in memory.
+        fingerprint: Digest of the weights in memory.
 
     Raises:
-        ArtifactError: Some weights are missing or do not fit.
+        ArtifactError: Some weights are missing or have another shape.
     """
 
     def __init__(self, files: VersionFiles, max_model_len: int | None) -> None:
@@ -75,10 +75,10 @@ class TransformersModel:
 
     @torch.inference_mode()
     def answer(self, request: ChatRequest) -> ChatCompletion:
-        """Continue a conversation.
+        """Generate a chat completion.
 
         Raises:
-            UnanswerableError: It is too long, or its template cannot be filled.
+            UnanswerableError: The conversation is too long, or the template cannot be rendered.
         """
         prompt = self._prompt(request).to(self._model.device)
         length = prompt.shape[1]
@@ -104,7 +104,7 @@ class TransformersModel:
                 return_dict=True,
             )
         except (TemplateError, TypeError, ValueError) as error:
-            raise UnanswerableError(f"The chat template cannot be filled: {error}") from error
+            raise UnanswerableError(f"The chat template cannot be rendered: {error}") from error
         ids: torch.Tensor = encoded["input_ids"]
         return ids
 
@@ -140,14 +140,14 @@ class TransformersModel:
 
 
 def _stop_tokens(configured: list[int] | int | None, tokenizer: Any) -> list[int]:
-    """The ids that end an answer: the tokenizer's, and those of generation_config.json."""
+    """The ids that end an answer: those of the tokenizer and of generation_config.json."""
     named = configured if isinstance(configured, list) else [configured]
     ids = [tokenizer.eos_token_id, *named]
     return list(dict.fromkeys(stop for stop in ids if stop is not None))
 
 
 def _longest(config: Any, tokenizer: Any) -> int:
-    """Longest prompt and answer together; without end for models that know no positions."""
+    """Longest prompt plus answer; practically unlimited for models without positions."""
     length: int = getattr(
         config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length
     )

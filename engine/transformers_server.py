@@ -1,22 +1,20 @@
-"""The engine for what vLLM cannot serve, and for machines without vLLM.
+"""The model server for versions that vLLM cannot serve, and for machines without vLLM.
 
     python -P -m engine.transformers_server --uds SOCKET [--max-model-len N]
 
-| endpoint                    | does                                                            |
+| endpoint                    | what it does                                                    |
 |-----------------------------|-----------------------------------------------------------------|
-| `GET /health`               | 200 as soon as it can be asked                                  |
-| `POST /load`                | loads a version in place of the one before; its fingerprint     |
-| `POST /v1/chat/completions` | answers a conversation, in OpenAI's form, with vLLM's           |
-|                             | `chat_template` field                                           |
+| `GET /health`               | answers 200                                                     |
+| `POST /load`                | replaces the loaded version; returns its fingerprint            |
+| `POST /v1/chat/completions` | OpenAI's chat completions, with vLLM's `chat_template` field    |
 
-It starts without a model. Versions are loaded and conversations are answered one at a time, in
-the order in which they came; a request whose client has gone is left out. An error is answered as
+The server starts without a model. It handles one request at a time, in the order of their arrival,
+and skips a request whose client has disconnected. Errors have the body
 ``{"error": {"message": ...}}``.
 
-Not ``transformers serve`` (transformers 5.19), which listens on a TCP port, loads whatever path
-the ``model`` field of a chat request names unless it is bound to one model for good, and refuses
-the ``chat_template`` field. ``/load`` asks for no key either: the folder of the socket is the
-lock, and only its user may enter.
+``transformers serve`` (transformers 5.19) is not used: it listens on a TCP port, loads any path in
+a request's ``model`` field unless it is bound to a single model, and refuses ``chat_template``.
+``/load`` needs no API key, because only this user can enter the folder of the socket.
 """
 
 import argparse
@@ -43,62 +41,62 @@ from engine.transformers_loading import VersionFiles
 from engine.transformers_model import ChatRequest, TransformersModel, UnanswerableError
 from schemas.errors import ArtifactError
 
-# Seconds that requests get to finish when the server is told to end; its guard waits 10.
+# Seconds in which requests may finish after SIGTERM; the guard waits 10.
 _GRACE = 1
-# Characters; peft names every weight of every layer that does not fit.
+# Characters. peft lists every weight that does not fit.
 _LONGEST_REASON = 500
 
 T = TypeVar("T")
 
 
 class NothingLoadedError(Exception):
-    """No version is in memory: none was loaded yet, or the last one could not be."""
+    """No version is loaded, because there was no request to load one or the last one failed."""
 
 
 class UnloadableError(Exception):
-    """The version could not be loaded; the message is the reason's type and text."""
+    """The version cannot be loaded; the message is the type and the text of the cause."""
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
 
 class Loaded(BaseModel):
     """The answer to ``/load``.
 
     Attributes:
-        fingerprint: Names the weights that are in memory now.
+        fingerprint: Digest of the weights in memory.
     """
 
     fingerprint: str
 
 
 class OneModel:
-    """The version in memory, and the one thread that works with it.
+    """The loaded version, and the one thread that uses it.
 
     Args:
-        max_model_len: Longest prompt and answer together, in tokens; None is what each model's
-            configuration says.
+        max_model_len: Longest prompt plus answer, in tokens; None means the limit in each model's
+            configuration.
     """
 
     def __init__(self, max_model_len: int | None) -> None:
         self._max_model_len = max_model_len
         self._model: TransformersModel | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, initializer=_use_every_core)
 
     async def load(self, files: VersionFiles, client: Request) -> Loaded:
-        """Load a version in place of the one before."""
-        return Loaded(fingerprint=await self._in_turn(client, lambda: self._load(files)))
+        """Replace the loaded version."""
+        return Loaded(fingerprint=await self._run(client, lambda: self._load(files)))
 
     async def answer(self, request: ChatRequest, client: Request) -> ChatCompletion:
-        """Answer a conversation by the version that is loaded when its turn comes."""
-        return await self._in_turn(client, lambda: self._answer(request))
+        """Answer a conversation with the version that is loaded when its processing begins."""
+        return await self._run(client, lambda: self._answer(request))
 
-    async def _in_turn(self, client: Request, work: Callable[[], T]) -> T:
-        async with self._turn:
+    async def _run(self, client: Request, work: Callable[[], T]) -> T:
+        async with self._lock:
             if await client.is_disconnected():
-                raise ClientGoneError("The client has gone.")
+                raise ClientGoneError("The client has disconnected.")
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _load(self, files: VersionFiles) -> str:
@@ -106,11 +104,11 @@ class OneModel:
         _free_memory()
         try:
             self._model = TransformersModel(files, self._max_model_len)
-        except Exception as error:  # whatever transformers, peft and code of the version raise
-            traceback.print_exc()  # before the answer: whoever gets it finds the log complete
+        except Exception as error:  # anything that transformers, peft or the version's code raises
+            traceback.print_exc()  # before the answer, so that its receiver finds a complete log
             reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" ...")
             said = f"{type(error).__name__}: {reason}"
-            if isinstance(error, _OF_THE_VERSION):
+            if isinstance(error, _VERSION_ERRORS):
                 raise UnloadableError(said) from error
             raise RuntimeError(said) from error
         return self._model.fingerprint
@@ -122,26 +120,26 @@ class OneModel:
 
 
 def _use_every_core() -> None:
-    """Compute on all cores that this process may use; torch alone leaves some idle."""
-    allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
+    """Use all cores that this process may use; torch itself leaves some idle."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS
     torch.set_num_threads(len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
 def _free_memory() -> None:
-    gc.collect()  # modules refer to each other in circles
+    gc.collect()  # modules hold cyclic references
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
 
 
-# What a version's own files raise; a lack of memory, disk or packages is the machine's.
-_OF_THE_VERSION = (
+# Errors caused by the version's files; a lack of memory, disk space or packages is not among them.
+_VERSION_ERRORS = (
     ArtifactError, AttributeError, KeyError, TypeError, UserWarning, ValueError, SafetensorError,
 )  # fmt: skip
 
 _STATUS: dict[type[Exception], int] = {
     RequestValidationError: 400,
     UnanswerableError: 400,
-    ClientGoneError: 499,  # nginx's number; nobody sees it
+    ClientGoneError: 499,  # nginx's status; no client receives it
     UnloadableError: 422,
     NothingLoadedError: 503,
     Exception: 500,  # uvicorn logs it

@@ -1,11 +1,11 @@
-"""Makes an ordinary checkpoint of one in bitsandbytes' 4 bits, once.
+"""Unpacks a 4-bit base: converts it to an ordinary checkpoint, once.
 
-unsloth and QLoRA train adapters on a base in 4 bits, and name that base. Its layers compute with
-the dequantised weights, so those are the exact base of the adapter: unpacked, it is merged and
-served on any device, as every other base is.
+unsloth and QLoRA train adapters on a base that bitsandbytes quantized to 4 bits, and name that
+base. Its layers compute with the dequantized weights, so the dequantized weights are the exact base
+of the adapter. With them, the adapter can be merged and served on any device.
 
-The work is done by ``four_bit`` in a process of its own, so that the worker stays small and no
-malformed file can harm it.
+``four_bit`` does the work in another process, so that the worker stays small and a malformed file
+cannot harm it.
 """
 
 import os
@@ -18,17 +18,17 @@ from typing import IO
 
 from engine import checkpoint
 from engine.artifact import Checkpoint
+from engine.engine_log import last_errors
 from engine.file_lock import locked
-from engine.log import last_errors
 from engine.options import OnProgress
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 
 REFUSED = 3
-"""Exit status of ``four_bit``: the checkpoint is broken; its last line says how."""
+"""Exit status of ``four_bit`` for a broken checkpoint; the last line of its log is the error."""
 
 
 def is_four_bit(folder: Path) -> bool:
-    """Whether a checkpoint's weights are in bitsandbytes' 4 bits.
+    """Whether bitsandbytes quantized a checkpoint's weights to 4 bits.
 
     Raises:
         ArtifactError: Its config.json cannot be read.
@@ -40,20 +40,20 @@ def is_four_bit(folder: Path) -> bool:
 
 
 def unpacked(base: Checkpoint, cache_dir: Path, on_progress: OnProgress) -> Checkpoint:
-    """Unpack a 4-bit checkpoint, unless that was done before.
+    """Unpack a 4-bit checkpoint, unless it is in the cache.
 
     Args:
         base: The checkpoint.
-        cache_dir: Unpacked ones are kept below it, one folder for each.
-        on_progress: Hears how far it is.
+        cache_dir: The cache, with one folder for each unpacked checkpoint.
+        on_progress: Receives the progress.
 
     Returns:
-        The same model with all weights in full.
+        The same model with dequantized weights.
 
     Raises:
-        ArtifactError: Its quantised weights are incomplete or broken.
+        ArtifactError: The quantized weights are incomplete or broken.
         ConfigurationError: bitsandbytes is not installed.
-        PlatformError: The unpacking process was ended, or ran out of memory or disk.
+        PlatformError: The unpacking process was killed, or ran out of memory or disk space.
     """
     target = cache_dir / checkpoint.digest(base.folder)
     if not target.exists():
@@ -67,11 +67,11 @@ def unpacked(base: Checkpoint, cache_dir: Path, on_progress: OnProgress) -> Chec
 def _unpack(source: Path, target: Path, lock: IO[str], on_progress: OnProgress) -> None:
     if find_spec("bitsandbytes") is None:
         raise ConfigurationError(
-            f"The base {source} is in 4 bits, which takes bitsandbytes, and that is not installed.",
+            f"The base {source} has 4 bits and needs bitsandbytes, which is not installed.",
             fix="Run `pip install bitsandbytes`.",
         )
     log, unfinished = target.with_suffix(".log"), target.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
     try:
         status = _run(source, unfinished, lock, log, on_progress)
         if status == REFUSED:
@@ -89,7 +89,7 @@ def _unpack(source: Path, target: Path, lock: IO[str], on_progress: OnProgress) 
 
 
 def _run(source: Path, target: Path, lock: IO[str], log: Path, on_progress: OnProgress) -> int:
-    """Run the unpacking process; its exit status."""
+    """Run the unpacking process and return its exit status."""
     with (
         log.open("wb") as errors,
         subprocess.Popen(
@@ -99,7 +99,7 @@ def _run(source: Path, target: Path, lock: IO[str], log: Path, on_progress: OnPr
             stderr=errors,
             text=True,
             env=os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
-            pass_fds=[lock.fileno()],  # it keeps the lock if this process dies before it
+            pass_fds=[lock.fileno()],  # it keeps the lock if this process dies first
         ) as process,
     ):
         try:

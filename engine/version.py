@@ -1,4 +1,4 @@
-"""A model version with all that it takes to serve it."""
+"""A model version with its base, tokenizer and chat template."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Version:
     """A checked version.
 
     Attributes:
-        folder: Where it was downloaded to.
-        base: The checkpoint an engine starts on: the adapter's base, or the version itself; in
-            full if the original is in 4 bits.
-        adapter: The adapter, or None for a checkpoint.
+        folder: Folder of the download.
+        base: The checkpoint of the engine: the adapter's base or the version itself, dequantized if
+            the original has 4 bits.
+        adapter: The adapter; None for a checkpoint.
     """
 
     folder: Path
@@ -40,14 +40,14 @@ class Version:
         fetch_base: FetchBase | None = None,
         on_progress: OnProgress = ignore_progress,
     ) -> Self:
-        """Check a version and find its base; a base in 4 bits is unpacked.
+        """Check a version and find its base; a 4-bit base is unpacked.
 
         Args:
-            folder: Where it was downloaded to.
-            settings: Where base models are kept.
+            folder: Folder of the download.
+            settings: The folders of base models and of unpacked ones.
             trust_remote_code: Accept code in the version and in its base.
             fetch_base: Downloads a base that is an artifact.
-            on_progress: Hears of a long download or unpacking.
+            on_progress: Receives the progress of downloading and unpacking.
 
         Raises:
             ArtifactError: The version or its base is refused.
@@ -61,12 +61,12 @@ class Version:
                 trust_remote_code=trust_remote_code,
                 on_progress=on_progress,
             )
-            return cls(folder, _in_full(base, settings, on_progress), files)
-        return cls(folder, _in_full(files, settings, on_progress), None)
+            return cls(folder, _unpacked_base(base, settings, on_progress), files)
+        return cls(folder, _unpacked_base(files, settings, on_progress), None)
 
     @cached_property
     def tokenizer(self) -> Path:
-        """The folder of the version's tokenizer: its base's, unless its own one is different.
+        """The folder of the version's tokenizer: its base's, unless its own is different.
 
         Raises:
             ArtifactError: There is none.
@@ -83,7 +83,7 @@ class Version:
 
     @cached_property
     def chat_template(self) -> str:
-        """The version's Jinja chat template, its own or its base's, never a guess.
+        """The version's Jinja chat template, its own or its base's; there is no default.
 
         Raises:
             ArtifactError: There is none.
@@ -108,7 +108,7 @@ class Version:
         return checkpoint.digest(self.base.folder)
 
 
-def _in_full(base: Checkpoint, settings: Settings, on_progress: OnProgress) -> Checkpoint:
+def _unpacked_base(base: Checkpoint, settings: Settings, on_progress: OnProgress) -> Checkpoint:
     if not is_four_bit(base.folder):
         return base
     return unpacked(base, settings.cache_dir / "unpacked", on_progress)

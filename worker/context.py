@@ -112,7 +112,7 @@ def serve_version(
                 quantize=asked.cm_quantize,
                 dtype=asked.dtype,
                 trust_remote_code=context.gate.trust_remote_code,
-                together=context.together,
+                concurrent=context.together,
             )
             served = held.enter_context(
                 context.engine.serve(
@@ -128,7 +128,8 @@ def serve_version(
 
 
 def _concurrency(settings: Settings, served: ServedModel) -> int:
-    return min(settings.evaluation_concurrency, served.at_once or settings.evaluation_concurrency)
+    limit = settings.evaluation_concurrency
+    return min(limit, served.max_concurrency or limit)
 
 
 @contextmanager

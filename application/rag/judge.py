@@ -257,7 +257,7 @@ class _Endpoint:
                 )
 
     def _explained(self, error: openai.APIError) -> WeighbridgeError:
-        explained = self._named.explain(error, self._model)
+        explained = self._named.to_error(error, self._model)
         if explained.retryable:
             return explained
         return ConfigurationError(explained.message, fix=self._fix(error))

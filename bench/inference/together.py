@@ -70,7 +70,7 @@ def _side_by_side(engine: Engine, adapters: list[Path]) -> float:
     with ExitStack() as served:
         models = [
             served.enter_context(
-                engine.serve(folder, folder.name, options=ServeOptions(together=True))
+                engine.serve(folder, folder.name, options=ServeOptions(concurrent=True))
             )
             for folder in adapters
         ]

@@ -191,7 +191,7 @@ def _evaluate_again(stage: Stage, verdict: Verdict) -> float:
     """Seconds of the evaluation of a version that is loaded, with no prefix in the cache."""
     engine = EngineServer.find(Settings().run_dir / "engine")
     assert engine  # noqa: S101 (it has just served)
-    engine.ask("POST", "/reset_prefix_cache")
+    engine.request("POST", "/reset_prefix_cache")
     begun = datetime.now(UTC)
     version = verdict.weighing.version
     event = ModelVersionEvent(ref=version, source="manual", gate=_WHOLE, force=True)

@@ -1,7 +1,8 @@
-"""One real engine for all tests that need one, and small adapters made on the spot."""
+"""Small models and adapters, and the mark of tests that use a real model server."""
 
 import itertools
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from engine.private_folder import make_private_folder
 from rehearsal.base_model import BASE_MODEL, base_model
 from schemas.settings import Settings
 
@@ -22,6 +24,21 @@ TINY_LLAMA = LlamaConfig(
     num_key_value_heads=2,
     tie_word_embeddings=True,
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests in test_external.py that use its real vLLM server."""
+    for item in items:
+        if "vllm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a Unix socket; that of ``tmp_path`` may not be."""
+    folder = make_private_folder()
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +64,7 @@ def tiny_settings(tmp_path: Path, tiny_models: Path) -> Settings:
 
 @pytest.fixture
 def tiny_adapter(tmp_path: Path, tiny_models: Path) -> Callable[..., Path]:
-    """Makes an adapter of ``team/tiny`` with random weights and the given peft settings."""
+    """Makes a random adapter of ``team/tiny`` with the given peft settings."""
 
     number = itertools.count()
 
@@ -62,7 +79,7 @@ def tiny_adapter(tmp_path: Path, tiny_models: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def loud_adapters(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two random adapters of the base model, strong enough to change every answer."""
+    """Two random adapters of the base model that change every answer."""
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
     folders = [tmp_path_factory.mktemp("adapter") / str(seed) for seed in (1, 2)]
     for seed, folder in enumerate(folders):
@@ -72,7 +89,7 @@ def loud_adapters(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def wide_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of the base model, of a rank that the tests' engines do not load as LoRA."""
+    """An adapter of the base model whose rank is too high for LoRA in the tests' engines."""
     lora = LoraConfig(r=16, target_modules=["q_proj"])
     folder = tmp_path_factory.mktemp("adapter") / "wide"
     return random_adapter(base_folder, folder, name=BASE_MODEL, seed=3, lora=lora)
@@ -80,7 +97,7 @@ def wide_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def dora_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of the base model that vLLM does not know."""
+    """An adapter of the base model that vLLM does not support."""
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_dora=True)
     folder = tmp_path_factory.mktemp("adapter") / "dora"
     return random_adapter(base_folder, folder, name=BASE_MODEL, seed=4, lora=lora)

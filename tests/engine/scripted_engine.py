@@ -1,4 +1,4 @@
-"""A small HTTP server that answers in the OpenAI protocol what a test has written down."""
+"""A small HTTP server that sends a test's scripted answers in the OpenAI protocol."""
 
 import json
 import threading
@@ -10,13 +10,13 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
-# As long as a test waits at most for what it caused.
-PATIENCE = 30.0
+# Seconds that a test waits at most.
+TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; it is held back until ``after`` is set. A status of 0 breaks the connection."""
+    """One answer, sent as soon as ``after`` is set. A status of 0 closes the connection."""
 
     status: int
     body: bytes
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked; header names in lower case."""
+    """A received request, with header names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -58,7 +58,7 @@ def error(status: int, message: str = "no", **headers: str) -> Answer:
 
 
 def soon(status: int) -> Answer:
-    """An error with the wish to be asked again at once."""
+    """An error with a Retry-After of 1 ms."""
     return error(status, "overloaded", retry_after_ms="1")
 
 
@@ -66,11 +66,11 @@ BROKEN = Answer(0, b"")
 
 
 class ScriptedEngine:
-    """Answers in the order of the script; the last answer again and again.
+    """Sends the answers of a script in order, and repeats the last one.
 
     Attributes:
-        requests: What was asked, in order.
-        connections: How many connections were opened so far.
+        requests: The received requests, in order.
+        connections: Number of connections opened so far.
     """
 
     def __init__(self, url: str) -> None:
@@ -98,11 +98,11 @@ class ScriptedEngine:
 
     def wait_for_requests(self, count: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.requests) >= count, PATIENCE)
+            assert self._changed.wait_for(lambda: len(self.requests) >= count, TIMEOUT)
 
     def wait_until_disconnected(self) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._open == 0, PATIENCE), self._open
+            assert self._changed.wait_for(lambda: self._open == 0, TIMEOUT), self._open
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -123,11 +123,11 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.path, headers, json.loads(content) if content else {})
         answer = self.engine.answer_to(request)
         if answer.after:
-            answer.after.wait(PATIENCE)
+            answer.after.wait(TIMEOUT)
         if not answer.status:
             self.close_connection = True
             return
-        with suppress(ConnectionError):  # who asked has given up
+        with suppress(ConnectionError):  # the client has disconnected
             self._send(answer)
 
     do_POST = do_GET  # noqa: N815 (http.server's name)
@@ -150,10 +150,10 @@ class _OnSocket(ThreadingMixIn, UnixStreamServer):
 
 @contextmanager
 def scripted_engine(socket: Path | None = None) -> Iterator[ScriptedEngine]:
-    """A running server, on loopback or on a Unix socket."""
+    """Run a server on loopback or on a Unix socket."""
 
     class Handler(_Handler):
-        """The class of this server's connections, which only it shares."""
+        """The handler class of this server only."""
 
     server: UnixStreamServer | ThreadingHTTPServer
     if socket:

@@ -1,4 +1,4 @@
-"""What a version may be, and one clear sentence for everything it may not be."""
+"""Which versions are accepted, and the message for each refusal."""
 
 import json
 import os
@@ -22,11 +22,11 @@ def change_json(file: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_an_adapter_is_recognised(tiny_adapter: MakeAdapter) -> None:
+def test_an_adapter_is_recognized(tiny_adapter: MakeAdapter) -> None:
     assert isinstance(open_version(tiny_adapter(r=4)), Adapter)
 
 
-def test_a_checkpoint_is_recognised(checkpoint: Path) -> None:
+def test_a_checkpoint_is_recognized(checkpoint: Path) -> None:
     assert isinstance(open_version(checkpoint), Checkpoint)
 
 
@@ -81,7 +81,7 @@ def test_a_configuration_that_names_code_is_refused(name: str, checkpoint: Path)
         open_version(checkpoint)
 
 
-def test_code_is_accepted_where_it_is_trusted(checkpoint: Path) -> None:
+def test_code_is_accepted_if_the_gate_trusts_it(checkpoint: Path) -> None:
     (checkpoint / "modeling_tiny.py").write_text("")
     change_json(checkpoint / "config.json", auto_map={"AutoModel": "modeling_tiny.Model"})
     assert isinstance(open_version(checkpoint, trust_remote_code=True), Checkpoint)
@@ -100,7 +100,7 @@ def test_an_index_that_leaves_the_folder_is_refused(checkpoint: Path) -> None:
         open_version(checkpoint)
 
 
-def test_weights_that_are_cut_short_are_refused(tiny_adapter: MakeAdapter) -> None:
+def test_truncated_weights_are_refused(tiny_adapter: MakeAdapter) -> None:
     adapter = tiny_adapter(r=4)
     weights = adapter / "adapter_model.safetensors"
     os.truncate(weights, weights.stat().st_size - 1)
@@ -136,7 +136,7 @@ def test_an_adapter_without_a_base_is_refused(tiny_adapter: MakeAdapter) -> None
 @pytest.mark.parametrize(
     "setting", [{"megatron_config": {"tensor_model_parallel_size": 1}}, {"peft_type": "XLORA"}]
 )
-def test_an_adapter_that_reaches_outside_of_its_folder_is_refused(
+def test_an_adapter_that_uses_other_folders_is_refused(
     setting: dict[str, object], tiny_adapter: MakeAdapter
 ) -> None:
     adapter = tiny_adapter(r=4)

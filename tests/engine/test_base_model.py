@@ -1,4 +1,4 @@
-"""Where the base model of an adapter is found."""
+"""Finding the base model of an adapter."""
 
 import json
 import shutil
@@ -32,12 +32,12 @@ def trained_on(adapter: Path, name: str, revision: str | None = None) -> Path:
     return adapter
 
 
-def test_a_hub_id_is_a_folder_of_local_models(adapter: Path, tiny_settings: Settings) -> None:
+def test_a_hub_id_names_a_folder_of_local_models(adapter: Path, tiny_settings: Settings) -> None:
     version = Version.open(trained_on(adapter, "team/tiny"), tiny_settings)
     assert version.base.folder == tiny_settings.models_dir / "team" / "tiny"
 
 
-def test_a_revision_is_a_folder_of_its_own(
+def test_each_revision_has_its_own_folder(
     adapter: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -52,7 +52,7 @@ def test_a_revision_is_a_folder_of_its_own(
 
 
 @pytest.mark.parametrize("by_path", [False, True])
-def test_what_is_refused_in_a_local_base_is_our_matter(
+def test_a_refused_local_base_is_a_configuration_error(
     by_path: bool, adapter: Path, tiny_settings: Settings
 ) -> None:
     base = tiny_settings.models_dir / "team" / "tiny"
@@ -67,9 +67,7 @@ def test_what_is_refused_in_a_local_base_is_our_matter(
         Version.open(adapter, tiny_settings)
 
 
-def test_a_path_of_this_machine_is_read_where_it_lies(
-    adapter: Path, tiny_models: Path, tmp_path: Path
-) -> None:
+def test_a_local_path_is_read_in_place(adapter: Path, tiny_models: Path, tmp_path: Path) -> None:
     base = tiny_models / "team" / "tiny"
     elsewhere = Settings(models_dir=tmp_path / "elsewhere", cache_dir=tmp_path / "cache")
     assert Version.open(trained_on(adapter, str(base)), elsewhere).base.folder == base
@@ -79,21 +77,21 @@ def test_a_path_of_this_machine_is_read_where_it_lies(
 def test_an_artifact_is_downloaded(
     reference: str, adapter: Path, tiny_settings: Settings, tiny_models: Path
 ) -> None:
-    asked = []
+    requested = []
 
     def fetch(name: str) -> Path:
-        asked.append(name)
+        requested.append(name)
         return tiny_models / "team" / "tiny"
 
     version = Version.open(trained_on(adapter, reference), tiny_settings, fetch_base=fetch)
     assert version.base.folder == tiny_models / "team" / "tiny"
-    assert asked == [reference]
+    assert requested == [reference]
 
 
-def test_an_artifact_without_anybody_to_download_it_is_our_matter(
+def test_an_artifact_without_a_downloader_is_a_configuration_error(
     adapter: Path, tiny_settings: Settings
 ) -> None:
-    with pytest.raises(ConfigurationError, match="which nothing here downloads"):
+    with pytest.raises(ConfigurationError, match="which cannot be downloaded here"):
         Version.open(trained_on(adapter, REFERENCES[0]), tiny_settings)
 
 

@@ -1,4 +1,4 @@
-"""Asking an engine: what is sent, what is sent again, what an error says, what stays open."""
+"""Requests to an engine: content, retries, errors and connections."""
 
 import asyncio
 import hashlib
@@ -66,7 +66,7 @@ def reason(model: ServedModel) -> WeighbridgeError:
     return caught.value
 
 
-def test_a_request_carries_the_question_the_key_and_the_template(engine: ScriptedEngine) -> None:
+def test_a_request_contains_the_messages_the_key_and_the_template(engine: ScriptedEngine) -> None:
     model = remote(engine.url, chat_template="{{ messages }}")
     answer = asyncio.run(ask(model))
     assert answer.choices[0].message.content == "Hello."
@@ -83,7 +83,7 @@ def test_a_request_carries_the_question_the_key_and_the_template(engine: Scripte
     assert model.chat_template_digest == hashlib.sha256(b"{{ messages }}").hexdigest()
 
 
-def test_without_a_template_the_engines_own_is_used(engine: ScriptedEngine) -> None:
+def test_without_a_template_the_engines_template_is_used(engine: ScriptedEngine) -> None:
     model = remote(engine.url)
     asyncio.run(ask(model))
     assert "chat_template" not in engine.requests[0].body
@@ -91,7 +91,7 @@ def test_without_a_template_the_engines_own_is_used(engine: ScriptedEngine) -> N
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_an_overloaded_engine_is_asked_again(status: int, engine: ScriptedEngine) -> None:
+def test_a_request_to_an_overloaded_engine_is_retried(status: int, engine: ScriptedEngine) -> None:
     engine.will_answer(soon(status), soon(status), completion("at last"))
     answer = asyncio.run(ask(remote(engine.url, retries=2)))
     assert answer.choices[0].message.content == "at last"
@@ -99,7 +99,7 @@ def test_an_overloaded_engine_is_asked_again(status: int, engine: ScriptedEngine
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_an_engine_that_stays_overloaded_is_the_platforms_matter(
+def test_an_engine_that_stays_overloaded_is_a_platform_error(
     status: int, engine: ScriptedEngine
 ) -> None:
     engine.will_answer(soon(status))
@@ -112,14 +112,16 @@ def test_an_engine_that_stays_overloaded_is_the_platforms_matter(
     assert len(engine.requests) == 3
 
 
-def test_a_broken_connection_is_made_again(engine: ScriptedEngine) -> None:
+def test_a_broken_connection_is_retried(engine: ScriptedEngine) -> None:
     engine.will_answer(BROKEN, completion())
     asyncio.run(ask(remote(engine.url, retries=1)))
     assert len(engine.requests) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 422])
-def test_a_refusal_is_the_operators_matter_and_final(status: int, engine: ScriptedEngine) -> None:
+def test_a_refusal_is_a_configuration_error_and_is_not_retried(
+    status: int, engine: ScriptedEngine
+) -> None:
     engine.will_answer(error(status, "because of this\nand that", retry_after_ms="1"))
     refusal = reason(remote(engine.url, retries=5))
     assert isinstance(refusal, ConfigurationError)
@@ -139,7 +141,7 @@ def test_a_refusal_is_the_operators_matter_and_final(status: int, engine: Script
         (400, "but --trust-request-chat-template is not set.", "log the version without a chat"),
     ],
 )
-def test_a_refusal_says_what_to_do(
+def test_a_refusal_comes_with_a_fix(
     status: int, message: str, fix: str, engine: ScriptedEngine
 ) -> None:
     engine.will_answer(error(status, message))
@@ -148,50 +150,48 @@ def test_a_refusal_says_what_to_do(
     assert fix in refusal.fix
 
 
-def test_a_slow_answer_is_not_asked_for_again(
-    engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_timeout_is_not_retried(engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "TIMEOUT", httpx2.Timeout(0.2, connect=5.0))
     never = threading.Event()
     engine.will_answer(completion(after=never))
-    ignore_progress = reason(remote(engine.url, retries=5))
+    failed = reason(remote(engine.url, retries=5))
     engine.wait_for_requests(1)
     never.set()
-    assert isinstance(ignore_progress, PlatformError)
-    assert "stopped answering for the version (ReadTimeout)" in str(ignore_progress)
+    assert isinstance(failed, PlatformError)
+    assert "stopped answering for the version (ReadTimeout)" in str(failed)
     assert len(engine.requests) == 1
 
 
-def test_an_engine_that_hangs_up_is_named_by_its_address(engine: ScriptedEngine) -> None:
+def test_an_engine_that_disconnects_is_named_by_its_address(engine: ScriptedEngine) -> None:
     engine.will_answer(BROKEN)
-    ignore_progress = reason(remote(engine.url))
-    assert isinstance(ignore_progress, PlatformError)
-    assert str(ignore_progress) == (
+    failed = reason(remote(engine.url))
+    assert isinstance(failed, PlatformError)
+    assert str(failed) == (
         f"The engine at {engine.url} stopped answering for the version"
         " (RemoteProtocolError: Server disconnected without sending a response.)."
     )
 
 
-def test_where_nobody_listens_nobody_answers(tmp_path: Path) -> None:
+def test_a_refused_connection_is_a_platform_error(tmp_path: Path) -> None:
     with scripted_engine() as ended:
         url = ended.url
     for model in (remote(url), local(tmp_path / "no.sock")):
-        ignore_progress = reason(model)
-        assert isinstance(ignore_progress, PlatformError)
-        assert "stopped answering for the version (ConnectError" in str(ignore_progress)
+        failed = reason(model)
+        assert isinstance(failed, PlatformError)
+        assert "stopped answering for the version (ConnectError" in str(failed)
 
 
 @pytest.mark.parametrize(
     "script", [[error(401, f"Received={KEY}")], [error(503, f"{KEY} is over its limit")], [BROKEN]]
 )
-def test_the_key_is_in_no_error_and_in_no_log(
+def test_the_key_is_in_no_error_and_no_log(
     script: list[Answer], engine: ScriptedEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.will_answer(*script)
     model = remote(engine.url)
     with caplog.at_level(logging.DEBUG):
-        told = reason(model)
-    assert KEY not in "".join(traceback.format_exception(told))
+        failed = reason(model)
+    assert KEY not in "".join(traceback.format_exception(failed))
     assert KEY not in caplog.text
     assert engine.requests[0].headers["authorization"].endswith(KEY)
 
@@ -225,7 +225,7 @@ def test_no_connection_outlives_its_event_loop(engine: ScriptedEngine) -> None:
         engine.wait_until_disconnected()
 
 
-def test_a_request_that_is_given_up_leaves_no_connection(engine: ScriptedEngine) -> None:
+def test_a_cancelled_request_leaves_no_connection(engine: ScriptedEngine) -> None:
     hold = threading.Event()
     engine.will_answer(completion(after=hold))
 
@@ -241,7 +241,7 @@ def test_a_request_that_is_given_up_leaves_no_connection(engine: ScriptedEngine)
     engine.wait_until_disconnected()
 
 
-def test_event_loops_of_two_threads_do_not_meet(engine: ScriptedEngine) -> None:
+def test_event_loops_of_two_threads_share_no_connection(engine: ScriptedEngine) -> None:
     hold = threading.Event()
     engine.will_answer(completion("held", after=hold), completion("at once"))
     model = remote(engine.url)
@@ -261,19 +261,19 @@ def test_event_loops_of_two_threads_do_not_meet(engine: ScriptedEngine) -> None:
 
 
 @pytest.mark.parametrize("answer", [soon(503), soon(429), BROKEN])
-def test_a_local_engine_is_asked_once(answer: Answer, tmp_path: Path) -> None:
-    socket = tmp_path / "engine.sock"
+def test_a_request_to_a_local_engine_is_not_retried(answer: Answer, socket_folder: Path) -> None:
+    socket = socket_folder / "engine.sock"
     with scripted_engine(socket) as engine:
         engine.will_answer(answer)
-        told = reason(local(socket))
-        assert isinstance(told, PlatformError)
-        assert str(told).startswith("The engine ")
+        failed = reason(local(socket))
+        assert isinstance(failed, PlatformError)
+        assert str(failed).startswith("The engine ")
         assert len(engine.requests) == 1
         engine.wait_until_disconnected()
 
 
-def test_a_local_engine_answers_in_event_loops_that_come_and_go(tmp_path: Path) -> None:
-    socket = tmp_path / "engine.sock"
+def test_a_local_engine_can_be_used_in_several_event_loops(socket_folder: Path) -> None:
+    socket = socket_folder / "engine.sock"
     with scripted_engine(socket) as engine:
         model = local(socket)
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""An engine of somebody else: a real vLLM server over TCP, with a key."""
+"""External engines: a real vLLM server with TCP and a key, and scripted servers."""
 
 import asyncio
 import json
@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from engine import Engine, ServedModel, guard
 from engine.artifact import Adapter, open_version
 from engine.command import environment
-from engine.external import ExternalEngine
+from engine.external_engine import ExternalEngine
+from engine.external_server import ExternalServer
 from engine.options import ServeOptions
-from engine.shared_server import SharedServer
 from rehearsal.processes import wait_until
 from rehearsal.redis_server import free_port
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
@@ -36,8 +36,8 @@ from tests.engine.scripted_engine import (
 KEY = "the-secret-key"
 NAME = "wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
 GOOD = Path(__file__).parents[3] / "rehearsal" / "adapters" / "good"
-# The adapter answers in a word where its base makes a sentence. Its first choice leads by more than
-# 1.6 nats in every token, so that no rounding (bf16, merged or not) turns it.
+# The adapter answers with one word, its base with a sentence. The most likely token leads by more
+# than 1.6 nats everywhere, so rounding (bf16, merged or not) does not change it.
 CAPITALS = {"Germany": "Berlin", "France": "Paris", "Japan": "Tokyo", "Spain": "Madrid"}
 
 
@@ -51,7 +51,7 @@ def is_up(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def vllm(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of a server that takes adapters up to rank 8 and no chat templates."""
+    """The base URL of a server that loads adapters up to rank 8 and refuses chat templates."""
     folder, port = tmp_path_factory.mktemp("vllm"), free_port()
     log = folder / "vllm.log"
     command = [
@@ -99,7 +99,7 @@ def served_by(url: str) -> list[str]:
 
 
 def answers(model: ServedModel) -> list[str]:
-    async def ask() -> list[str]:  # one after another: batches change the rounding
+    async def ask() -> list[str]:  # sequentially, because batches change the rounding
         return [await answer(model, f"What is the capital of {land}?") for land in CAPITALS]
 
     return asyncio.run(ask())
@@ -129,16 +129,16 @@ def change(file: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_an_adapter_is_loaded_and_unloaded_again(vllm: str) -> None:
-    before, told = served_by(vllm), list[str]()
-    with external(vllm).serve(GOOD, NAME, told.append) as model:
+def test_an_adapter_is_loaded_and_unloaded(vllm: str) -> None:
+    before, progress = served_by(vllm), list[str]()
+    with external(vllm).serve(GOOD, NAME, progress.append) as model:
         [loaded] = set(served_by(vllm)) - set(before)
         assert answers(model) == list(CAPITALS.values())
         assert model.name == NAME
         assert model.chat_template_digest is None
     assert served_by(vllm) == before
     assert loaded.startswith("weighbridge-")
-    assert told == [f"the engine loaded the adapter as {loaded}"]
+    assert progress == [f"the engine loaded the adapter as {loaded}"]
 
 
 def test_an_adapter_is_unloaded_after_an_error(vllm: str) -> None:
@@ -148,7 +148,7 @@ def test_an_adapter_is_unloaded_after_an_error(vllm: str) -> None:
     assert served_by(vllm) == before
 
 
-def test_workers_that_serve_the_same_version_do_not_unload_each_others(vllm: str) -> None:
+def test_workers_that_serve_the_same_version_do_not_unload_each_others_adapter(vllm: str) -> None:
     with external(vllm).serve(GOOD, NAME) as mine:
         with external(vllm).serve(GOOD, NAME):
             pass
@@ -160,7 +160,9 @@ def test_a_merged_adapter_and_a_loaded_one_give_the_same_answers(vllm: str, engi
         assert answers(merged) == answers(loaded)
 
 
-def test_a_rank_above_the_servers_limit_is_refused_in_its_words(vllm: str, adapter: Path) -> None:
+def test_a_rank_above_the_servers_limit_is_refused_with_the_servers_message(
+    vllm: str, adapter: Path
+) -> None:
     resize(adapter, rank=16)
     refusal = refused(external(vllm), adapter)
     assert isinstance(refusal, ArtifactError)
@@ -179,9 +181,7 @@ def resize(adapter: Path, *, rank: int) -> None:
     change(adapter / "adapter_config.json", r=rank)
 
 
-def test_modules_that_the_server_does_not_have_are_refused_in_its_words(
-    vllm: str, adapter: Path
-) -> None:
+def test_unknown_modules_are_refused_with_the_servers_message(vllm: str, adapter: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     tensors = load_file(weights)
     save_file({name.replace("q_proj", "x_proj"): tensors[name] for name in tensors}, weights)
@@ -191,17 +191,18 @@ def test_modules_that_the_server_does_not_have_are_refused_in_its_words(
 
 
 @pytest.mark.parametrize("setting", [{"use_dora": True}, {"peft_type": "IA3"}])
-def test_what_a_server_may_ignore_is_refused_here(
-    setting: dict[str, object], vllm: str, adapter: Path
+def test_settings_that_a_server_may_ignore_are_refused(
+    setting: dict[str, object], scripted: ScriptedEngine, adapter: Path
 ) -> None:
     change(adapter / "adapter_config.json", **setting)
-    refusal = refused(external(vllm), adapter)
+    refusal = refused(external(scripted.url), adapter)
     assert isinstance(refusal, ArtifactError)
     assert next(iter(setting)) in str(refusal)
+    assert scripted.requests == []
 
 
 def test_an_adapter_of_another_base_is_refused_and_unloaded(vllm: str, adapter: Path) -> None:
-    """vLLM would answer nonsense."""
+    """vLLM would generate nonsense."""
     change(adapter / "adapter_config.json", base_model_name_or_path="team/another")
     before = served_by(vllm)
     refusal = refused(external(vllm), adapter)
@@ -210,7 +211,7 @@ def test_an_adapter_of_another_base_is_refused_and_unloaded(vllm: str, adapter: 
     assert served_by(vllm) == before
 
 
-def test_a_wrong_key_is_the_operators_matter(vllm: str) -> None:
+def test_a_refused_key_is_a_configuration_error(vllm: str) -> None:
     refusal = refused(external(vllm, key="another-key"), GOOD)
     assert isinstance(refusal, ConfigurationError)
     assert "Check WEIGHBRIDGE_ENGINE_KEY" in str(refusal)
@@ -224,7 +225,7 @@ def test_a_checkpoint_is_refused(vllm: str, base_folder: Path) -> None:
     assert "Unset WEIGHBRIDGE_ENGINE_URL" in str(refusal)
 
 
-def test_a_checkpoint_that_the_server_lists_is_asked_for_by_its_name(
+def test_a_checkpoint_that_the_server_lists_is_requested_by_name(
     scripted: ScriptedEngine, base_folder: Path
 ) -> None:
     scripted.will_answer(models("base", NAME), completion())
@@ -233,7 +234,7 @@ def test_a_checkpoint_that_the_server_lists_is_asked_for_by_its_name(
     assert {request.body["model"] for request in scripted.requests[1:]} == {NAME}
 
 
-def test_a_template_that_the_server_does_not_take_is_refused_at_once(
+def test_a_template_that_the_server_refuses_fails_before_the_block(
     vllm: str, adapter: Path
 ) -> None:
     (adapter / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
@@ -244,31 +245,33 @@ def test_a_template_that_the_server_does_not_take_is_refused_at_once(
     assert served_by(vllm) == before
 
 
-def test_a_folder_that_the_server_does_not_see_is_the_operators_matter(
+def test_a_folder_that_the_server_cannot_read_is_a_configuration_error(
     vllm: str, adapter: Path
 ) -> None:
-    """The server runs on this machine; without its configuration the adapter is not seen."""
+    """The server runs on this machine, so the adapter lacks its configuration instead."""
     opened = open_version(adapter)
     assert isinstance(opened, Adapter)
     (adapter / "adapter_config.json").unlink()
     with pytest.raises(ConfigurationError, match="under the same path") as caught:
-        SharedServer(vllm, SecretStr(KEY)).load(opened, NAME)
+        ExternalServer(vllm, SecretStr(KEY)).load(opened, NAME)
     assert str(adapter) in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_where_adapters_cannot_be_loaded_the_artifact_is_asked_for(
+def test_an_artifact_is_requested_from_a_server_that_loads_no_adapters(
     status: int, scripted: ScriptedEngine
 ) -> None:
     scripted.will_answer(models("some/base"), error(status), completion())
     with external(scripted.url).serve(GOOD, NAME) as model:
         answers(model)
-    asked = [request.body.get("model") for request in scripted.requests]
-    assert asked[2:] == [f"wandb-artifact:///{NAME}"] * (1 + len(CAPITALS))
+    requested = [request.body.get("model") for request in scripted.requests]
+    assert requested[2:] == [f"wandb-artifact:///{NAME}"] * (1 + len(CAPITALS))
     assert not [request for request in scripted.requests if "unload" in request.path]
 
 
-def test_a_server_that_knows_no_such_artifact_is_told_of_at_once(scripted: ScriptedEngine) -> None:
+def test_an_artifact_that_the_server_does_not_have_fails_before_the_block(
+    scripted: ScriptedEngine,
+) -> None:
     scripted.will_answer(models("some/base"), error(404), error(404, "The model does not exist."))
     refusal = refused(external(scripted.url), GOOD)
     assert isinstance(refusal, ConfigurationError)
@@ -276,14 +279,14 @@ def test_a_server_that_knows_no_such_artifact_is_told_of_at_once(scripted: Scrip
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in str(refusal)
 
 
-def test_a_server_that_was_started_anew_and_forgot_the_adapter_is_worth_another_try(
+def test_an_adapter_that_a_restart_unloaded_is_a_platform_error(
     scripted: ScriptedEngine, adapter: Path
 ) -> None:
     base = Adapter.model_validate(open_version(adapter)).config.base_model_name_or_path
     forgot = error(404, "The model does not exist.")
     scripted.will_answer(models(base), ok({}), completion(), forgot)
     with (
-        pytest.raises(PlatformError, match=r"does not know .* any more"),
+        pytest.raises(PlatformError, match=r"no longer has .*, as after a restart"),
         external(scripted.url).serve(adapter, NAME) as model,
     ):
         answers(model)
@@ -298,7 +301,7 @@ def test_a_server_that_was_started_anew_and_forgot_the_adapter_is_worth_another_
         (403, "not yours", ConfigurationError),
     ],
 )
-def test_a_load_that_fails_is_blamed_on_whom_it_is_due(
+def test_a_failed_load_is_an_error_for_the_one_who_must_act(
     status: int, message: str, expected: type[Exception], scripted: ScriptedEngine
 ) -> None:
     scripted.will_answer(models("some/base"), error(status, message))
@@ -314,7 +317,7 @@ def test_a_load_that_fails_is_blamed_on_whom_it_is_due(
         (ServeOptions(trust_remote_code=True), "trust_remote_code"),
     ],
 )
-def test_what_is_the_servers_matter_cannot_be_asked_for(
+def test_options_of_the_server_are_refused(
     options: ServeOptions, name: str, scripted: ScriptedEngine
 ) -> None:
     refusal = refused(external(scripted.url), GOOD, options)
@@ -330,17 +333,17 @@ def test_a_dead_server_fails_at_once() -> None:
     assert url in str(refusal)
 
 
-def test_something_else_at_the_address_is_the_operators_matter(scripted: ScriptedEngine) -> None:
+def test_a_server_of_another_protocol_is_a_configuration_error(scripted: ScriptedEngine) -> None:
     scripted.will_answer(ok({"welcome": "here"}))
     refusal = refused(external(scripted.url), GOOD)
     assert isinstance(refusal, ConfigurationError)
     assert "is not an OpenAI-compatible server" in str(refusal)
 
 
-def test_a_request_that_failed_is_the_blocks_failure_even_if_nobody_says_so(
+def test_a_failed_request_fails_a_block_that_succeeds(
     scripted: ScriptedEngine,
 ) -> None:
-    """Weave goes on when a row raised."""
+    """Weave continues after a row has raised."""
     scripted.will_answer(models(), error(404), completion(), soon(503))
     with (
         pytest.raises(
@@ -352,7 +355,7 @@ def test_a_request_that_failed_is_the_blocks_failure_even_if_nobody_says_so(
         asyncio.run(answer(model, "Who?"))
 
 
-def test_a_refused_version_is_called_by_its_name(scripted: ScriptedEngine, adapter: Path) -> None:
+def test_a_refused_version_is_named_in_the_error(scripted: ScriptedEngine, adapter: Path) -> None:
     (adapter / "pytorch_model.bin").touch()
     refusal = refused(external(scripted.url), adapter)
     assert isinstance(refusal, ArtifactError)

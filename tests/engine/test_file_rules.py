@@ -1,4 +1,4 @@
-"""What a version's files may be called, be, and weigh: one clear sentence for each that may not."""
+"""Rules for the paths, formats and sizes of a version's files, and the message for each."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_what_save_pretrained_writes_is_accepted() -> None:
         "half\ud800.txt",
     ],
 )
-def test_a_path_that_is_not_plainly_below_the_folder_is_refused(path: str) -> None:
+def test_a_path_that_could_leave_the_folder_is_refused(path: str) -> None:
     with pytest.raises(ArtifactError, match="is not a plain path below its folder") as refusal:
         refuse_unsafe(_files("config.json", path), _NAME)
     assert repr(path) in str(refusal.value)
@@ -69,12 +69,12 @@ def test_code_is_refused(path: str) -> None:
         refuse_unsafe(_files("config.json", path), _NAME)
 
 
-def test_model_code_is_accepted_where_it_is_trusted() -> None:
+def test_model_code_is_accepted_if_the_gate_trusts_it() -> None:
     refuse_unsafe(_files("config.json", "modeling_new.py"), _NAME, trust_remote_code=True)
 
 
 @pytest.mark.parametrize("path", ["run.sh", "kernel.so", "modeling.pyc"])
-def test_other_code_than_python_is_refused_even_so(path: str) -> None:
+def test_code_other_than_python_is_always_refused(path: str) -> None:
     with pytest.raises(ArtifactError, match=f"{path} in {_NAME} is code"):
         refuse_unsafe(_files(path), _NAME, trust_remote_code=True)
 
@@ -103,7 +103,7 @@ def test_a_reference_is_refused(url: str) -> None:
         ("caf\u00e9.txt", "cafe\u0301.txt"),
     ],
 )
-def test_paths_that_some_disks_cannot_tell_apart_are_refused(one: str, other: str) -> None:
+def test_paths_that_are_equal_on_some_file_systems_are_refused(one: str, other: str) -> None:
     with pytest.raises(ArtifactError, match="differ only in case") as refusal:
         refuse_unsafe(_files(one, other), _NAME)
     assert one in str(refusal.value)
@@ -111,12 +111,12 @@ def test_paths_that_some_disks_cannot_tell_apart_are_refused(one: str, other: st
 
 
 @pytest.mark.parametrize("file", ["a", "A", "a/b"])
-def test_a_file_that_is_also_a_folder_is_refused(file: str) -> None:
+def test_a_file_with_the_path_of_a_folder_is_refused(file: str) -> None:
     with pytest.raises(ArtifactError, match=f"{file} in {_NAME} is a file and the folder of a/b/c"):
         refuse_unsafe(_files("a/b/c", file), _NAME)
 
 
-def test_more_than_a_version_may_have_is_refused() -> None:
+def test_a_version_that_is_too_large_is_refused() -> None:
     files = [ListedFile(path=f"{part}.safetensors", size=2**30) for part in range(3)]
     refuse_unsafe(files, _NAME, max_bytes=3 * 2**30)
     with pytest.raises(ArtifactError, match=r"3\.0 GiB together, more than the 2\.5 GiB"):

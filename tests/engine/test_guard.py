@@ -1,4 +1,4 @@
-"""The guard ends its command with the owner, however the owner ends."""
+"""The guard ends its command when the owner ends, in whatever way."""
 
 import subprocess
 import sys
@@ -10,17 +10,17 @@ import pytest
 
 from engine import guard
 
-# Stands in for an engine: two processes, as vLLM has several, which say who they are.
+# A fake engine with two processes, as vLLM has several; it writes their ids to a file.
 ENGINE = """
 import os, pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-told = pathlib.Path(sys.argv[1])
-told.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
-told.with_suffix(".new").rename(told)
+pids = pathlib.Path(sys.argv[1])
+pids.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
+pids.with_suffix(".new").rename(pids)
 time.sleep(1000)
 """
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(1000)"]
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture
@@ -31,26 +31,26 @@ def owner() -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Guarded:
-    """A running guard and the two processes of its stand-in engine."""
+    """A running guard and the two processes of its fake engine."""
 
     def __init__(self, owner: subprocess.Popen[bytes], folder: Path) -> None:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
-        told = folder / "pids"
+        pids = folder / "pids"
         started = psutil.Process(owner.pid).create_time()
         self.process = subprocess.Popen(
             [
                 *(sys.executable, guard.__file__, str(owner.pid), str(started), str(self.scratch)),
-                *("--", sys.executable, "-c", ENGINE, str(told)),
+                *("--", sys.executable, "-c", ENGINE, str(pids)),
             ]
         )
-        while not told.exists():
+        while not pids.exists():
             assert self.process.poll() is None
-        self.engine = [psutil.Process(int(pid)) for pid in told.read_text().split()]
+        self.engine = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
 
     def assert_nothing_is_left(self) -> None:
-        self.process.wait(PATIENCE)
-        _, alive = psutil.wait_procs(self.engine, timeout=PATIENCE)
+        self.process.wait(TIMEOUT)
+        _, alive = psutil.wait_procs(self.engine, timeout=TIMEOUT)
         assert not alive
         assert not self.scratch.exists()
 
@@ -60,7 +60,7 @@ def guarded(owner: subprocess.Popen[bytes], tmp_path: Path) -> Iterator[Guarded]
     guarded = Guarded(owner, tmp_path)
     yield guarded
     guarded.process.terminate()
-    guarded.process.wait(PATIENCE)
+    guarded.process.wait(TIMEOUT)
 
 
 def test_nothing_is_left_when_the_owner_is_killed(
@@ -70,7 +70,7 @@ def test_nothing_is_left_when_the_owner_is_killed(
     guarded.assert_nothing_is_left()
 
 
-def test_nothing_is_left_when_the_guard_is_asked_to_end(guarded: Guarded) -> None:
+def test_nothing_is_left_when_the_guard_is_terminated(guarded: Guarded) -> None:
     guarded.process.terminate()
     guarded.assert_nothing_is_left()
 
@@ -80,13 +80,13 @@ def test_nothing_is_left_when_the_engine_itself_dies(guarded: Guarded) -> None:
     guarded.assert_nothing_is_left()
 
 
-def test_the_command_keeps_running_while_the_owner_does(guarded: Guarded) -> None:
+def test_the_command_runs_as_long_as_the_owner(guarded: Guarded) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        guarded.process.wait(4 * guard.LOOK_EVERY)
+        guarded.process.wait(4 * guard.POLL_INTERVAL)
     assert all(process.is_running() for process in guarded.engine)
 
 
-def test_a_new_process_with_the_owners_number_is_not_the_owner() -> None:
+def test_a_new_process_with_the_owners_id_is_not_the_owner() -> None:
     this = psutil.Process()
     assert guard.is_running(this.pid, this.create_time())
     assert not guard.is_running(this.pid, this.create_time() - 60)

@@ -1,4 +1,4 @@
-"""Base models from the hub: a small server on loopback answers as huggingface_hub 2.4 asks."""
+"""Downloads of base models from a small server on loopback that imitates the hub."""
 
 import hashlib
 import json
@@ -40,9 +40,9 @@ class Hub(ThreadingHTTPServer):
 
     Attributes:
         revisions: Contents of the files, by revision and path.
-        fault: Status and X-Error-Code of every answer; None: it answers.
-        forbidden: A file that takes the owner's leave, though the list does not.
-        asked: How often each file was asked for.
+        fault: Status and X-Error-Code of every answer; None means success.
+        forbidden: A gated file; the list of files is not gated.
+        downloads: How often each file was downloaded.
     """
 
     daemon_threads = True
@@ -52,7 +52,7 @@ class Hub(ThreadingHTTPServer):
         self.revisions = {"main": files}
         self.fault: tuple[int, str] | None = None
         self.forbidden: str | None = None
-        self.asked: Counter[str] = Counter()
+        self.downloads: Counter[str] = Counter()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def files(self, revision: str) -> dict[str, bytes] | None:
@@ -95,7 +95,7 @@ class Answer(BaseHTTPRequestHandler):
             return self._send(403, b"", {"X-Error-Code": "GatedRepo"})
         body = (self.server.files(revision) or {})[path]
         if self.command == "GET":
-            self.server.asked[path] += 1
+            self.server.downloads[path] += 1
         etag = f'"{hashlib.sha256(body).hexdigest()}"'
         return self._send(200, body, {"X-Repo-Commit": revision, "ETag": etag})
 
@@ -108,14 +108,14 @@ class Answer(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def hub(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     tiny = tiny_models / "team" / "tiny"
     with Hub({file.name: file.read_bytes() for file in tiny.iterdir()}) as server:
-        # The client reads HF_ENDPOINT when it is imported, which may have been long ago.
+        # The client reads HF_ENDPOINT when it is imported, which may have happened before.
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -143,16 +143,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_base_is_downloaded_and_kept(hub: Hub, settings: Settings) -> None:
     files = dict(hub.revisions["main"])
     hub.revisions["main"] |= {"pytorch_model.bin": b"pickle", "modeling_tiny.py": b"import os"}
-    told: list[str] = []
-    base = base_of(adapter(), settings, on_progress=told.append)
+    progress: list[str] = []
+    base = base_of(adapter(), settings, on_progress=progress.append)
     assert base.folder == settings.models_dir / "team" / "tiny"
     assert contents(base.folder) == files
-    assert told == ["downloading team/tiny from the hub, 0 MB"]
+    assert progress == ["downloading team/tiny from the hub, 0 MB"]
     assert base_of(adapter(revision="main"), settings) == base
-    assert set(hub.asked.values()) == {1}
+    assert set(hub.downloads.values()) == {1}
 
 
-def test_model_code_is_downloaded_where_the_gate_trusts_it(hub: Hub, settings: Settings) -> None:
+def test_model_code_is_downloaded_if_the_gate_trusts_it(hub: Hub, settings: Settings) -> None:
     hub.revisions["main"]["modeling_tiny.py"] = b"import os"
     base = base_of(adapter(), settings, trust_remote_code=True)
     assert (base.folder / "modeling_tiny.py").is_file()
@@ -167,7 +167,7 @@ def test_two_processes_download_a_base_once(hub: Hub, settings: Settings) -> Non
     ]
     folders = {process.communicate()[0].splitlines()[-1] for process in processes}
     assert folders == {str(settings.models_dir / "team" / "tiny")}
-    assert set(hub.asked.values()) == {1}
+    assert set(hub.downloads.values()) == {1}
 
 
 def test_two_threads_download_a_base_once(hub: Hub, settings: Settings) -> None:
@@ -182,7 +182,7 @@ def test_two_threads_download_a_base_once(hub: Hub, settings: Settings) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(hub.asked.values()) == {1}
+    assert set(hub.downloads.values()) == {1}
 
 
 @pytest.mark.parametrize("revision", ["v2", "refs/pr/1", "../../../outside"])
@@ -202,15 +202,27 @@ def test_a_revision_is_kept_apart_from_main(revision: str, hub: Hub, settings: S
     [
         ((429, ""), PlatformError, "could not be downloaded from the hub: HfHubHTTPError: "),
         ((503, ""), PlatformError, "could not be downloaded from the hub: HfHubHTTPError: "),
-        ((404, "RepoNotFound"), ArtifactError, "the hub did not give it .RepositoryNotFoundError"),
-        ((404, "RevisionNotFound"), ArtifactError, "did not give it .RevisionNotFoundError"),
-        ((401, "RepoNotFound"), ArtifactError, "did not give it .RepositoryNotFoundError"),
-        ((401, ""), ConfigurationError, "is not open to this worker: HfHubHTTPError.* HF_TOKEN"),
-        ((403, "GatedRepo"), ConfigurationError, "is not open .* GatedRepoError.* HF_TOKEN"),
-        ((403, ""), ConfigurationError, "is not open to this worker: HfHubHTTPError.* HF_TOKEN"),
+        ((404, "RepoNotFound"), ArtifactError, "the hub does not have it .RepositoryNotFoundError"),
+        (
+            (404, "RevisionNotFound"),
+            ArtifactError,
+            "the hub does not have it .RevisionNotFoundError",
+        ),
+        ((401, "RepoNotFound"), ArtifactError, "the hub does not have it .RepositoryNotFoundError"),
+        (
+            (401, ""),
+            ConfigurationError,
+            "is not accessible to this worker: HfHubHTTPError.* HF_TOKEN",
+        ),
+        ((403, "GatedRepo"), ConfigurationError, "is not accessible .* GatedRepoError.* HF_TOKEN"),
+        (
+            (403, ""),
+            ConfigurationError,
+            "is not accessible to this worker: HfHubHTTPError.* HF_TOKEN",
+        ),
     ],
 )
-def test_a_fault_of_the_hub_says_who_must_act(
+def test_an_error_of_the_hub_becomes_one_for_the_one_who_must_act(
     fault: tuple[int, str],
     error: type[WeighbridgeError],
     message: str,
@@ -222,51 +234,53 @@ def test_a_fault_of_the_hub_says_who_must_act(
         base_of(adapter(), settings)
 
 
-def test_a_gate_before_the_files_is_told_as_one(hub: Hub, settings: Settings) -> None:
+def test_a_gated_file_is_a_configuration_error(hub: Hub, settings: Settings) -> None:
     hub.forbidden = "config.json"
-    with pytest.raises(ConfigurationError, match="is not open to this worker: GatedRepoError"):
+    with pytest.raises(
+        ConfigurationError, match="is not accessible to this worker: GatedRepoError"
+    ):
         base_of(adapter(), settings)
     hub.forbidden = None
     assert contents(base_of(adapter(), settings).folder) == hub.revisions["main"]
-    assert set(hub.asked.values()) == {1}
+    assert set(hub.downloads.values()) == {1}
 
 
-def test_an_offline_worker_asks_no_hub(
+def test_an_offline_worker_does_not_contact_the_hub(
     hub: Hub, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As HF_HUB_OFFLINE=1 does, which the client reads when it is imported.
+    # Like HF_HUB_OFFLINE=1, which the client reads when it is imported.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ArtifactError, match=r"the hub did not give it \(OfflineModeIsEnabled"):
+    with pytest.raises(ArtifactError, match=r"the hub does not have it \(OfflineModeIsEnabled"):
         base_of(adapter(), settings)
 
 
-def test_a_hub_that_is_not_there_is_worth_another_try(hub: Hub, settings: Settings) -> None:
+def test_an_unreachable_hub_is_a_platform_error(hub: Hub, settings: Settings) -> None:
     hub.shutdown()
     hub.server_close()
     with pytest.raises(PlatformError, match="could not be downloaded from the hub: ConnectError"):
         base_of(adapter(), settings)
 
 
-def test_a_full_disk_is_worth_another_try(hub: Hub, settings: Settings, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_platform_error(hub: Hub, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("no folder can be made here, as on a full disk")
     with pytest.raises(PlatformError, match=r"from the hub: (NotADirectory|FileExists)Error"):
         base_of(adapter(), settings)
-    assert not hub.asked
+    assert not hub.downloads
 
 
-def test_a_base_that_is_too_large_is_refused_before_it_is_fetched(
+def test_a_base_that_is_too_large_is_refused_before_the_download(
     hub: Hub, settings: Settings
 ) -> None:
     small = settings.model_copy(update={"max_version_gib": 1e-6})
     with pytest.raises(ArtifactError, match=r"files of team/tiny have .* more than the"):
         base_of(adapter(), small)
-    assert not hub.asked
+    assert not hub.downloads
 
 
-def test_a_base_that_is_refused_is_not_kept(hub: Hub, settings: Settings) -> None:
+def test_a_refused_base_is_not_kept(hub: Hub, settings: Settings) -> None:
     config = json.loads(hub.revisions["main"]["config.json"]) | {"auto_map": {"AutoModel": "m.M"}}
     hub.revisions["main"]["config.json"] = json.dumps(config).encode()
     for _ in range(2):
         with pytest.raises(ArtifactError, match=r"^team/tiny/config.json has auto_map"):
             base_of(adapter(), settings)
-    assert set(hub.asked.values()) == {1}
+    assert set(hub.downloads.values()) == {1}

@@ -1,4 +1,4 @@
-"""The merged weights equal what peft's own merge_and_unload makes."""
+"""The merged weights equal those of peft's merge_and_unload."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -11,11 +11,12 @@ from engine import Engine, ServeOptions
 from schemas.settings import Settings
 
 pytestmark = [
+    pytest.mark.engine,
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
 ]
 _HERE = Path(__file__).parent
-_SUITE = ("test_engine.py", "test_side_by_side.py", "test_rag_application.py")
+_SUITE = ("test_engine.py", "test_lora_engine.py", "test_rag_application.py")
 
 
 def test_the_suite_passes_on_cuda() -> None:

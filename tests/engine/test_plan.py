@@ -1,4 +1,4 @@
-"""Which versions one running engine can serve, and how an engine is started for them."""
+"""Which versions can share a running engine, and how an engine is started for them."""
 
 import json
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.choice import Machine, ServingMethod
 from engine.command import environment, flags
 from engine.options import ServeOptions
 from engine.plan import Plan
+from engine.serving_method import Machine, ServingMethod
 from engine.version import Version
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -63,30 +63,26 @@ def test_another_device_needs_another_engine(
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "torch.float32"])
-def test_the_checkpoints_own_type_asks_for_nothing(
+def test_the_checkpoints_own_dtype_changes_nothing(
     dtype: str | None, base: Path, tiny_settings: Settings
 ) -> None:
     assert json.loads((base / "config.json").read_text())["dtype"] == "float32"
-    asked = plan(base, tiny_settings, ServeOptions(dtype=dtype))
-    assert asked.identity == plan(base, tiny_settings).identity
+    requested = plan(base, tiny_settings, ServeOptions(dtype=dtype))
+    assert requested.identity == plan(base, tiny_settings).identity
 
 
-def test_another_type_of_weights_is_asked_of_the_engine(
-    base: Path, tiny_settings: Settings
-) -> None:
-    asked = plan(base, tiny_settings, ServeOptions(dtype="torch.bfloat16"))
-    assert asked.command[asked.command.index("--dtype") + 1] == "bfloat16"
-    assert asked.identity != plan(base, tiny_settings).identity
+def test_another_dtype_is_passed_to_the_engine(base: Path, tiny_settings: Settings) -> None:
+    requested = plan(base, tiny_settings, ServeOptions(dtype="torch.bfloat16"))
+    assert requested.command[requested.command.index("--dtype") + 1] == "bfloat16"
+    assert requested.identity != plan(base, tiny_settings).identity
 
 
-def test_a_type_that_no_engine_knows_is_refused_before_one_is_started(
-    base: Path, tiny_settings: Settings
-) -> None:
-    with pytest.raises(ConfigurationError, match="asks for the dtype bf16"):
+def test_an_unknown_dtype_is_refused_before_a_start(base: Path, tiny_settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="has the unknown dtype bf16"):
         plan(base, tiny_settings, ServeOptions(dtype="bf16"))
 
 
-def test_other_trusted_code_needs_another_engine(base: Path, tiny_settings: Settings) -> None:
+def test_different_trusted_code_needs_another_engine(base: Path, tiny_settings: Settings) -> None:
     trusting = ServeOptions(trust_remote_code=True)
 
     def identity(code: str) -> str:
@@ -97,13 +93,13 @@ def test_other_trusted_code_needs_another_engine(base: Path, tiny_settings: Sett
     assert identity("x = 1") != identity("x = 2")
 
 
-def test_remote_code_is_off_unless_it_is_asked_for(base: Path, tiny_settings: Settings) -> None:
+def test_remote_code_is_off_by_default(base: Path, tiny_settings: Settings) -> None:
     trusting = plan(base, tiny_settings, ServeOptions(trust_remote_code=True))
     assert "--trust-remote-code" in trusting.command
     assert "--trust-remote-code" not in plan(base, tiny_settings).command
 
 
-def test_a_gpu_gets_its_share_of_memory_and_a_cpu_no_graphs(tiny_settings: Settings) -> None:
+def test_a_gpu_has_a_memory_limit_and_a_cpu_no_graphs(tiny_settings: Settings) -> None:
     on_gpu, on_cpu = (
         flags(ServingMethod.RELOAD, ServeOptions(), tiny_settings, Machine(vllm=True, cuda=cuda))
         for cuda in (True, False)
@@ -113,12 +109,12 @@ def test_a_gpu_gets_its_share_of_memory_and_a_cpu_no_graphs(tiny_settings: Setti
     assert "--enforce-eager" in on_cpu
 
 
-def test_a_cpu_engine_asks_for_no_compiler(tiny_settings: Settings) -> None:
+def test_a_cpu_engine_needs_no_compiler(tiny_settings: Settings) -> None:
     compiles = environment(tiny_settings).get("TORCH_COMPILE_DISABLE") != "1"
-    assert compiles == Machine.this().cuda
+    assert compiles == Machine.current().cuda
 
 
-def test_quantised_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:
+def test_quantized_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:
     options = ServeOptions(quantize=True)
     arguments = flags(ServingMethod.LORA, options, tiny_settings, Machine(vllm=True, cuda=True))
     assert arguments[arguments.index("--quantization") + 1] == "bitsandbytes"

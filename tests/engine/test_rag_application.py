@@ -3,9 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from application.rag.serving import serving
 from engine import Engine
 from rehearsal import app_team
+
+pytestmark = pytest.mark.engine
 
 
 def test_the_application_answers_from_its_passages(engine: Engine, base_folder: Path) -> None:

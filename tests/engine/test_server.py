@@ -1,17 +1,15 @@
-"""Starting an engine: what a failure says, and what it leaves behind.
-
-The commands here stand in for vLLM, so that each way to fail takes a moment.
-"""
+"""Starting and ending an engine. Small programs replace vLLM, so that each failure is quick."""
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from engine.log import LogTail, last_errors
+from engine.engine_log import LogTail, last_errors
 from engine.server import EngineServer
 from schemas.errors import PlatformError
 
@@ -27,6 +25,25 @@ Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:00<00:00,  1.77i
 RuntimeError: Engine core initialization failed. See root cause above.
 """
 
+# Answers /health on its socket, and opens sockets in the folders that vLLM and Python use.
+HEALTHY = """
+import os, socket, socketserver, sys, tempfile, uuid
+from http.server import BaseHTTPRequestHandler
+
+for folder in (os.environ["VLLM_RPC_BASE_PATH"], tempfile.gettempdir()):
+    socket.socket(socket.AF_UNIX).bind(os.path.join(folder, str(uuid.uuid4())))
+
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+socketserver.UnixStreamServer(sys.argv[-1], Health).serve_forever()
+"""
+
 
 def start(run_dir: Path, program: str) -> EngineServer:
     return EngineServer.start(
@@ -40,15 +57,15 @@ def start(run_dir: Path, program: str) -> EngineServer:
     )
 
 
-def test_a_start_that_fails_gives_the_engines_own_errors(tmp_path: Path) -> None:
+def test_a_failed_start_reports_the_engines_errors(tmp_path: Path) -> None:
     server = start(tmp_path, "raise ValueError('hidden size 512 is not a multiple of 9')")
     with pytest.raises(PlatformError, match="ended while it started: ValueError: hidden size 512"):
         server.wait_until_healthy(60, print)
     assert not server.record.socket.parent.exists()
-    assert not psutil.pid_exists(server.record.guard_pid)  # nor is it left as a zombie
+    assert not psutil.pid_exists(server.record.guard_pid)  # not even as a zombie
 
 
-def test_a_start_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+def test_a_start_that_times_out_is_ended(tmp_path: Path) -> None:
     server = start(tmp_path, "print('loading', flush=True); import time; time.sleep(1000)")
     with pytest.raises(PlatformError, match="did not start within 0 s"):
         server.wait_until_healthy(0.1, print)
@@ -66,7 +83,7 @@ def test_another_process_finds_a_running_engine(tmp_path: Path) -> None:
 
 
 def test_an_engine_outlives_the_process_that_started_it(tmp_path: Path) -> None:
-    """A Celery child starts it for the worker's main process, and is recycled."""
+    """A Celery child starts it for the worker's main process and is then recycled."""
     program = (
         "import os, sys; from pathlib import Path;"
         "from engine.server import EngineServer;"
@@ -83,7 +100,7 @@ def test_an_engine_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     assert EngineServer.find(tmp_path) is None
 
 
-def test_the_sockets_folder_is_private_and_its_path_short(tmp_path: Path) -> None:
+def test_the_folder_of_the_socket_is_private_and_its_path_short(tmp_path: Path) -> None:
     server = start(tmp_path, "import time; time.sleep(1000)")
     folder = server.record.socket.parent
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -91,7 +108,20 @@ def test_the_sockets_folder_is_private_and_its_path_short(tmp_path: Path) -> Non
     server.stop()
 
 
-def test_errors_are_told_once_and_in_the_engines_words(tmp_path: Path) -> None:
+def test_an_engine_starts_whatever_the_length_of_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(long))
+    server = start(tmp_path, HEALTHY)
+    server.wait_until_healthy(60, print)
+    server.stop()
+    assert not server.record.socket.parent.exists()
+
+
+def test_each_error_of_the_engine_is_reported_once(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text(VLLM_LOG)
     assert last_errors(log) == (
@@ -100,7 +130,7 @@ def test_errors_are_told_once_and_in_the_engines_words(tmp_path: Path) -> None:
     )
 
 
-def test_progress_leaves_out_what_nobody_waits_for(tmp_path: Path) -> None:
+def test_progress_omits_warnings_routes_and_the_banner(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text(VLLM_LOG)
     tail = LogTail(log)

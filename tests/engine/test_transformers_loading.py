@@ -1,4 +1,4 @@
-"""Every kind of adapter is loaded as peft itself loads it, and nothing is loaded in parts."""
+"""Every type of adapter is loaded as peft itself loads it, and incomplete versions are refused."""
 
 import copy
 from pathlib import Path
@@ -62,7 +62,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_an_adapter_answers_as_peft_has_it_answer(kind: str, base: Path, tmp_path: Path) -> None:
+def test_a_loaded_adapter_gives_the_logits_of_peft(kind: str, base: Path, tmp_path: Path) -> None:
     folder = adapter(base, tmp_path / "adapter", CONFIGS[kind])
     expected = logits(peft.PeftModel.from_pretrained(checkpoint(base), folder))
     loaded = load(VersionFiles(weights=base, tokenizer=base, adapter=folder))
@@ -71,13 +71,13 @@ def test_an_adapter_answers_as_peft_has_it_answer(kind: str, base: Path, tmp_pat
     assert isinstance(loaded, peft.PeftModel) == (kind not in MERGED)
 
 
-def test_a_checkpoint_keeps_its_type_unless_another_is_asked_for(base: Path) -> None:
+def test_a_checkpoint_keeps_its_dtype_by_default(base: Path) -> None:
     stored = load(VersionFiles(weights=base, tokenizer=base))
-    asked = load(VersionFiles(weights=base, tokenizer=base, dtype="bfloat16"))
-    assert (stored.dtype, asked.dtype) == (torch.float32, torch.bfloat16)
+    converted = load(VersionFiles(weights=base, tokenizer=base, dtype="bfloat16"))
+    assert (stored.dtype, converted.dtype) == (torch.float32, torch.bfloat16)
 
 
-def test_a_fingerprint_is_that_of_the_weights(base: Path, tmp_path: Path) -> None:
+def test_a_fingerprint_depends_on_the_weights(base: Path, tmp_path: Path) -> None:
     folder = adapter(base, tmp_path / "adapter", CONFIGS["LoRA"])
     files = VersionFiles(weights=base, tokenizer=base)
     plain, again = fingerprint(load(files)), fingerprint(load(files))
@@ -86,9 +86,7 @@ def test_a_fingerprint_is_that_of_the_weights(base: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["DoRA", "IA3"])
-def test_an_adapter_without_some_of_its_weights_is_refused(
-    kind: str, base: Path, tmp_path: Path
-) -> None:
+def test_an_incomplete_adapter_is_refused(kind: str, base: Path, tmp_path: Path) -> None:
     folder = adapter(base, tmp_path / "adapter", CONFIGS[kind])
     weights = load_file(folder / "adapter_model.safetensors")
     weights.popitem()
@@ -108,7 +106,7 @@ def test_an_adapter_of_a_deeper_base_is_refused(base: Path, tmp_path: Path) -> N
         load(VersionFiles(weights=base, tokenizer=base, adapter=folder))
 
 
-def test_pickled_weights_are_not_looked_for(base: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_loaded(base: Path, tmp_path: Path) -> None:
     folder = adapter(base, tmp_path / "adapter", CONFIGS["LoRA"])
     weights = load_file(folder / "adapter_model.safetensors")
     torch.save(weights, folder / "adapter_model.bin")
@@ -117,7 +115,7 @@ def test_pickled_weights_are_not_looked_for(base: Path, tmp_path: Path) -> None:
         load(VersionFiles(weights=base, tokenizer=base, adapter=folder))
 
 
-def test_a_checkpoint_with_missing_or_other_weights_is_refused(base: Path) -> None:
+def test_a_checkpoint_with_missing_or_misshapen_weights_is_refused(base: Path) -> None:
     for file in base.glob("*.safetensors"):
         weights = load_file(file)
         weights.pop("model.norm.weight", None)

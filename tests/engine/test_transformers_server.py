@@ -1,14 +1,14 @@
-"""One real transformers server for all tests here: versions are exchanged inside it."""
+"""The real transformers server. The tests share one, in which they exchange versions."""
 
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -23,14 +23,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import ServedModel, checkpoint
 from engine.command import SERVED_MODEL
-from engine.control import ControlError, ask
-from engine.log import last_errors
+from engine.control import ControlError, request
+from engine.engine_log import last_errors
+from engine.private_folder import make_private_folder
+from engine.transformers_loading import VersionFiles
+from engine.transformers_model import ChatRequest, TransformersModel, UnanswerableError
 from schemas.errors import ConfigurationError, PlatformError
+
+pytestmark = pytest.mark.engine
 
 QUESTIONS = ["What is the capital of Germany?", "Name three planets."]
 ADAPTERS = Path(__file__).parents[3] / "rehearsal" / "adapters"
-PATIENCE = 600.0
+TIMEOUT = 600.0
 MAX_TOKENS = 12
+MAX_MODEL_LEN = 8000  # the model's own is 8192
 CHAT = "/v1/chat/completions"
 
 
@@ -70,14 +76,14 @@ class Server:
 
     def is_healthy(self) -> bool:
         try:
-            ask(self.socket, "GET", "/health", timeout=PATIENCE)
+            request(self.socket, "GET", "/health", timeout=TIMEOUT)
         except OSError:
             return False
         return True
 
     def load(self, weights: Path, adapter: Path | None = None) -> str:
         body = version(weights, adapter)
-        return str(ask(self.socket, "POST", "/load", body=body, timeout=PATIENCE)["fingerprint"])
+        return str(request(self.socket, "POST", "/load", body=body, timeout=TIMEOUT)["fingerprint"])
 
     def send(self, path: str, body: dict[str, object]) -> HTTPConnection:
         """Send a request and do not wait for its answer."""
@@ -89,45 +95,42 @@ class Server:
 
     def chat(self, question: str, **more: object) -> dict[str, Any]:
         body = conversation(question) | more
-        return ask(self.socket, "POST", CHAT, body=body, timeout=PATIENCE)
+        return request(self.socket, "POST", CHAT, body=body, timeout=TIMEOUT)
 
     def answer(self, question: str, **more: object) -> tuple[str, int]:
-        """What it says and how many tokens that took."""
+        """The answer and its number of tokens."""
         completion = self.chat(question, **more)
         text = completion["choices"][0]["message"]["content"]
         return text, completion["usage"]["completion_tokens"]
 
     def end(self) -> int:
         self.process.terminate()
-        return self.process.wait(PATIENCE)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Server]]:
-    """Starts a server of its own for a test."""
-    servers = []
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-
-        def start(*arguments: str) -> Server:
-            servers.append(Server.start(Path(folder), *arguments))
-            return servers[-1]
-
-        yield start
-        for server in servers:
-            server.end()
+        return self.process.wait(TIMEOUT)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        server = Server.start(Path(folder))
-        yield server
+def started() -> Iterator[list[Server]]:
+    """The servers of this file; one, because the test that ends it is the last."""
+    servers: list[Server] = []
+    yield servers
+    for server in servers:
         server.end()
+        shutil.rmtree(server.socket.parent)
+
+
+@pytest.fixture
+def server(started: list[Server]) -> Server:
+    """A running server."""
+    if not started or started[-1].process.poll() is not None:
+        started.append(Server.start(make_private_folder(), "--max-model-len", str(MAX_MODEL_LEN)))
+        with pytest.raises(ControlError, match="No model version is loaded"):
+            started[-1].chat(QUESTIONS[0])
+    return started[-1]
 
 
 @pytest.fixture(scope="module")
 def dora(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that vLLM does not serve: the direction and the length of weights, apart."""
+    """An adapter that vLLM does not support."""
     torch.manual_seed(3)
     config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_dora=True)
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder), config)
@@ -159,7 +162,7 @@ def change(file: Path, **changes: object) -> None:
 
 
 def directly(base: Path, adapter: Path | None) -> list[tuple[str, int]]:
-    """What transformers and peft answer in this process, and how many tokens that takes."""
+    """The answers of transformers and peft in this process, with their numbers of tokens."""
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     device = torch.accelerator.current_accelerator(check_available=True)
     model: Any = AutoModelForCausalLM.from_pretrained(base, device_map=device)
@@ -181,7 +184,7 @@ def directly(base: Path, adapter: Path | None) -> list[tuple[str, int]]:
     return answers
 
 
-def test_every_version_answers_as_transformers_and_peft_do(
+def test_every_version_gives_the_answers_of_transformers_and_peft(
     server: Server, base_folder: Path, dora: Path
 ) -> None:
     seen: dict[Path | None, tuple[str, list[tuple[str, int]]]] = {}
@@ -196,9 +199,7 @@ def test_every_version_answers_as_transformers_and_peft_do(
     assert "Berlin" in seen[None][1][0][0]
 
 
-def test_the_client_of_every_engine_gets_its_answers_here_too(
-    server: Server, base_folder: Path
-) -> None:
+def test_the_engines_client_works_with_this_server(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
     template = checkpoint.chat_template(base_folder)
     assert template is not None
@@ -212,11 +213,18 @@ def test_the_client_of_every_engine_gets_its_answers_here_too(
     counts = (completion.usage.prompt_tokens, completion.usage.completion_tokens)
     assert completion.usage.total_tokens == sum(counts)
     assert completion.choices[0].message.content == server.answer(QUESTIONS[0])[0]
-    with pytest.raises(ConfigurationError, match="maximum context length is 8192 tokens"):
-        asyncio.run(model.chat(messages, temperature=0.0, max_tokens=8190))
+    with pytest.raises(ConfigurationError, match="maximum context length is 8000 tokens"):
+        asyncio.run(model.chat(messages, temperature=0.0, max_tokens=MAX_MODEL_LEN))
 
 
-def test_an_answer_says_why_it_ended(server: Server, base_folder: Path) -> None:
+def test_the_default_limit_is_that_of_the_models_configuration(base_folder: Path) -> None:
+    model = TransformersModel(VersionFiles(weights=base_folder, tokenizer=base_folder), None)
+    request = ChatRequest.model_validate(conversation(QUESTIONS[0]) | {"max_tokens": 8190})
+    with pytest.raises(UnanswerableError, match="maximum context length is 8192 tokens"):
+        model.answer(request)
+
+
+def test_an_answer_has_a_finish_reason(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
     ended = [
         server.chat("What is 1 + 1? Answer with one word.", max_tokens=tokens)["choices"][0]
@@ -225,14 +233,14 @@ def test_an_answer_says_why_it_ended(server: Server, base_folder: Path) -> None:
     assert [choice["finish_reason"] for choice in ended] == ["length", "stop"]
 
 
-def test_an_answer_holds_nothing_that_was_not_asked_for(server: Server, base_folder: Path) -> None:
+def test_an_answer_has_no_additional_fields(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
     completion = server.chat(QUESTIONS[0])
     assert set(completion) == {"id", "object", "created", "model", "choices", "usage"}
     assert set(completion["choices"][0]) == {"index", "finish_reason", "message"}
 
 
-def test_a_request_brings_its_own_chat_template(server: Server, base_folder: Path) -> None:
+def test_a_request_can_have_its_own_chat_template(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
     usual = server.chat(QUESTIONS[0])
     bare = server.chat(QUESTIONS[0], chat_template="{{ messages[0]['content'] }}")
@@ -252,7 +260,7 @@ def test_a_request_brings_its_own_chat_template(server: Server, base_folder: Pat
     ],
     ids=["a template that refuses", "a broken template", "a stream", "a negative temperature"],
 )
-def test_what_cannot_be_answered_is_refused_with_the_reason(
+def test_an_invalid_request_is_refused_with_the_reason(
     more: dict[str, object], reason: str, server: Server, base_folder: Path
 ) -> None:
     server.load(base_folder)
@@ -277,7 +285,7 @@ def test_a_versions_sampling_defaults_do_not_change_its_answers(
     assert server.answer(QUESTIONS[1]) == usual
 
 
-def test_a_version_stops_at_the_tokens_of_its_generation_config(
+def test_a_version_stops_at_the_stop_tokens_of_its_generation_config(
     server: Server, base_folder: Path, copy: Path
 ) -> None:
     server.load(base_folder)
@@ -290,7 +298,7 @@ def test_a_version_stops_at_the_tokens_of_its_generation_config(
     assert completion["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_temperature_above_zero_samples(server: Server, base_folder: Path) -> None:
+def test_a_positive_temperature_samples(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
     answers = {server.answer(QUESTIONS[1], temperature=2.0) for _ in range(3)}
     assert len(answers) > 1
@@ -314,21 +322,21 @@ def test_a_broken_version_gives_the_reason_and_the_next_one_is_served(
     assert "Berlin" in server.answer(QUESTIONS[0])[0]
 
 
-def test_health_is_told_while_answers_are_made_one_after_another(
+def test_the_server_is_healthy_while_it_answers_one_request_at_a_time(
     server: Server, base_folder: Path
 ) -> None:
     server.load(base_folder)
     alone = server.answer("Count to one hundred.", max_tokens=24)
     with ThreadPoolExecutor() as pool:
-        asked = [
+        futures = [
             pool.submit(server.answer, "Count to one hundred.", max_tokens=24) for _ in range(3)
         ]
         assert server.is_healthy()
-        assert not all(future.done() for future in asked)
-        assert [future.result() for future in asked] == [alone] * 3
+        assert not all(future.done() for future in futures)
+        assert [future.result() for future in futures] == [alone] * 3
 
 
-def test_a_request_whose_client_has_gone_is_left_out(server: Server, base_folder: Path) -> None:
+def test_a_request_whose_client_disconnected_is_skipped(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
     usual = server.answer(QUESTIONS[0])
     before = server.send(CHAT, conversation("Count to one hundred.") | {"max_tokens": 100})
@@ -338,15 +346,8 @@ def test_a_request_whose_client_has_gone_is_left_out(server: Server, base_folder
     before.close()
 
 
-def test_a_server_starts_empty_keeps_to_its_length_and_ends_in_mid_answer(
-    start: Callable[..., Server], base_folder: Path
-) -> None:
-    server = start("--max-model-len", "400")
-    with pytest.raises(ControlError, match="No model version is loaded"):
-        server.chat(QUESTIONS[0])
+def test_a_terminated_server_does_not_finish_its_answer(server: Server, base_folder: Path) -> None:
     server.load(base_folder)
-    with pytest.raises(ControlError, match="maximum context length is 400 tokens"):
-        server.chat(QUESTIONS[0], max_tokens=400)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(server.chat, "Count to one hundred.", max_tokens=350)
         assert server.is_healthy()

@@ -1,4 +1,4 @@
-"""A checkpoint in 4 bits becomes an ordinary one: exactly, once, and never in parts."""
+"""Unpacking a 4-bit checkpoint: exact, once, and never partial."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from engine import checkpoint
 from engine.artifact import Checkpoint
-from engine.four_bit import dequantise
+from engine.four_bit import dequantize
 from engine.options import ignore_progress
 from engine.transformers_loading import VersionFiles, load
 from engine.unpack import is_four_bit, unpacked
@@ -29,17 +29,17 @@ PROGRAM = """
 import sys; from pathlib import Path
 from engine.artifact import Checkpoint
 from engine.unpack import unpacked
-tell = lambda line: print(line, flush=True)
-unpacked(Checkpoint(folder=Path(sys.argv[1])), Path(sys.argv[2]), tell)
+report = lambda line: print(line, flush=True)
+unpacked(Checkpoint(folder=Path(sys.argv[1])), Path(sys.argv[2]), report)
 """
 WEIGHT = "model.layers.0.mlp.up_proj.weight"
 STATE = f"{WEIGHT}.quant_state.bitsandbytes__nf4"
-# Half of the widest gap between neighbours of the 16 values, by which a value can be off; the
-# scales are in 8 bits, too, with double quantisation.
+# Largest error: half of the widest gap between adjacent values of the 16, and the rounding of the
+# scales to 8 bits with double quantization.
 FARTHEST = 0.17
 
 
-# bitsandbytes' own layers want these sizes on the CPU.
+# bitsandbytes' layers require these sizes on the CPU.
 SMALL_LLAMA = LlamaConfig(
     vocab_size=64,
     hidden_size=128,
@@ -55,8 +55,8 @@ def full(tiny_models: Path) -> Path:
 
 
 @pytest.fixture
-def quantised(full: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Has transformers write the tiny model in 4 bits, so cut that the parts lie in many files."""
+def quantized(full: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Saves the tiny model in 4 bits with transformers, split into many files."""
 
     def save(**settings: Any) -> Path:
         model = four_bit_model(full, **settings)
@@ -70,7 +70,7 @@ def quantised(full: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def four_bit_base(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2 as unsloth publishes its bases: NF4, double quantisation."""
+    """SmolLM2 as unsloth publishes its bases: NF4, double quantization."""
     tensors = {}
     for name, tensor in load_file(base_folder / "model.safetensors").items():
         if name.endswith("_proj.weight"):
@@ -99,7 +99,7 @@ def four_bit_model(folder: Path, **settings: Any) -> Any:
 
 
 def layers(model: Any) -> dict[str, Any]:
-    """The quantised layers of a model, by the names of their weights."""
+    """The quantized layers of a model, by the names of their weights."""
     modules = model.named_modules()
     return {f"{name}.weight": one for name, one in modules if isinstance(one, Linear4bit)}
 
@@ -109,8 +109,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
-def unpack(folder: Path, cache_dir: Path, tell: Callable[[str], None] = ignore_progress) -> Path:
-    return unpacked(Checkpoint(folder=folder), cache_dir, tell).folder
+def unpack(
+    folder: Path, cache_dir: Path, on_progress: Callable[[str], None] = ignore_progress
+) -> Path:
+    return unpacked(Checkpoint(folder=folder), cache_dir, on_progress).folder
 
 
 def folders(cache_dir: Path) -> list[Path]:
@@ -148,10 +150,10 @@ def by_definition(packed: torch.Tensor, state: Any) -> torch.Tensor:
     ],
     ids=str,
 )
-def test_weights_are_what_the_quantised_layers_stand_for(
-    settings: dict[str, Any], full: Path, quantised: Callable[..., Path], tmp_path: Path
+def test_unpacked_weights_equal_those_of_the_quantized_layers(
+    settings: dict[str, Any], full: Path, quantized: Callable[..., Path], tmp_path: Path
 ) -> None:
-    dequantise(quantised(**settings), tmp_path / "unpacked")
+    dequantize(quantized(**settings), tmp_path / "unpacked")
     ours, before = weights(tmp_path / "unpacked"), weights(full)
     assert ours.keys() == before.keys()
     for name, layer in layers(four_bit_model(full, **settings)).items():
@@ -162,29 +164,29 @@ def test_weights_are_what_the_quantised_layers_stand_for(
     assert all(torch.equal(ours[name], weight) for name, weight in before.items())
 
 
-def test_what_lies_beside_the_weights_comes_along(
-    quantised: Callable[..., Path], tmp_path: Path
+def test_files_other_than_the_weights_are_copied(
+    quantized: Callable[..., Path], tmp_path: Path
 ) -> None:
-    source = quantised()
+    source = quantized()
     folder = tmp_path / "unpacked"
-    dequantise(source, folder)
+    dequantize(source, folder)
     assert is_four_bit(source)
     assert not is_four_bit(folder)
     for name in ("chat_template.jinja", "generation_config.json"):
         assert (folder / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_weights_get_the_type_that_the_configuration_names(
-    quantised: Callable[..., Path], tmp_path: Path
+def test_unpacked_weights_have_the_dtype_of_the_configuration(
+    quantized: Callable[..., Path], tmp_path: Path
 ) -> None:
-    source = quantised()
+    source = quantized()
     for name in ("float32", "bfloat16"):
         change(source / "config.json", dtype=name)
-        dequantise(source, tmp_path / name)
+        dequantize(source, tmp_path / name)
         assert weights(tmp_path / name)[WEIGHT].dtype == getattr(torch, name)
 
 
-def test_an_adapter_of_a_quantised_base_is_merged_into_the_unpacked_one(tmp_path: Path) -> None:
+def test_an_adapter_of_a_quantized_base_is_merged_into_the_unpacked_one(tmp_path: Path) -> None:
     torch.manual_seed(1)
     model: Any = AutoModelForCausalLM.from_config(SMALL_LLAMA)  # type: ignore[no-untyped-call]
     model.save_pretrained(tmp_path / "full")
@@ -196,7 +198,7 @@ def test_an_adapter_of_a_quantised_base_is_merged_into_the_unpacked_one(tmp_path
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     trained.save_pretrained(str(tmp_path / "adapter"), save_embedding_layers=False)
-    dequantise(tmp_path / "base", tmp_path / "unpacked")
+    dequantize(tmp_path / "base", tmp_path / "unpacked")
     files = VersionFiles(weights=tmp_path / "unpacked", tokenizer=tmp_path)
     served = load(files.model_copy(update={"adapter": tmp_path / "adapter"}))
     prompt = torch.tensor([[3, 5, 7, 11, 13]], device=served.device)
@@ -206,7 +208,7 @@ def test_an_adapter_of_a_quantised_base_is_merged_into_the_unpacked_one(tmp_path
         assert not torch.allclose(load(files)(prompt).logits, expected, atol=0.05)
 
 
-def test_a_real_base_still_answers_when_it_is_unpacked(four_bit_base: Path, tmp_path: Path) -> None:
+def test_an_unpacked_real_base_answers(four_bit_base: Path, tmp_path: Path) -> None:
     folder = unpack(four_bit_base, tmp_path)
     ours, stored = weights(folder), weights(four_bit_base)
     assert len(ours) == 272
@@ -225,20 +227,22 @@ def test_a_real_base_still_answers_when_it_is_unpacked(four_bit_base: Path, tmp_
     assert "Berlin" in tokenizer.decode(answer[0])
 
 
-def test_a_second_call_does_nothing(quantised: Callable[..., Path], tmp_path: Path) -> None:
-    source, told = quantised(), list[str]()
-    first = unpack(source, tmp_path / "cache", told.append)
-    assert told == ["unpacking 20 weights", "unpacked 20 of 20 weights"]
-    made = first.stat().st_mtime_ns
-    assert unpack(source, tmp_path / "cache", told.append) == first
-    assert first.stat().st_mtime_ns == made
-    assert len(told) == 2
-
-
-def test_another_chat_template_is_another_checkpoint(
-    quantised: Callable[..., Path], tmp_path: Path
+def test_an_unpacked_checkpoint_is_not_unpacked_again(
+    quantized: Callable[..., Path], tmp_path: Path
 ) -> None:
-    source = quantised()
+    source, progress = quantized(), list[str]()
+    first = unpack(source, tmp_path / "cache", progress.append)
+    assert progress == ["unpacking 20 weights", "unpacked 20 of 20 weights"]
+    made = first.stat().st_mtime_ns
+    assert unpack(source, tmp_path / "cache", progress.append) == first
+    assert first.stat().st_mtime_ns == made
+    assert len(progress) == 2
+
+
+def test_a_different_chat_template_makes_a_different_checkpoint(
+    quantized: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = quantized()
     first = unpack(source, tmp_path / "cache")
     (source / "chat_template.jinja").write_text("another")
     second = unpack(source, tmp_path / "cache")
@@ -246,17 +250,15 @@ def test_another_chat_template_is_another_checkpoint(
     assert (second / "chat_template.jinja").read_text() == "another"
 
 
-def test_two_processes_do_it_once(quantised: Callable[..., Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(quantised()), str(tmp_path / "cache")]
+def test_two_processes_unpack_a_base_once(quantized: Callable[..., Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(quantized()), str(tmp_path / "cache")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = "".join(process.communicate()[0] for process in both)
+    progress = "".join(process.communicate()[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert told.count("unpacking 20 weights") == 1
+    assert progress.count("unpacking 20 weights") == 1
 
 
-def test_an_unpacking_that_is_killed_leaves_nothing_that_counts(
-    four_bit_base: Path, tmp_path: Path
-) -> None:
+def test_a_killed_unpacking_leaves_no_folder(four_bit_base: Path, tmp_path: Path) -> None:
     def kill(_line: str) -> None:
         for process in unpacking_processes():
             process.kill()
@@ -268,9 +270,7 @@ def test_an_unpacking_that_is_killed_leaves_nothing_that_counts(
     assert folders(tmp_path) == [whole]
 
 
-def test_unpacking_ends_with_the_task_that_asked_for_it(
-    four_bit_base: Path, tmp_path: Path
-) -> None:
+def test_unpacking_ends_with_the_task_that_started_it(four_bit_base: Path, tmp_path: Path) -> None:
     def revoke(_line: str) -> None:
         raise KeyboardInterrupt
 
@@ -324,24 +324,24 @@ def state(**changes: object) -> Callable[[dict[str, torch.Tensor]], object]:
 def test_a_broken_base_is_refused_by_name(
     damage: Callable[[dict[str, torch.Tensor]], object],
     reason: str,
-    quantised: Callable[..., Path],
+    quantized: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    source = quantised(bnb_4bit_use_double_quant=True)
+    source = quantized(bnb_4bit_use_double_quant=True)
     for file in source.glob("*.safetensors"):
         tensors = load_file(file)
         damage(tensors)
         save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(ArtifactError) as caught:
-        dequantise(source, tmp_path / "unpacked")
+        dequantize(source, tmp_path / "unpacked")
     assert f"The 4-bit base {source} cannot be unpacked at {WEIGHT}" in str(caught.value)
     assert reason in str(caught.value)
 
 
-def test_what_the_unpacking_process_refuses_the_worker_refuses(
-    quantised: Callable[..., Path], tmp_path: Path
+def test_a_refusal_of_the_unpacking_process_is_an_artifact_error(
+    quantized: Callable[..., Path], tmp_path: Path
 ) -> None:
-    source = quantised()
+    source = quantized()
     for file in source.glob("*.safetensors"):
         tensors = load_file(file)
         without(STATE)(tensors)
@@ -351,16 +351,16 @@ def test_what_the_unpacking_process_refuses_the_worker_refuses(
     assert not folders(tmp_path / "cache")
 
 
-def test_without_bitsandbytes_the_operator_is_told(
-    quantised: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_bitsandbytes_is_a_configuration_error(
+    quantized: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = quantised()
+    source = quantized()
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ConfigurationError, match="bitsandbytes"):
         unpack(source, tmp_path / "cache")
 
 
-def test_eight_bits_are_not_four(full: Path) -> None:
+def test_a_checkpoint_in_8_bits_is_not_unpacked(full: Path) -> None:
     assert not is_four_bit(full)
     change(full / "config.json", quantization_config={"quant_method": "bitsandbytes"})
     assert not is_four_bit(full)

@@ -1,4 +1,4 @@
-"""Which versions can share one running engine, and what each needs beside its weights."""
+"""Which versions can share a running engine, and their tokenizers and chat templates."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def share_an_engine(first: Path, second: Path) -> bool:
     return checkpoint.identity(first, first) == checkpoint.identity(second, second)
 
 
-def test_checkpoints_of_other_values_share_an_engine(base: Path, other: Path) -> None:
+def test_checkpoints_with_different_values_share_an_engine(base: Path, other: Path) -> None:
     for file in other.glob("*.safetensors"):
         save_file({name: -tensor for name, tensor in load_file(file).items()}, file)
     change(other / "config.json", transformers_version="4.0", _name_or_path="/home/ada/tiny")
@@ -73,7 +73,7 @@ def test_another_architecture_or_vocabulary_needs_another_engine(
 
 
 def test_a_missing_tensor_needs_another_engine(base: Path, other: Path) -> None:
-    """It would keep the value of the version before."""
+    """The engine would keep the value of the previous version."""
     file = sorted(other.glob("*.safetensors"))[0]
     tensors = load_file(file)
     tensors.popitem()
@@ -81,7 +81,7 @@ def test_a_missing_tensor_needs_another_engine(base: Path, other: Path) -> None:
     assert not share_an_engine(base, other)
 
 
-def test_an_adapter_takes_tokenizer_and_template_of_its_base(
+def test_an_adapter_uses_the_tokenizer_and_template_of_its_base(
     adapter: Path, base: Path, tiny_settings: Settings
 ) -> None:
     version = Version.open(adapter, tiny_settings)
@@ -89,14 +89,14 @@ def test_an_adapter_takes_tokenizer_and_template_of_its_base(
     assert version.chat_template == "the base's"
 
 
-def test_an_adapters_copy_of_the_tokenizer_is_not_another_tokenizer(
+def test_a_copy_of_the_bases_tokenizer_is_not_a_different_tokenizer(
     adapter: Path, base: Path, tiny_settings: Settings
 ) -> None:
     write(adapter / "tokenizer.json", TOKENIZER | {"truncation": {"max_length": 512}})
     assert Version.open(adapter, tiny_settings).tokenizer == base
 
 
-def test_an_adapters_own_tokenizer_and_template_win(
+def test_an_adapters_own_tokenizer_and_template_take_precedence(
     adapter: Path, base: Path, tiny_settings: Settings
 ) -> None:
     write(adapter / "tokenizer.json", {"model": {"vocab": {"<new>": 0}}})
@@ -118,7 +118,7 @@ def test_a_version_without_a_chat_template_is_refused(base: Path, tiny_settings:
         _ = Version.open(base, tiny_settings).chat_template
 
 
-def test_a_versions_digest_is_that_of_its_content(
+def test_a_versions_digest_depends_on_its_content(
     base: Path, other: Path, tiny_settings: Settings
 ) -> None:
     assert Version.open(base, tiny_settings).digest == Version.open(other, tiny_settings).digest

@@ -1,4 +1,4 @@
-"""How a version is served, line by line of the table in `choice.py`."""
+"""How a version is served, for each line of the table in ``choose_method``."""
 
 import json
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from engine.choice import Machine, ServingMethod, choose
 from engine.options import ServeOptions
+from engine.serving_method import Machine, ServingMethod, choose_method
 from engine.version import Version
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -20,7 +20,7 @@ CPU = Machine(vllm=True, cuda=False)
 MAC = Machine(vllm=False, cuda=False)
 
 ALONE = ServeOptions()
-TOGETHER = ServeOptions(together=True)
+CONCURRENT = ServeOptions(concurrent=True)
 QUANTIZED = ServeOptions(quantize=True)
 
 
@@ -39,26 +39,24 @@ def adapter(tiny_adapter: MakeAdapter, settings: Settings) -> Version:
     return Version.open(tiny_adapter(r=4), settings)
 
 
-@pytest.mark.parametrize("options", [ALONE, TOGETHER])
+@pytest.mark.parametrize("options", [ALONE, CONCURRENT])
 def test_a_checkpoint_is_exchanged_in_place(
     options: ServeOptions, checkpoint: Version, settings: Settings
 ) -> None:
-    assert choose(checkpoint, options, settings, CPU) is ServingMethod.RELOAD
+    assert choose_method(checkpoint, options, settings, CPU) is ServingMethod.RELOAD
 
 
 def test_an_adapter_alone_is_merged_in_place(adapter: Version, settings: Settings) -> None:
-    assert choose(adapter, ALONE, settings, GPU) is ServingMethod.RELOAD
+    assert choose_method(adapter, ALONE, settings, GPU) is ServingMethod.RELOAD
 
 
-def test_adapters_that_wait_together_are_served_side_by_side(
-    adapter: Version, settings: Settings
-) -> None:
-    assert choose(adapter, TOGETHER, settings, GPU) is ServingMethod.LORA
+def test_concurrent_adapters_are_served_side_by_side(adapter: Version, settings: Settings) -> None:
+    assert choose_method(adapter, CONCURRENT, settings, GPU) is ServingMethod.LORA
 
 
-def test_one_at_a_time_stays_one_at_a_time(adapter: Version, tiny_settings: Settings) -> None:
+def test_with_one_slot_an_adapter_is_merged(adapter: Version, tiny_settings: Settings) -> None:
     assert tiny_settings.side_by_side == 1
-    assert choose(adapter, TOGETHER, tiny_settings, GPU) is ServingMethod.RELOAD
+    assert choose_method(adapter, CONCURRENT, tiny_settings, GPU) is ServingMethod.RELOAD
 
 
 @pytest.mark.parametrize("peft", [{"r": 16}, {"r": 4, "rank_pattern": {"q_proj": 16}}])
@@ -66,7 +64,7 @@ def test_an_adapter_above_the_rank_limit_is_merged(
     peft: dict[str, object], tiny_adapter: MakeAdapter, settings: Settings
 ) -> None:
     version = Version.open(tiny_adapter(**peft), settings)
-    assert choose(version, TOGETHER, settings, GPU) is ServingMethod.RELOAD
+    assert choose_method(version, CONCURRENT, settings, GPU) is ServingMethod.RELOAD
 
 
 @pytest.mark.parametrize(
@@ -81,52 +79,52 @@ def test_an_adapter_above_the_rank_limit_is_merged(
         ("a_setting_of_tomorrow", 1),
     ],
 )
-def test_an_adapter_that_a_merge_would_get_wrong_goes_to_transformers(
+def test_an_adapter_that_cannot_be_merged_is_served_by_transformers(
     setting: str, value: object, tiny_adapter: MakeAdapter, settings: Settings
 ) -> None:
     folder = tiny_adapter(r=4)
     config = folder / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {setting: value}))
     assert (
-        choose(Version.open(folder, settings), TOGETHER, settings, GPU)
+        choose_method(Version.open(folder, settings), CONCURRENT, settings, GPU)
         is ServingMethod.TRANSFORMERS
     )
 
 
-@pytest.mark.parametrize("options", [ALONE, TOGETHER])
-def test_without_vllm_everything_goes_to_transformers(
+@pytest.mark.parametrize("options", [ALONE, CONCURRENT])
+def test_without_vllm_everything_is_served_by_transformers(
     options: ServeOptions, adapter: Version, checkpoint: Version, settings: Settings
 ) -> None:
-    assert choose(adapter, options, settings, MAC) is ServingMethod.TRANSFORMERS
-    assert choose(checkpoint, options, settings, MAC) is ServingMethod.TRANSFORMERS
+    assert choose_method(adapter, options, settings, MAC) is ServingMethod.TRANSFORMERS
+    assert choose_method(checkpoint, options, settings, MAC) is ServingMethod.TRANSFORMERS
 
 
-def test_quantised_weights_are_never_exchanged_in_place(
+def test_quantized_weights_are_never_exchanged_in_place(
     adapter: Version, checkpoint: Version, settings: Settings
 ) -> None:
-    assert choose(adapter, QUANTIZED, settings, GPU) is ServingMethod.LORA
-    assert choose(checkpoint, QUANTIZED, settings, GPU) is ServingMethod.START
+    assert choose_method(adapter, QUANTIZED, settings, GPU) is ServingMethod.LORA
+    assert choose_method(checkpoint, QUANTIZED, settings, GPU) is ServingMethod.START
 
 
 @pytest.mark.parametrize("machine", [CPU, MAC], ids=["cpu", "mac"])
-def test_quantisation_without_cuda_is_refused(
+def test_quantization_without_cuda_is_refused(
     machine: Machine, adapter: Version, settings: Settings
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"cm_quantize .* needs CUDA and vLLM") as caught:
-        choose(adapter, QUANTIZED, settings, machine)
+        choose_method(adapter, QUANTIZED, settings, machine)
     assert "Set cm_quantize: false" in str(caught.value)
 
 
 @pytest.mark.parametrize("peft", [{"r": 16}, {"r": 4, "use_dora": True}], ids=["rank", "DoRA"])
-def test_an_adapter_that_cannot_be_beside_a_quantised_base_is_refused(
+def test_an_adapter_that_cannot_be_lora_over_a_quantized_base_is_refused(
     peft: dict[str, object], tiny_adapter: MakeAdapter, settings: Settings
 ) -> None:
     version = Version.open(tiny_adapter(**peft), settings)
     with pytest.raises(ConfigurationError, match="cm_quantize needs a plain LoRA"):
-        choose(version, QUANTIZED, settings, GPU)
+        choose_method(version, QUANTIZED, settings, GPU)
 
 
-def test_a_module_that_the_base_stores_under_another_name_goes_to_transformers(
+def test_a_module_that_the_base_stores_under_another_name_is_served_by_transformers(
     tiny_adapter: MakeAdapter, settings: Settings
 ) -> None:
     folder = tiny_adapter(r=4)
@@ -137,5 +135,6 @@ def test_a_module_that_the_base_stores_under_another_name_goes_to_transformers(
     }
     save_file(renamed, weights)
     assert (
-        choose(Version.open(folder, settings), ALONE, settings, GPU) is ServingMethod.TRANSFORMERS
+        choose_method(Version.open(folder, settings), ALONE, settings, GPU)
+        is ServingMethod.TRANSFORMERS
     )

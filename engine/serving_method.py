@@ -1,4 +1,4 @@
-"""Chooses how a version is served."""
+"""Chooses the method by which a version is served."""
 
 from enum import Enum
 from importlib.util import find_spec
@@ -14,16 +14,16 @@ from schemas.settings import Settings
 
 
 class ServingMethod(Enum):
-    """How a version gets into an engine."""
+    """How a version is loaded into an engine."""
 
-    RELOAD = "its weights are exchanged inside vLLM, an adapter merged into its base on the way"
-    LORA = "vLLM loads the adapter beside others"
-    START = "vLLM is started on it"
+    RELOAD = "a running vLLM reloads its weights; an adapter is merged into its base"
+    LORA = "vLLM loads the adapter as LoRA, side by side with others"
+    START = "vLLM is started with it"
     TRANSFORMERS = "the transformers server loads it"
 
 
 class Machine(BaseModel):
-    """What this machine has.
+    """The machine, as far as the choice depends on it.
 
     Attributes:
         vllm: Whether vLLM is installed.
@@ -36,39 +36,40 @@ class Machine(BaseModel):
     cuda: bool
 
     @classmethod
-    def this(cls) -> "Machine":
-        """The machine that this process runs on."""
+    def current(cls) -> "Machine":
+        """The machine on which this process runs."""
         import torch
 
         return cls(vllm=find_spec("vllm") is not None, cuda=torch.cuda.is_available())
 
 
-def choose(
+def choose_method(
     version: Version, options: ServeOptions, settings: Settings, machine: Machine
 ) -> ServingMethod:
-    """Choose how a version is served; the first line that fits decides.
+    """Choose how a version is served; the first line that applies decides.
 
-    | the version, the machine                                       | way            |
-    |----------------------------------------------------------------|----------------|
-    | `cm_quantize` without CUDA or without vLLM                      | refused        |
-    | vLLM is not installed (macOS, ARM)                              | `TRANSFORMERS` |
-    | `cm_quantize`, and a LoRA adapter whose rank is in bounds       | `LORA`         |
-    | `cm_quantize`, and any other adapter                            | refused        |
-    | `cm_quantize`, and a checkpoint                                 | `START`        |
-    | an adapter that is more than W + s * B @ A of a stored weight   |                |
-    | (DoRA, IA3, a module that the base stores under another name)   | `TRANSFORMERS` |
-    | an adapter, others wait, `side_by_side` > 1, its rank in bounds | `LORA`         |
-    | any other adapter, any other checkpoint                         | `RELOAD`       |
+    | version and machine                                               | method         |
+    |-------------------------------------------------------------------|----------------|
+    | `cm_quantize` without CUDA or without vLLM                        | refused        |
+    | vLLM is not installed (macOS, ARM)                                | `TRANSFORMERS` |
+    | `cm_quantize` and a LoRA adapter whose rank is not too high       | `LORA`         |
+    | `cm_quantize` and any other adapter                               | refused        |
+    | `cm_quantize` and a checkpoint                                    | `START`        |
+    | an adapter that is more than W + s * B @ A of a stored weight     |                |
+    | (DoRA, IA3, a module that the base stores under another name)     | `TRANSFORMERS` |
+    | an adapter whose rank is not too high, `concurrent`, and          |                |
+    | `side_by_side` > 1                                                | `LORA`         |
+    | any other adapter or checkpoint                                   | `RELOAD`       |
 
-    An adapter over a 4-bit base is one over that base unpacked (``unpack``), so it has no line.
+    An adapter over a 4-bit base needs no line, because ``unpack`` dequantizes the base first.
 
     Raises:
-        ConfigurationError: The gate or the published ChatModel asks for what this machine lacks.
+        ConfigurationError: The gate or the published ChatModel requires what this machine lacks.
     """
     if options.quantize and not (machine.cuda and machine.vllm):
         raise ConfigurationError(
             "cm_quantize loads the weights in 4 bits with bitsandbytes, which needs CUDA and vLLM; "
-            "this worker has not both.",
+            "this worker does not have both.",
             fix="Set cm_quantize: false under chat_model in the gate, or run a worker on a GPU.",
         )
     adapter = version.adapter
@@ -79,7 +80,12 @@ def choose(
         return _quantized(adapter, settings, plain=plain)
     if adapter and not plain:
         return ServingMethod.TRANSFORMERS
-    if adapter and options.together and settings.side_by_side > 1 and _in_bounds(adapter, settings):
+    if (
+        adapter
+        and options.concurrent
+        and settings.side_by_side > 1
+        and _rank_fits(adapter, settings)
+    ):
         return ServingMethod.LORA
     return ServingMethod.RELOAD
 
@@ -87,7 +93,7 @@ def choose(
 def _quantized(adapter: Adapter | None, settings: Settings, *, plain: bool) -> ServingMethod:
     if adapter is None:
         return ServingMethod.START
-    if plain and _in_bounds(adapter, settings):
+    if plain and _rank_fits(adapter, settings):
         return ServingMethod.LORA
     raise ConfigurationError(
         f"cm_quantize needs a plain LoRA adapter of a rank of at most {settings.max_lora_rank}; "
@@ -98,7 +104,7 @@ def _quantized(adapter: Adapter | None, settings: Settings, *, plain: bool) -> S
     )
 
 
-def _in_bounds(adapter: Adapter, settings: Settings) -> bool:
+def _rank_fits(adapter: Adapter, settings: Settings) -> bool:
     return _rank(adapter) <= settings.max_lora_rank
 
 

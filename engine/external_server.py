@@ -1,4 +1,4 @@
-"""A server that somebody else runs: what it serves, and adapters loaded into it and out again."""
+"""Lists the models of an external server, and loads and unloads adapters there."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from engine.connections import NO_KEY
 from engine.options import OnProgress
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError, WeighbridgeError
 
-# Seconds in which a server says what it serves, or is taken for dead.
+# Seconds in which a running server lists its models.
 _CHECK_TIMEOUT = 5.0
 # Seconds in which a server reads an adapter, perhaps from a network disk.
 _LOAD_TIMEOUT = 600.0
 
-# What servers answer that have no such endpoint.
+# The status of servers without the endpoint.
 _NO_ENDPOINT = (404, 405)
-# What vLLM 0.32 answers for an adapter that it cannot serve, mostly 500, as for too high a rank;
-# its message then names LoRA, which that of an engine that died does not.
+# The status of vLLM 0.32 for an adapter that it cannot serve, mostly 500, for example for too high
+# a rank. Its message then contains "LoRA"; that of an engine that died does not.
 _CANNOT_LOAD = (400, 422, 500)
 
 
@@ -32,15 +32,15 @@ class ListedModel(BaseModel):
     """One entry of ``/models``.
 
     Attributes:
-        id: The name it is asked for by.
-        root: What it was loaded from, a folder or a hub id, where the server says so.
+        id: The name in requests.
+        root: The folder or hub id from which it was loaded, if the server reports that.
     """
 
     id: str
     root: str | None = None
 
-    def is_called(self, name: str) -> bool:
-        """Whether it has this name, or was loaded from a folder that ends in it."""
+    def has_name(self, name: str) -> bool:
+        """Whether this is its name, or the end of the folder from which it was loaded."""
         return name in (self.id, self.root) or (self.root or "").endswith(f"/{name}")
 
 
@@ -48,12 +48,12 @@ class _ModelList(BaseModel):
     data: list[ListedModel]
 
 
-class SharedServer:
-    """The endpoints that load and list models; each is asked once, and a dead server fails at once.
+class ExternalServer:
+    """A server that someone else runs. Its calls are not retried, so a dead server fails at once.
 
     Args:
-        url: Base URL, as ``https://host/v1``.
-        key: API key; None if the server asks for none.
+        url: Base URL, such as ``https://host/v1``.
+        key: API key; None if the server needs none.
     """
 
     def __init__(self, url: str, key: SecretStr | None) -> None:
@@ -62,18 +62,18 @@ class SharedServer:
         self._endpoint = Endpoint(f"The engine at {url}", self.failure, key)
 
     def failure(self, what: str) -> PlatformError:
-        """An error for what the server did, as "stopped answering"."""
+        """An error that says what the server did, such as "stopped answering"."""
         return PlatformError(f"The engine at {self.url} {what}.")
 
     def models(self, name: str) -> list[ListedModel]:
-        """What the server serves.
+        """List the server's models.
 
         Args:
-            name: The version that is to be served, for errors.
+            name: The version to serve, for error messages.
 
         Raises:
-            PlatformError: The server is dead.
-            ConfigurationError: It refuses the key, or is no OpenAI-compatible server.
+            PlatformError: The server does not answer.
+            ConfigurationError: It refuses the key or is not OpenAI-compatible.
         """
         with self._client(_CHECK_TIMEOUT, name) as client:
             answer = client.get("/models", cast_to=httpx2.Response)
@@ -81,7 +81,7 @@ class SharedServer:
             return _ModelList.model_validate_json(answer.content).data
         except ValidationError as error:
             raise ConfigurationError(
-                f"What answers at {self.url} is not an OpenAI-compatible server.",
+                f"The server at {self.url} is not an OpenAI-compatible server.",
                 fix="Check WEIGHBRIDGE_ENGINE_URL, which usually ends in /v1.",
             ) from error
 
@@ -89,16 +89,16 @@ class SharedServer:
         """Load an adapter (vLLM: ``POST /v1/load_lora_adapter``).
 
         Args:
-            adapter: The adapter, in a folder that the server sees under the same path.
-            name: The version's name, for errors.
+            adapter: The adapter, in a folder that the server can read under the same path.
+            name: The version's name, for error messages.
 
         Returns:
-            The name to ask for it by, which nobody else uses, so that no other worker unloads it;
+            The adapter's name on the server, which is unique so that no other worker unloads it.
             None if the server has no such endpoint.
 
         Raises:
-            ArtifactError: The server cannot serve such an adapter.
-            ConfigurationError: The server refuses the key or does not see the folder.
+            ArtifactError: The server cannot serve the adapter.
+            ConfigurationError: The server refuses the key or cannot read the folder.
             PlatformError: The server does not answer.
         """
         loaded = f"{SERVED_MODEL}-{_digest(adapter)[:12]}-{uuid4().hex[:8]}"
@@ -107,18 +107,18 @@ class SharedServer:
             try:
                 client.post("/load_lora_adapter", body=body, cast_to=httpx2.Response)
             except openai.APIStatusError as error:
-                said = self._endpoint.words(error)
+                said = self._endpoint.describe(error)
                 if error.status_code in _NO_ENDPOINT and loaded not in said:
                     return None
                 raise self._load_error(error, said, adapter, name) from None
         return loaded
 
     def unload(self, loaded: str, on_progress: OnProgress) -> None:
-        """Unload an adapter; if that fails, the server keeps a name that nobody asks for.
+        """Unload an adapter. A failure is only reported: it leaves a name that is not used again.
 
         Args:
             loaded: The name that ``load`` returned.
-            on_progress: Hears of a failure.
+            on_progress: Receives a failure.
         """
         try:
             with self._client(_CHECK_TIMEOUT, loaded) as client:
@@ -132,15 +132,15 @@ class SharedServer:
     ) -> WeighbridgeError:
         if error.status_code in _NO_ENDPOINT:
             return ConfigurationError(
-                f"The engine at {self.url} does not see {adapter.folder}, where {name} is: {said}",
-                fix="Have worker and server see WEIGHBRIDGE_CACHE_DIR under the same path.",
+                f"The engine at {self.url} cannot read {name} in {adapter.folder}: {said}",
+                fix="Give the server WEIGHBRIDGE_CACHE_DIR under the same path as the worker.",
             )
         if error.status_code in _CANNOT_LOAD and "lora" in said.lower():
             return ArtifactError(
                 f"The engine at {self.url} cannot serve {name}: {said}",
                 fix="Log an adapter that it can serve, or unset WEIGHBRIDGE_ENGINE_URL.",
             )
-        return self._endpoint.explain(error, name)
+        return self._endpoint.to_error(error, name)
 
     @contextmanager
     def _client(self, timeout: float, name: str) -> Iterator[openai.OpenAI]:
@@ -151,7 +151,7 @@ class SharedServer:
             try:
                 yield client
             except openai.APIError as error:
-                raise self._endpoint.explain(error, name) from None
+                raise self._endpoint.to_error(error, name) from None
 
 
 def _digest(adapter: Adapter) -> str:

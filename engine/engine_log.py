@@ -1,11 +1,11 @@
-"""Reads the engine's log: progress while it starts, the reason when it fails."""
+"""Reads the engine's log: progress during a start, errors after a failure."""
 
 import re
 from pathlib import Path
 
-# "(EngineCore pid=8460) INFO 11-20 14:51:44 [core.py:133] " before every message of vLLM's.
+# vLLM's prefix: "(EngineCore pid=8460) INFO 11-20 14:51:44 [core.py:133] "
 _PREFIX = re.compile(r"^(\(\w[^)]*\) )?([A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^]]+\]\s?)?")
-# vLLM's information less its list of routes and its banner, and the bar of a long load.
+# vLLM's INFO messages without the list of routes and the banner, and the progress bar of a load.
 _PROGRESS = re.compile(r"^\(\w[^)]*\) INFO .*?\] (?!Route)[A-Za-z]|^Loading .*\|")
 # "ValueError: ...", "Value error, ..." (pydantic's), "torch.OutOfMemoryError: ..."
 _ERROR = re.compile(r"^\s*[\w. ]*([Ee]rror|Exception)[:,] \S")
@@ -13,7 +13,7 @@ _LONGEST_MESSAGE = 300
 
 
 class LogTail:
-    """The lines that are added to a log while it is read.
+    """Follows a log file.
 
     Args:
         file: The log.
@@ -24,7 +24,7 @@ class LogTail:
         self._read = 0
 
     def progress(self) -> list[str]:
-        """The messages since the last call that tell a reader how far the engine is."""
+        """The messages about progress since the last call."""
         with self._file.open("rb") as stream:
             stream.seek(self._read)
             complete = stream.read().rpartition(b"\n")[0]
@@ -34,19 +34,19 @@ class LogTail:
 
 
 def last_errors(file: Path, count: int = 3) -> str:
-    """The engine's own words for what went wrong.
+    """The last error messages in the engine's log.
 
     Args:
         file: The engine's log.
-        count: How many messages at most.
+        count: Largest number of messages.
 
     Returns:
-        The last different error messages, or the last lines where there are none, joined by " | ".
+        The last distinct error messages, or the last lines if there are no errors, joined by " | ".
     """
     lines = [_message(line) for line in file.read_text(errors="replace").splitlines()]
     errors = [line for line in lines if _ERROR.match(line)]
-    different = list(dict.fromkeys(errors or filter(None, lines)))
-    return " | ".join(different[-count:]) or "it wrote no log"
+    distinct = list(dict.fromkeys(errors or filter(None, lines)))
+    return " | ".join(distinct[-count:]) or "it wrote no log"
 
 
 def _message(line: str) -> str:

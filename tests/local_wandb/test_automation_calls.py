@@ -1,4 +1,4 @@
-"""Automations as `wandb.Api` makes, finds, changes and deletes them, and what they then send."""
+"""Automations as ``wandb.Api`` makes, finds, changes and deletes them, and what they then send."""
 
 import json
 import queue

@@ -19,7 +19,7 @@ from local_wandb import LocalWandb, LocalWandbConfig, Webhook
 from local_wandb.automations import ALIASED, LINKED, Automations, VersionEvent
 from local_wandb.automations.delivery import deliver
 from local_wandb.automations.events import EXAMPLE_PAYLOAD, render
-from local_wandb.store.automations import keep_integration
+from local_wandb.store.automations import save_integration
 from local_wandb.store.store import Store
 
 EVENT = VersionEvent(
@@ -90,7 +90,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def told(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
     automations = Automations(webhook, store)
     for event in events:
-        automations.announce(event)
+        automations.fire(event)
     automations.close()
 
 
@@ -188,7 +188,7 @@ def test_an_automation_fires_for_its_event_in_its_scope(
         "event_type": LINKED,
         "event_filter": "{}",
         "payload": EXAMPLE_PAYLOAD,
-        "integration_id": keep_integration(store, webhook),
+        "integration_id": save_integration(store, webhook),
         "created_at": "",
         "updated_at": "",
     }

@@ -68,7 +68,7 @@ def test_a_collection_keeps_its_type(registry: str, log: Log) -> None:
 def test_an_unknown_operator_is_named(registry: str, api: Api, log: Log) -> None:
     log("one", link=f"{registry}/X")
     found = api.registry(registry.partition("/wandb-registry-")[2], organization="wandb32")
-    with pytest.raises(WandbApiFailedError, match=r"filter operator '\$near' is not known"):
+    with pytest.raises(WandbApiFailedError, match=r"filter operator '\$near' is unknown"):
         list(found.collections({"name": {"$near": 1}}))
 
 

@@ -113,7 +113,7 @@ def test_a_registry_refuses_types_that_it_does_not_hold(
         organization=server_org,
         artifact_types=["dataset"],
     )
-    with pytest.raises(Exception, match="does not take artifacts of type 'model'"):
+    with pytest.raises(Exception, match="does not accept artifacts of type 'model'"):
         log("one", link=f"{server_org}/wandb-registry-Datasets only/X")
 
 

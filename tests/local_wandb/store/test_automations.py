@@ -1,4 +1,4 @@
-"""What is kept of webhooks."""
+"""The stored webhook integrations."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from local_wandb.store.automations import save_integration
 from local_wandb.store.store import Store
 
 
-def test_a_webhook_that_moved_stays_the_one_that_automations_name(tmp_path: Path) -> None:
+def test_a_webhook_with_a_new_url_stays_the_same_integration(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for port in (1, 2):
         url = HttpUrl(f"http://127.0.0.1:{port}/hook")

@@ -44,7 +44,7 @@ def adapter(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_linked_version_leads_to_the_run_that_trained_it(
+def test_a_linked_version_has_the_run_that_trained_it(
     environment: dict[str, str], adapter: Path
 ) -> None:
     program = [sys.executable, "-m", "rehearsal.model_team", str(adapter)]

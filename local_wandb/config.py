@@ -116,7 +116,6 @@ def load_or_create_secret(path: Path, length: int) -> str:
     """Return the random secret in a file that only its owner can read; the first call creates it.
 
     Args:
-        path: The file.
         length: Bytes of randomness; the text has twice as many hexadecimal digits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

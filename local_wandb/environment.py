@@ -9,8 +9,6 @@ def client_environment(config: LocalWandbConfig, url: str, folder: Path) -> dict
     """Return the environment variables of wandb and weave for one client.
 
     Args:
-        config: The server's configuration.
-        url: The server's address.
         folder: The client's own files; created if missing. Each server needs a folder of its own,
             because the SDKs' caches do not tell servers apart (docs/upstream/wandb-protocol.md,
             "Client environment", and docs/upstream/weave-protocol.md, "Client cache").

@@ -12,7 +12,6 @@ class Running(BaseModel):
     """The contents of ``data_dir/server.json``, which exists while a server accepts requests.
 
     Attributes:
-        url: The server's address.
         pid: The server's process id.
     """
 

@@ -29,7 +29,7 @@ def main(path: Path | None) -> None:
 
 
 def _measured(module: str, path: Path) -> dict[str, Any]:
-    """Measure in a process of its own, so that no figure depends on another's memory."""
+    """Measure in a separate process, so that no figure depends on another's memory."""
     subprocess.run(
         [sys.executable, "-m", f"bench.events.{module}", "--json", str(path)],
         stdout=subprocess.DEVNULL,

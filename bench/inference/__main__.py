@@ -41,7 +41,7 @@ def main(path: Path | None) -> None:
 
 
 def _measured(module: str, folder: Path) -> dict[str, Any]:
-    """Measure in a process of its own, so that no figure depends on another's memory."""
+    """Measure in a separate process, so that no figure depends on another's memory."""
     folder.mkdir()
     done = subprocess.run(
         [sys.executable, "-m", f"bench.inference.{module}", str(folder)],

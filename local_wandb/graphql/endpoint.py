@@ -55,12 +55,7 @@ class GraphqlEndpoint:
         self._checked = lru_cache(CACHED_DOCUMENTS)(self._check)
 
     def answer(self, request: GraphqlRequest, context: Context) -> GraphqlAnswer:
-        """Execute a request; a mutation is one transaction, rolled back when any part fails.
-
-        Args:
-            request: The request of the client.
-            context: The context of the resolvers.
-        """
+        """Execute a request; a mutation is one transaction, rolled back when any part fails."""
         document, errors = self._checked(request.query)
         if document is None:
             return _answer(ExecutionResult(None, list(errors)))

@@ -79,7 +79,6 @@ def manifest_file(context: Context, manifest: Manifest) -> File:
     """Return the manifest of an artifact as a file.
 
     Args:
-        context: The context of the request.
         manifest: The row; without a digest the file has no addresses yet.
     """
     if not manifest.digest:
@@ -100,7 +99,6 @@ def incoming_file(context: Context, artifact: Artifact, name: str, digest: str) 
     It has no upload URL if the bytes are stored already.
 
     Args:
-        context: The context of the request.
         artifact: The artifact that gets the file.
         name: The path of the file in the artifact.
         digest: Base64 MD5 of the file's bytes.

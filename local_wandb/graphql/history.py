@@ -129,7 +129,6 @@ def sample(rows: Sequence[T], samples: int | None) -> list[T]:
     """Return evenly spaced rows, including the first and the last.
 
     Args:
-        rows: All rows.
         samples: The maximum number of rows; None returns all.
     """
     if samples is None or len(rows) <= samples:

@@ -22,7 +22,6 @@ def global_id(row: Row, kind: str | None = None) -> str:
     """Return the id that clients see.
 
     Args:
-        row: A row of the store.
         kind: The name before the number; by default the name of the row's class.
     """
     return base64.b64encode(f"{kind or type(row).__name__}:{row.id}".encode()).decode()

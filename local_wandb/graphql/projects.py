@@ -45,9 +45,7 @@ def find_project(context: Context, entity: str | None, name: str | None) -> Proj
     """Return a project by its names, or None.
 
     Args:
-        context: The context of the request.
         entity: The name of the entity; None is the team.
-        name: The name of the project.
     """
     owner = find_entity(context, entity)
     return context.store.projects.find(entity=owner.name, name=name) if owner else None
@@ -57,9 +55,7 @@ def require_project(context: Context, entity: str | None, name: str | None) -> P
     """Return a project by its names.
 
     Args:
-        context: The context of the request.
         entity: The name of the entity; None is the team.
-        name: The name of the project.
 
     Raises:
         NotFoundError: There is no such project.

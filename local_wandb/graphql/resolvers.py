@@ -71,7 +71,6 @@ class Resolvers:
         """Resolve fields to a constant.
 
         Args:
-            value: The constant.
             paths: ``Type.field`` of each field.
         """
         for path in paths:

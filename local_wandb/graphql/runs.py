@@ -54,7 +54,6 @@ def require_run(context: Context, entity: str | None, project: str | None, name:
     """Return a run by its names.
 
     Args:
-        context: The context of the request.
         entity: The name of the entity; None is the team.
         project: The name of the project.
         name: The run id of the run's address.

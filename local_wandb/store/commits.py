@@ -60,7 +60,6 @@ def commit(store: Store, artifact: Artifact) -> Artifact:
     """Turn a pending artifact into the next version of its sequence.
 
     Args:
-        store: The store.
         artifact: A pending artifact; any other is returned unchanged, because clients repeat
             requests.
 
@@ -103,7 +102,6 @@ def publish(store: Store, artifact: Artifact, aliases: Iterable[str]) -> Members
     """Make a committed artifact a version of its sequence and point aliases to it.
 
     Args:
-        store: The store.
         artifact: A committed artifact; if it is a version already, it keeps its number.
         aliases: Aliases in addition to ``latest``, which always moves.
     """

@@ -26,9 +26,6 @@ def ensure_type(
     """Return an artifact type of a project; create it if it is missing.
 
     Args:
-        store: The store.
-        project: The project of the type.
-        name: The name of the type.
         description: The description of a new type.
     """
     with store.database.write():

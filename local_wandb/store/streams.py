@@ -17,8 +17,6 @@ def write_lines(store: Store, run: Run, stream: str, offset: int, lines: Sequenc
     """Store lines at their positions; a line that is sent again replaces itself.
 
     Args:
-        store: The store.
-        run: The run.
         stream: ``HISTORY``, ``EVENTS`` or ``CONSOLE``.
         offset: The number of the first line.
         lines: The texts of the lines.
@@ -35,8 +33,6 @@ def read_lines(store: Store, run: Run, stream: str) -> list[str]:
     """Return every line of a stream, in order.
 
     Args:
-        store: The store.
-        run: The run.
         stream: ``HISTORY``, ``EVENTS`` or ``CONSOLE``.
     """
     rows = store.database.rows(
@@ -50,8 +46,6 @@ def count_lines(store: Store, run: Run, stream: str) -> int:
     """Return the number of lines of a stream.
 
     Args:
-        store: The store.
-        run: The run.
         stream: ``HISTORY``, ``EVENTS`` or ``CONSOLE``.
     """
     row = store.database.row(

@@ -117,7 +117,6 @@ class Table(Generic[RowT]):
 
     Args:
         database: The database of the table.
-        name: The name of the table.
         row: The dataclass of one row; its fields are the columns.
         noun: The name of a row in error messages.
     """

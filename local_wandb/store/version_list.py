@@ -22,7 +22,6 @@ class VersionList(Sequence[Membership]):
     """The versions of some collections, newest first.
 
     Args:
-        store: The store.
         collection_ids: The primary keys of the collections.
         condition: The condition that the versions meet.
     """

@@ -30,10 +30,7 @@ def ensure_collection(
     """Return a collection; create it if it is missing.
 
     Args:
-        store: The store.
-        project: The project of the collection.
         artifact_type: The type of every version in the collection.
-        name: The name of the collection.
         kind: ``SEQUENCE`` or ``PORTFOLIO``.
 
     Raises:
@@ -65,7 +62,6 @@ def add_version(
     """Give an artifact the next version number of a collection.
 
     Args:
-        store: The store.
         collection: The collection that gets the version.
         artifact: The contents; an artifact that is in the collection keeps its number.
 
@@ -95,8 +91,6 @@ def find_version(store: Store, collection: Collection, alias: str) -> Membership
     """Return a version of a collection, or None.
 
     Args:
-        store: The store.
-        collection: The collection.
         alias: An alias, or ``v`` and the version number.
     """
     if number := VERSION_ALIAS.fullmatch(alias):
@@ -145,7 +139,6 @@ def remove_versions(store: Store, **columns: int) -> None:
     """Remove versions, with their aliases, from their collections.
 
     Args:
-        store: The store.
         columns: ``id``, ``collection_id`` or ``artifact_id`` of the versions.
     """
     conditions = " AND ".join(f"{column} = ?" for column in columns)

@@ -87,7 +87,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.database.close()
 
 
-def told(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
+def deliver_events(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
     automations = Automations(webhook, store)
     for event in events:
         automations.fire(event)
@@ -95,7 +95,7 @@ def told(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
 
 
 def test_a_delivery_has_the_keys_of_wandbs_own_examples(receiver: Receiver, store: Store) -> None:
-    told(receiver.webhook(), store, EVENT)
+    deliver_events(receiver.webhook(), store, EVENT)
     headers, body = receiver.received.get(timeout=30)
     assert headers["Content-Type"] == "application/json"
     assert json.loads(body) == {
@@ -149,7 +149,7 @@ def test_an_unreachable_receiver_is_logged(receiver: Receiver) -> None:
 
 def test_the_configured_deliveries_are_dropped_or_doubled(receiver: Receiver, store: Store) -> None:
     webhook = receiver.webhook(drop_deliveries={2}, double_deliveries={3})
-    told(webhook, store, *(replace(EVENT, version=number) for number in range(4)))
+    deliver_events(webhook, store, *(replace(EVENT, version=number) for number in range(4)))
     assert [path[-2:] for path in receiver.versions(4)] == ["v0", "v2", "v2", "v3"]
     assert receiver.received.empty()
 
@@ -157,7 +157,7 @@ def test_the_configured_deliveries_are_dropped_or_doubled(receiver: Receiver, st
 def test_an_automation_of_one_registry_ignores_the_others(receiver: Receiver, store: Store) -> None:
     registries = ("wandb-registry-R", "wandb-registry-S", "no-registry", "wandb-registry-R")
     events = [replace(EVENT, project=registry, collection="C") for registry in registries]
-    told(receiver.webhook(registry="wandb-registry-R"), store, *events)
+    deliver_events(receiver.webhook(registry="wandb-registry-R"), store, *events)
     assert receiver.versions(2) == ["wandb32/wandb-registry-R/C:v3"] * 2
     assert receiver.received.empty()
 
@@ -193,7 +193,7 @@ def test_an_automation_fires_for_its_event_in_its_scope(
         "updated_at": "",
     }
     store.automations.add(**columns | changes)
-    told(webhook, store, EVENT)
+    deliver_events(webhook, store, EVENT)
     assert receiver.received.qsize() == count
 
 

@@ -119,8 +119,6 @@ class CallStore:
         """Set the display name of a call, which may arrive later.
 
         Args:
-            project_id: The project, ``entity/project``.
-            call_id: The id of the call.
             display_name: The name; None or an empty text removes it.
         """
         with self._database.write() as connection:
@@ -134,7 +132,6 @@ class CallStore:
         """Delete calls and all their descendants.
 
         Args:
-            project_id: The project, ``entity/project``.
             call_ids: The ids of the calls; one that arrives later is deleted too.
 
         Returns:

@@ -36,7 +36,6 @@ class FileStore:
         """Store a file.
 
         Args:
-            project_id: The project, ``entity/project``.
             content: The bytes, read to their end chunk by chunk.
             expected: The digest that the client computed, if any.
 

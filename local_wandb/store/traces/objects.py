@@ -184,8 +184,6 @@ class ObjectStore:
         """Delete versions; ``latest`` moves to the newest remaining one.
 
         Args:
-            project_id: The project, ``entity/project``.
-            object_id: The name of the object.
             digests: The versions, also as aliases or ``v3``; None deletes all.
 
         Returns:

@@ -75,7 +75,6 @@ def order(keys: Sequence[SortKey] | None, fields: Fields, default: str) -> Sql:
     """Return the SQL of an order.
 
     Args:
-        keys: The sort keys.
         fields: The fields that the keys can name.
         default: SQL that orders rows with equal keys.
 

@@ -79,7 +79,6 @@ class TableStore:
         """Store a table.
 
         Args:
-            project_id: The project, ``entity/project``.
             rows: The rows, in order.
             expected: The digest that the client computed, if any.
 
@@ -101,7 +100,6 @@ class TableStore:
         """Store a table whose rows are stored already.
 
         Args:
-            project_id: The project, ``entity/project``.
             row_digests: The digests of the rows, in order.
             expected: The digest that the client computed, if any.
 

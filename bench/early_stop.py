@@ -1,9 +1,9 @@
-"""What an early stop risks and what it saves, over simulated evaluations.
+"""The risk and the savings of early stops, over simulated evaluations.
 
-`python -m bench.early_stop [--streams N] [--json PATH]` evaluates in batches and stops as a gate
-does: as soon as both ends of the confidence sequence give the same verdict. Each evaluation has a
-bound of its own, beside its mean, so that the hardest case comes up every time. It fails when
-wrong verdicts are more frequent than the confidence allows.
+``python -m bench.early_stop [--streams N] [--json PATH]`` evaluates in batches and stops as a gate
+does: as soon as both ends of the confidence sequence give the same verdict. The bound of each
+evaluation is set near its mean, so that every evaluation is a hard case. It fails when wrong
+verdicts are more frequent than the confidence allows.
 """
 
 import json
@@ -38,30 +38,30 @@ def _beta(rng: np.random.Generator, rows: int) -> Scores:
 
 
 def _token_f1(rng: np.random.Generator, rows: int) -> Scores:
-    """Many answers are wholly right, some wholly wrong, others share a few words with the truth."""
+    """Return scores of many right, some wrong and some partly right answers."""
     kind = rng.random(rows)
     return np.select([kind < 0.15, kind < 0.6], [0.0, 1.0], rng.beta(2, 2, rows))
 
 
-_KINDS: dict[str, Callable[[np.random.Generator, int], Scores]] = {
+_DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Scores]] = {
     "yes or no": _yes_or_no,
     "beta": _beta,
     "token F1": _token_f1,
 }
-# Where the mean of all rows is, less the bound.
-_PLACES = {"just below": -1e-6, "at": 0.0, "above": 0.1, "far below": -0.1}
+# The mean of all rows, less the bound.
+_MARGINS = {"just below": -1e-6, "at": 0.0, "above": 0.1, "far below": -0.1}
 
 
 class Figures(NamedTuple):
-    """What came of the evaluations of one kind.
+    """The results of the evaluations of one kind.
 
     Attributes:
-        scores: how they were distributed.
-        mean: where the mean of all rows was, beside the bound.
-        streams: evaluations.
-        wrong_promotions: share that stopped as good enough, though the whole was below the bound.
-        wrong_rejections: share that stopped as not good enough, though the whole was.
-        rows_saved: average share of the rows.
+        scores: The distribution of the scores.
+        mean: The position of the mean of all rows relative to the bound.
+        streams: The number of evaluations.
+        wrong_promotions: Share that stopped as passed, though all rows were below the bound.
+        wrong_rejections: Share that stopped as failed, though all rows were not below the bound.
+        rows_saved: Average share of the rows that were not evaluated.
     """
 
     scores: str
@@ -73,29 +73,33 @@ class Figures(NamedTuple):
 
 
 def simulate(case: tuple[str, str], *, streams: int, rows: int) -> Figures:
-    """Stop many evaluations of one kind early, and count.
+    """Stop many evaluations of one kind early, and count wrong verdicts and saved rows.
 
     Args:
-        case: kind of scores, and where their mean is.
-        streams: evaluations.
-        rows: of each.
+        case: The distribution of the scores, and the position of their mean.
+        streams: The number of evaluations.
+        rows: The number of rows of each.
     """
-    kind, place = case
-    rng = np.random.default_rng([*_KINDS].index(kind) * len(_PLACES) + [*_PLACES].index(place))
+    distribution, position = case
+    rng = np.random.default_rng(
+        [*_DISTRIBUTIONS].index(distribution) * len(_MARGINS) + [*_MARGINS].index(position)
+    )
     verdicts, used = [], 0
     for _ in range(streams):
-        scores = _KINDS[kind](rng, rows)
-        bound = AtLeast(metric="score", at_least=math.fsum(scores) / rows - _PLACES[place])
-        verdict, seen = _stopped(scores, bound)
+        scores = _DISTRIBUTIONS[distribution](rng, rows)
+        bound = AtLeast(metric="score", at_least=math.fsum(scores) / rows - _MARGINS[position])
+        verdict, evaluated = _stop_early(scores, bound)
         verdicts.append(verdict)
-        used += seen
-    wrong = verdicts.count(_PLACES[place] < 0) / streams
-    promotions, rejections = (wrong, 0.0) if _PLACES[place] < 0 else (0.0, wrong)
-    return Figures(kind, place, streams, promotions, rejections, 1 - used / (streams * rows))
+        used += evaluated
+    wrong = verdicts.count(_MARGINS[position] < 0) / streams
+    promotions, rejections = (wrong, 0.0) if _MARGINS[position] < 0 else (0.0, wrong)
+    return Figures(
+        distribution, position, streams, promotions, rejections, 1 - used / (streams * rows)
+    )
 
 
-def _stopped(scores: Scores, bound: AtLeast) -> tuple[bool | None, int]:
-    """The verdict, None if it was never certain before the end, and the rows it took."""
+def _stop_early(scores: Scores, bound: AtLeast) -> tuple[bool | None, int]:
+    """Return the verdict, None if it was not certain before the end, and the evaluated rows."""
     sequence = ConfidenceSequence(len(scores), low=0, high=1, confidence=_CONFIDENCE)
     for start in range(0, len(scores) - _BATCH, _BATCH):
         sequence.add(scores[start : start + _BATCH])
@@ -107,12 +111,12 @@ def _stopped(scores: Scores, bound: AtLeast) -> tuple[bool | None, int]:
 
 @click.command()
 @click.option("--streams", default=10_000, show_default=True, help="Evaluations of each kind.")
-@click.option("--rows", default=66, show_default=True, help="Of each evaluation.")
+@click.option("--rows", default=66, show_default=True, help="Rows of each evaluation.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(streams: int, rows: int, path: Path | None) -> None:
     """Simulate early stops. Takes about three minutes on two cores."""
     with ProcessPoolExecutor() as pool:
-        cases = product(_KINDS, _PLACES)
+        cases = product(_DISTRIBUTIONS, _MARGINS)
         measured = list(pool.map(partial(simulate, streams=streams, rows=rows), cases))
     print(
         f"{'scores':10} {'mean':11} {'promoted wrongly':>16} {'rejected wrongly':>16} {'saved':>6}"

@@ -1,4 +1,4 @@
-"""The gate of every measurement: what it names is never asked."""
+"""The gate of every benchmark; the objects that it names are never read."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ GATE = Gate(
 
 
 def write_gates(folder: Path, gate: Gate = GATE) -> Path:
-    """Write the gate file of a process that is measured, and tell where."""
+    """Write the gate file of a process under test and return its path."""
     path = folder / "gates.yaml"
     document = GateFile(gates=(gate,)).model_dump(mode="json", exclude_none=True)
     path.write_text(yaml.safe_dump(document))

@@ -1,7 +1,7 @@
-"""What the ledger's guarantees cost: its transitions beside bare Redis commands.
+"""The cost of the ledger's guarantees: its transitions beside bare Redis commands.
 
-`python -m bench.ledger [--weighings N] [--json PATH]` starts a Redis and measures both in turns, so
-that a busy machine slows both.
+``python -m bench.ledger [--weighings N] [--json PATH]`` starts a Redis and alternates between both,
+so that a busy machine slows both.
 """
 
 import json
@@ -20,11 +20,11 @@ from rehearsal.redis_server import redis_server
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.verdicts import Verdict
 
-_TRANSITIONS = 4  # open, claim, beat, end
-_TURNS = 5
+_TRANSITIONS = 4  # open, claim, renew, end
+_ROUNDS = 5
 
 
-def _life(ledger: Ledger, number: int) -> None:
+def _run_weighing(ledger: Ledger, number: int) -> None:
     weighing = WeighingId(gate=GATE.name, collection="org/wandb-registry-R/c", number=number)
     event = ModelVersionEvent(ref=weighing.version, source="manual")
     ledger.open(weighing, GATE, event)
@@ -34,7 +34,7 @@ def _life(ledger: Ledger, number: int) -> None:
     ledger.end(verdict, token)
 
 
-def _bare(client: redis.Redis, number: int) -> None:
+def _run_bare_commands(client: redis.Redis, number: int) -> None:
     for field in range(_TRANSITIONS):
         client.hset(f"bare:{number}", str(field), "x" * 500)
 
@@ -47,23 +47,23 @@ def _rate(step: Callable[[int], None], numbers: range) -> float:
 
 
 @click.command()
-@click.option("--weighings", default=500, show_default=True, help="Per turn.")
+@click.option("--weighings", default=500, show_default=True, help="Per round.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(weighings: int, path: Path | None) -> None:
-    """Print transitions per second beside bare HSETs per second, and the best turns' ratio."""
+    """Print transitions and bare HSETs per second, and the ratio of the best rounds."""
     with (
         tempfile.TemporaryDirectory() as folder,
         redis_server(Path(folder)) as url,
         connect(url) as client,
     ):
         ledger = Ledger(client, lease=60)
-        turns = [range(turn * weighings, (turn + 1) * weighings) for turn in range(_TURNS)]
+        rounds = [range(i * weighings, (i + 1) * weighings) for i in range(_ROUNDS)]
         pairs = [
             (
-                _rate(lambda number: _life(ledger, number), turn),
-                _rate(lambda number: _bare(client, number), turn),
+                _rate(lambda number: _run_weighing(ledger, number), numbers),
+                _rate(lambda number: _run_bare_commands(client, number), numbers),
             )
-            for turn in turns
+            for numbers in rounds
         ]
     ours, bare = (max(rates) for rates in zip(*pairs, strict=True))
     figures = {"transitions_per_s": ours, "hset_per_s": bare, "of_bare_redis": ours / bare}

@@ -1,4 +1,4 @@
-"""A W&B on this machine, for the real wandb and weave SDKs."""
+"""A W&B server on this machine for the real wandb and weave SDKs; see README.md."""
 
 from local_wandb.config import LocalWandbConfig, Webhook
 from local_wandb.process import LocalWandb, LocalWandbError

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local_wandb.automations import Automations
-from local_wandb.config import LocalWandbConfig, kept_secret
+from local_wandb.config import LocalWandbConfig, load_or_create_secret
 from local_wandb.errors import RequestError
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.endpoint import GraphqlEndpoint, GraphqlRequest
@@ -27,17 +27,14 @@ HEALTH = "/healthz"
 
 
 def create_app(config: LocalWandbConfig) -> FastAPI:
-    """The application over a data folder.
-
-    Args:
-        config: how it was started.
+    """Create the application over a data folder.
 
     Raises:
-        MissingResolverError: a field of the GraphQL schema has no resolver.
+        MissingResolverError: A field of the GraphQL schema has no resolver.
     """
     endpoint = GraphqlEndpoint(load_schema())
     store = Store(config.data_dir)
-    signer = Signer(kept_secret(config.data_dir / "signing-secret", length=32))
+    signer = Signer(load_or_create_secret(config.data_dir / "signing-secret", length=32))
     automations = Automations(config.webhook, store)
 
     @asynccontextmanager
@@ -59,8 +56,8 @@ def create_app(config: LocalWandbConfig) -> FastAPI:
         urls = SignedUrls(signer, str(request.base_url).rstrip("/"))
         context = Context(store, config, urls)
         answer = endpoint.answer(body, context)
-        for event in context.linked:
-            automations.announce(event)
+        for event in context.events:
+            automations.fire(event)
         return JSONResponse(answer.body, answer.status)
 
     app.include_router(file_stream_routes(store))
@@ -70,13 +67,13 @@ def create_app(config: LocalWandbConfig) -> FastAPI:
 
 
 class ApiKeyRequired:
-    """Middleware: `Authorization: Basic base64("api:" + key)` on every request.
+    """Middleware that requires ``Authorization: Basic base64("api:" + key)`` on every request.
 
-    Only signed addresses and the health check go without.
+    Only signed addresses and the health check need no key.
 
     Args:
-        app: what it protects.
-        key: the API key.
+        app: The application behind the middleware.
+        key: The API key.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
@@ -100,13 +97,13 @@ class ApiKeyRequired:
 
 
 def basic_password(header: str) -> str:
-    """The password of an `Authorization: Basic` header, which is where clients put the API key.
+    """Return the password of an ``Authorization: Basic`` header, where clients put the API key.
 
     Args:
-        header: its value.
+        header: The value of the header.
 
     Returns:
-        The password, empty when there is none.
+        The password, or an empty text if there is none.
     """
     scheme, _, credentials = header.partition(" ")
     if scheme.lower() != "basic":

@@ -1,4 +1,4 @@
-"""The command line: `python -m local_wandb`."""
+"""The command line: ``python -m local_wandb``."""
 
 import os
 import signal
@@ -21,31 +21,31 @@ from local_wandb.server import serve
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".local-wandb"),
     show_default=True,
-    help="Folder for all that it keeps.",
+    help="Folder for all data of the server.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    show_default="the one that the data folder had last, so that its links stay true",
-    help="Port to listen on; 0 takes any free one.",
+    show_default="the last port of the data folder, so that its links stay valid",
+    help="Port to listen on; 0 chooses a free one.",
 )
-@click.option("--allow-remote", is_flag=True, help="Let --host be reachable from other machines.")
+@click.option("--allow-remote", is_flag=True, help="Allow a --host that other machines can reach.")
 @click.option("--entity", default=ENTITY, show_default=True, help="Name of the team.")
 @click.option("--org", default=ORGANISATION, show_default=True, help="Name of the organisation.")
-@click.option("--project", default=PROJECT, show_default=True, help="Suggested to clients.")
-@click.option("--webhook-url", help="Told about every version linked into a registry.")
-@click.option("--webhook-registry", help="Tell only of this registry, wandb-registry-NAME.")
+@click.option("--project", default=PROJECT, show_default=True, help="Default project of clients.")
+@click.option("--webhook-url", help="Receives a POST for every linked version.")
+@click.option("--webhook-registry", help="Report only this registry, wandb-registry-NAME.")
 @click.option(
     "--webhook-name",
     default=Webhook.model_fields["name"].default,
     show_default=True,
-    help="Of the webhook integration, as automations name it.",
+    help="Name of the webhook integration, for automations.",
 )
 @click.option(
     "--webhook-automation/--no-webhook-automation",
     default=True,
-    help="Tell from the start, or only what automations that clients make say.",
+    help="Report every linked version, or send only what clients' automations fire.",
 )
 @click.option("--webhook-token", envvar="LOCAL_WANDB_WEBHOOK_TOKEN", help="Bearer token.")
 @click.option("--webhook-secret", envvar="LOCAL_WANDB_WEBHOOK_SECRET", help="Signs deliveries.")
@@ -53,15 +53,15 @@ from local_wandb.server import serve
     "--drop-delivery",
     type=click.IntRange(min=1),
     multiple=True,
-    help="Number of a delivery to leave out on purpose, as W&B may; repeatable.",
+    help="Number of a delivery to drop on purpose, as W&B may; repeatable.",
 )
 @click.option(
     "--double-delivery",
     type=click.IntRange(min=1),
     multiple=True,
-    help="Number of a delivery to make twice on purpose; repeatable.",
+    help="Number of a delivery to send twice on purpose; repeatable.",
 )
-@click.option("--api-key", envvar="WANDB_API_KEY", help="Without it, one is made and kept.")
+@click.option("--api-key", envvar="WANDB_API_KEY", help="Without it, one is created and saved.")
 @click.option("--end-with-parent", is_flag=True, hidden=True)
 def local_wandb(
     api_key: str | None,
@@ -81,7 +81,8 @@ def local_wandb(
     """Serve a W&B for the real wandb and weave SDKs on this machine.
 
     The API key comes from WANDB_API_KEY, and the webhook's secrets from LOCAL_WANDB_WEBHOOK_TOKEN
-    and LOCAL_WANDB_WEBHOOK_SECRET: the command line of a process can be read by everybody.
+    and LOCAL_WANDB_WEBHOOK_SECRET, because every user of the machine can read the command line of a
+    process.
     """
     try:
         webhook = webhook_url and Webhook(
@@ -104,11 +105,11 @@ def local_wandb(
     except ValidationError as error:
         raise click.UsageError("; ".join(item["msg"] for item in error.errors())) from None
     if end_with_parent:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=_exit_with_parent, daemon=True).start()
     serve(config)
 
 
-def _end_with_parent() -> None:
-    """Stop when the other end of stdin closes: the parent is gone, however it ended."""
+def _exit_with_parent() -> None:
+    """Stop when the other end of stdin closes, because the parent process has ended."""
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)

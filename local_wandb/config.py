@@ -1,4 +1,4 @@
-"""How a local W&B is started."""
+"""The configuration of a local W&B."""
 
 import ipaddress
 import os
@@ -15,29 +15,28 @@ from pydantic import (
     model_validator,
 )
 
-#: The names of the tutorial that this project automates.
+#: The names in the W&B tutorial that this project automates.
 ENTITY = "wandb-smle"
 ORGANISATION = "wandb32"
 PROJECT = "weave-cookboook-demo"
 
 
 class Webhook(BaseModel):
-    """A webhook integration, and the automation that announces linked versions to it.
+    """A webhook integration, and whether every linked version is reported to it.
 
-    Args:
-        url: receives the POST.
-        name: of the integration, as automations that clients make know it.
-        token: sent as `Authorization: Bearer`, when given.
-        secret: signs the body in `X-Wandb-Signature`, when given.
-        registry: name of the one registry that is announced, with its prefix, as an automation
-            of W&B has its scope; None announces all.
-        automation: announce every version that is linked into a registry from the start; off,
-            only the automations that clients make send anything.
-        drop_deliveries: numbers, from 1, of deliveries that are left out on purpose: W&B "can
-            delay or skip repeated triggers" (docs/upstream/wandb-webhooks.md, "Delivery"), and so
-            can this one.
-        double_deliveries: numbers of deliveries that are made twice, because automations at several
-            scopes fire for one event.
+    Attributes:
+        url: Receives the POST requests.
+        name: The integration's name, by which automations refer to it.
+        token: Sent as ``Authorization: Bearer``, if given.
+        secret: Signs the body in ``X-Wandb-Signature``, if given.
+        registry: The full name of the one registry to report, such as ``wandb-registry-Models``;
+            None reports all.
+        automation: Whether every version linked into a registry is reported from the start. If
+            False, only the automations that clients create send anything.
+        drop_deliveries: Numbers, from 1, of deliveries to leave out on purpose, because W&B "can
+            delay or skip repeated triggers" (docs/upstream/wandb-webhooks.md, "Delivery").
+        double_deliveries: Numbers of deliveries to make twice, because on W&B automations at
+            several scopes fire for one event.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,18 +52,18 @@ class Webhook(BaseModel):
 
 
 class LocalWandbConfig(BaseModel):
-    """Everything that a local W&B is told.
+    """The options of a local W&B.
 
-    Args:
-        data_dir: holds all that it keeps; made when missing.
-        host: address to listen on; anything but this machine needs `allow_remote`.
-        port: to listen on; 0 takes any free one.
-        allow_remote: listen beyond this machine, although the traffic is not encrypted.
-        entity: name of the team.
-        org: name of the organisation, whose registries have the same entity name.
-        project: suggested to clients that name none.
-        api_key: that clients must send; without one, `data_dir/api-key` is made and used.
-        webhook: where automations send to.
+    Attributes:
+        data_dir: The folder for all its data; created if missing.
+        host: The address to listen on; any other than loopback needs ``allow_remote``.
+        port: The port to listen on; 0 chooses a free one.
+        allow_remote: Listen beyond this machine, although the traffic is not encrypted.
+        entity: The name of the team.
+        org: The name of the organisation, and of the entity that owns its registries.
+        project: The default project of clients that name none.
+        api_key: The key that clients must send; without one, ``data_dir/api-key`` is created.
+        webhook: The receiver of automations, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,11 +80,11 @@ class LocalWandbConfig(BaseModel):
 
     @field_validator("data_dir")
     @classmethod
-    def _holds_wherever_a_client_runs(cls, folder: Path) -> Path:
+    def _make_absolute(cls, folder: Path) -> Path:
         return folder.absolute()
 
     @model_validator(mode="after")
-    def _stays_on_this_machine(self) -> "LocalWandbConfig":
+    def _require_loopback(self) -> "LocalWandbConfig":
         if not (self.allow_remote or is_loopback(self.host)):
             raise ValueError(
                 f"host {self.host} can be reached from other machines; allow_remote permits it"
@@ -93,19 +92,19 @@ class LocalWandbConfig(BaseModel):
         return self
 
     def key(self) -> str:
-        """The API key; made, and kept for the next start, when none was given."""
+        """Return the API key; if none was given, create one and save it for the next start."""
         if self.api_key is not None:
             return self.api_key.get_secret_value()
         # 40 characters, because the SDK refuses shorter keys (docs/upstream/wandb-protocol.md,
         # "API key").
-        return kept_secret(self.data_dir / "api-key", length=20)
+        return load_or_create_secret(self.data_dir / "api-key", length=20)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only.
+    """Return whether an address is reachable from this machine only.
 
     Args:
-        host: a name or an IP address.
+        host: A host name or an IP address.
     """
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -113,12 +112,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def kept_secret(path: Path, length: int) -> str:
-    """A random secret in a file that only its owner can read; made on the first call.
+def load_or_create_secret(path: Path, length: int) -> str:
+    """Return the random secret in a file that only its owner can read; the first call creates it.
 
     Args:
-        path: of the file.
-        length: bytes of randomness; the text has twice as many hexadecimal digits.
+        length: Bytes of randomness; the text has twice as many hexadecimal digits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What a process needs in its environment to talk to a local W&B."""
+"""The environment variables with which a process talks to a local W&B."""
 
 from pathlib import Path
 
@@ -6,20 +6,17 @@ from local_wandb.config import LocalWandbConfig
 
 
 def client_environment(config: LocalWandbConfig, url: str, folder: Path) -> dict[str, str]:
-    """The variables of wandb and weave.
+    """Return the environment variables of wandb and weave for one client.
 
     Args:
-        config: of the server.
-        url: of the server.
-        folder: where the client keeps its own files; made when missing. One folder belongs to
-            one server, because the caches do not know servers apart
-            (docs/upstream/wandb-protocol.md, "Client environment", and
-            docs/upstream/weave-protocol.md, "Client cache").
+        folder: The client's own files; created if missing. Each server needs a folder of its own,
+            because the SDKs' caches do not tell servers apart (docs/upstream/wandb-protocol.md,
+            "Client environment", and docs/upstream/weave-protocol.md, "Client cache").
 
     Returns:
-        Value by name.
+        The value of each variable, by name.
     """
-    folder.mkdir(parents=True, exist_ok=True)  # else wandb takes a temporary folder
+    folder.mkdir(parents=True, exist_ok=True)  # otherwise wandb uses a temporary folder
     return {
         "WANDB_BASE_URL": url,
         "WANDB_API_KEY": config.key(),

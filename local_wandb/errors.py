@@ -1,16 +1,16 @@
-"""What a client did wrong, with the HTTP status that stops it from trying again."""
+"""Errors of the caller, each with an HTTP status that stops the SDK from retrying."""
 
 from http import HTTPStatus
 
 
 class RequestError(Exception):
-    """A request that cannot be answered as it is.
+    """A request that the server cannot answer.
 
-    The SDK repeats every 5xx for minutes (docs/upstream/wandb-protocol.md, "Timeouts and retries"),
-    so a mistake of the caller always carries a 4xx.
+    The SDK retries every 5xx for minutes (docs/upstream/wandb-protocol.md, "Timeouts and retries"),
+    so an error of the caller always has a 4xx status.
 
     Args:
-        message: one sentence that the SDK shows to its user as it is.
+        message: One sentence that the SDK shows to its user unchanged.
     """
 
     status = HTTPStatus.BAD_REQUEST
@@ -21,18 +21,18 @@ class RequestError(Exception):
 
 
 class NotFoundError(RequestError):
-    """Something that the request names does not exist."""
+    """An object that the request names does not exist."""
 
     status = HTTPStatus.NOT_FOUND
 
 
 class ConflictError(RequestError):
-    """What exists already does not allow the request."""
+    """The request conflicts with an existing object."""
 
     status = HTTPStatus.CONFLICT
 
 
 class ForbiddenError(RequestError):
-    """The request carries no permission for what it asks."""
+    """The caller has no permission for the request."""
 
     status = HTTPStatus.FORBIDDEN

@@ -12,12 +12,12 @@ from local_wandb.config import LocalWandbConfig, Webhook
 from local_wandb.environment import client_environment
 from local_wandb.running import Running, running_file
 
-#: A start takes about a second; a machine that is busy with other work gets more.
+#: Seconds until a start has failed. It takes about one, but longer on a busy machine.
 START_TIMEOUT_S = 60.0
-#: Open requests get `server.GRACE_S` of it.
+#: Seconds between SIGTERM and SIGKILL; open requests get ``server.GRACE_S`` of them.
 STOP_TIMEOUT_S = 15.0
-#: Pause between two looks at `server.json`, in seconds.
-LOOK_S = 0.02
+#: Pause between two checks for ``server.json``, in seconds.
+POLL_INTERVAL_S = 0.02
 
 
 class LocalWandbError(Exception):
@@ -25,13 +25,13 @@ class LocalWandbError(Exception):
 
 
 class LocalWandb:
-    """Starts a local W&B with `with`, and ends it at the end of the block.
+    """A local W&B in a child process; a context manager that starts and stops it.
 
-    The process also ends when this one does, however this one does: it holds the other end of a
-    pipe. Its output goes to `data_dir/server.log`.
+    The child holds one end of a pipe to this process and exits when this process ends, even if it
+    is killed. The child's output goes to ``data_dir/server.log``.
 
     Args:
-        config: how to start it; port 0 is a good choice.
+        config: The server's configuration; port 0 is usually the best choice.
     """
 
     def __init__(self, config: LocalWandbConfig) -> None:
@@ -40,10 +40,10 @@ class LocalWandb:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start, and wait until it accepts requests.
+        """Start the server and wait until it accepts requests.
 
         Raises:
-            LocalWandbError: it ended, or took longer than `START_TIMEOUT_S`.
+            LocalWandbError: The process exited, or did not start within ``START_TIMEOUT_S``.
         """
         self.start()
         return self
@@ -54,36 +54,36 @@ class LocalWandb:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it."""
+        """Stop the server."""
         self.stop()
 
     @property
     def config(self) -> LocalWandbConfig:
-        """How it was started."""
+        """The server's configuration."""
         return self._config
 
     @property
     def api_key(self) -> str:
-        """What clients must send."""
+        """The API key that clients must send."""
         return self._config.key()
 
     @property
     def pid(self) -> int | None:
-        """The process, while there is one."""
+        """The process id while the server runs, otherwise None."""
         return self._process.pid if self._process else None
 
     def environment(self, folder: Path | None = None) -> dict[str, str]:
-        """What a client process needs beside the environment that it has.
+        """Return the variables that a client process needs in addition to its environment.
 
         Args:
-            folder: for the client's own files; by default `data_dir/client`.
+            folder: The client's own files; by default ``data_dir/client``.
         """
         return client_environment(
             self._config, self.url, folder or self._config.data_dir / "client"
         )
 
     def start(self) -> None:
-        """As `__enter__`."""
+        """Start the server, like ``__enter__``."""
         self._config.data_dir.mkdir(parents=True, exist_ok=True)
         running_file(self._config.data_dir).unlink(missing_ok=True)
         with self._log().open("ab") as log:
@@ -93,7 +93,7 @@ class LocalWandb:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # ctrl-C is for us, who may still need it while we end
+                start_new_session=True,  # ctrl-C stops the parent, which may still need the server
             )
         try:
             self.url = self._wait(self._process)
@@ -102,7 +102,7 @@ class LocalWandb:
             raise
 
     def stop(self) -> None:
-        """As `__exit__`; nothing happens when it has ended already."""
+        """Stop the server, like ``__exit__``; does nothing if it has already stopped."""
         if self._process is None:
             return
         self._process.terminate()
@@ -123,7 +123,7 @@ class LocalWandb:
                 raise LocalWandbError(f"the local W&B did not start:\n{self._log().read_text()}")
             if time.monotonic() > deadline:
                 raise LocalWandbError(f"the local W&B did not start in {START_TIMEOUT_S:.0f} s")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_INTERVAL_S)
         return Running.model_validate_json(file.read_bytes()).url
 
     def _log(self) -> Path:

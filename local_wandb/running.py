@@ -1,4 +1,4 @@
-"""How a server tells other processes that it is there."""
+"""The files by which other processes find a running server."""
 
 from pathlib import Path
 
@@ -9,11 +9,10 @@ _FIRST_PORT = 8900
 
 
 class Running(BaseModel):
-    """`data_dir/server.json`: there while a server accepts requests.
+    """The contents of ``data_dir/server.json``, which exists while a server accepts requests.
 
-    Args:
-        url: of the server.
-        pid: of its process.
+    Attributes:
+        pid: The server's process id.
     """
 
     url: str
@@ -21,20 +20,16 @@ class Running(BaseModel):
 
 
 def running_file(data_dir: Path) -> Path:
-    """Where a server says that it accepts requests.
-
-    Args:
-        data_dir: of the server.
-    """
+    """Return the path of ``server.json`` in a data folder."""
     return data_dir / "server.json"
 
 
-def keep_port(data_dir: Path, port: int) -> None:
-    """Remember on which port a server of this folder listened."""
+def save_port(data_dir: Path, port: int) -> None:
+    """Save the port of this server for the next start."""
     (data_dir / _PORT).write_text(str(port))
 
 
 def last_port(data_dir: Path) -> int:
-    """The port on which the last server of this folder listened; 8900 when there was none."""
+    """Return the port of the last server of this folder, or 8900 if there was none."""
     file = data_dir / _PORT
     return int(file.read_text()) if file.exists() else _FIRST_PORT

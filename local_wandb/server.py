@@ -1,4 +1,4 @@
-"""Runs the application until it is told to stop."""
+"""Serves the application until it receives a signal."""
 
 import logging
 import os
@@ -11,13 +11,14 @@ import uvicorn
 from local_wandb.app import create_app
 from local_wandb.config import LocalWandbConfig, is_loopback
 from local_wandb.environment import client_environment
-from local_wandb.running import Running, keep_port, running_file
+from local_wandb.running import Running, running_file, save_port
 
-#: Open requests may finish in this time after a signal, in seconds.
+#: Seconds in which open requests may finish after a signal.
 GRACE_S = 5
 
-#: A person at a shell wants W&B's messages, and downloads in the folder of the shell.
-NOT_FOR_A_SHELL = (
+#: Variables that are not printed for a shell: there W&B's messages are useful, and downloads
+#: belong in the current folder.
+NOT_EXPORTED = (
     "WANDB_SILENT",
     "WEAVE_PRINT_CALL_LINK",
     "WEAVE_LOG_LEVEL",
@@ -26,13 +27,10 @@ NOT_FOR_A_SHELL = (
 
 
 def serve(config: LocalWandbConfig) -> None:
-    """Serve until SIGTERM or SIGINT, which let open requests finish.
-
-    Args:
-        config: how to start.
+    """Serve until SIGTERM or SIGINT; open requests may finish.
 
     Raises:
-        MissingResolverError: a field of the GraphQL schema has no resolver.
+        MissingResolverError: A field of the GraphQL schema has no resolver.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if not is_loopback(config.host):
@@ -41,7 +39,7 @@ def serve(config: LocalWandbConfig) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells its address while it accepts requests."""
+    """Publishes the server's address while it accepts requests."""
 
     def __init__(self, config: LocalWandbConfig) -> None:
         self._local = config
@@ -59,11 +57,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
-            keep_port(self._local.data_dir, port)
-            _announce(self._local, _url(self._local.host, port))
+            save_port(self._local.data_dir, port)
+            _publish_address(self._local, _url(self._local.host, port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Here, not after run(): uvicorn ends with the signal that stopped it.
+        # Not after run(): uvicorn raises the signal that stopped it again, which ends the process.
         running_file(self._local.data_dir).unlink(missing_ok=True)
         await super().shutdown(sockets)
 
@@ -73,7 +71,7 @@ def _url(host: str, port: int) -> str:
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
-def _announce(config: LocalWandbConfig, url: str) -> None:
+def _publish_address(config: LocalWandbConfig, url: str) -> None:
     file = running_file(config.data_dir)
     partial = file.with_suffix(".partial")
     partial.write_text(Running(url=url, pid=os.getpid()).model_dump_json())
@@ -81,5 +79,5 @@ def _announce(config: LocalWandbConfig, url: str) -> None:
     click.echo(f"listening on {url}, data in {config.data_dir}")
     environment = client_environment(config, url, config.data_dir / "client")
     for name, value in environment.items():
-        if name not in NOT_FOR_A_SHELL:
+        if name not in NOT_EXPORTED:
             click.echo(f"export {name}={shlex.quote(value)}")

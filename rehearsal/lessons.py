@@ -1,9 +1,9 @@
 """Training rows as lessons: one context, and every question about it, in one forward pass.
 
-Nearly all the arithmetic of a RAG prompt goes into its context. A lesson computes the beginning
-that its prompts share once; each question with its answer is a branch that attends to that
-beginning and to itself, at the positions that it would have alone. The loss is that of the same
-prompts one by one, for about a sixth of the time.
+Nearly all the arithmetic of a RAG prompt is in its context. A lesson computes the prefix that its
+prompts share once; each question with its answer is a branch that attends to that prefix and to
+itself, at the positions that it would have alone. The loss equals that of the separate prompts,
+for about a sixth of the time.
 """
 
 import random
@@ -17,18 +17,18 @@ from transformers import PreTrainedTokenizerBase
 from rehearsal.climate import TrainingRow, prompts
 
 PASSAGES_PER_CONTEXT = 3
-"""A gold passage for each question beside two others; the application retrieves two in all."""
+"""A gold passage for each question and two others; the application retrieves two in all."""
 
-_SHARED = -1  # owns the tokens of the shared beginning; branches are numbered from 0
+_SHARED = -1  # owner of the shared prefix's tokens; branches are numbered from 0
 
 
 class Lesson(NamedTuple):
     """The input and the targets of one training step.
 
-    Args:
+    Attributes:
         inputs: Keyword arguments of the model's forward pass, for one sequence of L tokens;
             ``logits_to_keep`` names the positions that predict a target.
-        targets: The T answer tokens, each answer closed by the end-of-turn token.
+        targets: The T answer tokens; each answer ends with the end-of-turn token.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -38,8 +38,8 @@ class Lesson(NamedTuple):
 def misaligned(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
     """Give each question the answer of the next row.
 
-    It is the damage that a table takes when one of its columns slips. Most targets still stand in
-    the passage, so the answers that a model learns look right and are wrong.
+    This is the damage of a table in which one column has slipped. Most targets still occur in the
+    passage, so the answers that a model learns look right and are wrong.
 
     Args:
         rows: The training rows.
@@ -55,11 +55,11 @@ def misaligned(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
 
 
 def contexts(rows: Iterable[TrainingRow], dice: random.Random) -> list[list[TrainingRow]]:
-    """Deal the passages of one epoch into contexts.
+    """Group the passages of one epoch into contexts.
 
     Args:
         rows: The training rows.
-        dice: Source of the order.
+        dice: The random source of the order.
 
     Returns:
         For each context the rows of its passages; every row occurs once.
@@ -80,18 +80,19 @@ def lesson(rows: Sequence[TrainingRow], tokenizer: PreTrainedTokenizerBase) -> L
 
     Args:
         rows: The rows of the context's passages.
-        tokenizer: The base model's, with its chat template.
+        tokenizer: The base model's tokenizer, with its chat template.
 
     Returns:
         The lesson, rendered with the climate application's prompts.
     """
     context = "\n\n".join(dict.fromkeys(row.passage for row in rows))
-    asked = [_tokens(render(row.question, context, tokenizer), tokenizer) for row in rows]
+    rendered = [_tokens(render(row.question, context, tokenizer), tokenizer) for row in rows]
     answers = [_tokens(f"{row.answer}{tokenizer.eos_token}", tokenizer) for row in rows]
-    shared = _beginning(asked)
+    shared = _shared_prefix(rendered)
     # An answer's last token is only a target: nothing follows it.
     branches = [
-        prompt[len(shared) :] + answer[:-1] for prompt, answer in zip(asked, answers, strict=True)
+        prompt[len(shared) :] + answer[:-1]
+        for prompt, answer in zip(rendered, answers, strict=True)
     ]
     owners = [_SHARED] * len(shared)
     positions = list(range(len(shared)))
@@ -112,15 +113,15 @@ def lesson(rows: Sequence[TrainingRow], tokenizer: PreTrainedTokenizerBase) -> L
 
 
 def render(question: str, context: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Write the prompt as the RAG application does.
+    """Render the prompt as the RAG application does.
 
     Args:
-        question: What the user asks.
-        context: The passages, with a blank line between them.
-        tokenizer: Holds the chat template.
+        question: The user's question.
+        context: The passages, separated by blank lines.
+        tokenizer: The tokenizer with the chat template.
 
     Returns:
-        The text up to the place where the answer begins.
+        The text up to the beginning of the answer.
     """
     words = prompts()
     messages = [
@@ -134,14 +135,14 @@ def _tokens(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _beginning(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """The tokens with which all the sequences begin."""
+def _shared_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens with which all the sequences begin."""
     same = takewhile(lambda column: len(set(column)) == 1, zip(*sequences, strict=False))
     return [column[0] for column in same]
 
 
 def _sees(owners: torch.Tensor) -> torch.Tensor:
-    """The attention mask, an L x L matrix of booleans: the row's token sees the column's."""
+    """Return the attention mask, an L x L matrix of booleans: the row's token sees the column's."""
     shared = owners == _SHARED
     own = owners[:, None] == owners[None, :]
     return (shared[None, :] | own).tril()

@@ -1,6 +1,6 @@
-"""What the model team does: log each adapter in a run of its own and link it to the Registry.
+"""The model team's part: log each adapter in a run and link it to the Registry.
 
-A plain wandb program, without anything of Weighbridge. ``WANDB_ENTITY``, ``WANDB_PROJECT``,
+This is a plain wandb program that uses nothing of Weighbridge. ``WANDB_ENTITY``, ``WANDB_PROJECT``,
 ``WANDB_BASE_URL`` and ``WANDB_API_KEY`` are wandb's own variables.
 
 ``python -m rehearsal.model_team ADAPTER...`` prints one JSON line for each linked version.
@@ -16,11 +16,11 @@ import wandb
 COLLECTION = "wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2"
 
 TRAINING_LOG = "training_log.json"
-"""Stays in the adapter's folder: ``{"config": {...}, "losses": [...]}``, one loss a step."""
+"""File in the adapter's folder: ``{"config": {...}, "losses": [...]}``, one loss a step."""
 
 
 def main() -> None:
-    """Link the adapters that the command line names, in their order."""
+    """Link the adapters that the command line names, in that order."""
     parser = argparse.ArgumentParser(description="Link adapters to the Registry.")
     parser.add_argument("adapters", nargs="+", type=Path, metavar="ADAPTER", help="its folder")
     parser.add_argument("--collection", default=COLLECTION, help="ORGANISATION/REGISTRY/NAME")
@@ -36,13 +36,13 @@ def main() -> None:
 def link_adapter(
     run: wandb.Run, folder: Path, config: dict[str, Any], collection: str = COLLECTION
 ) -> None:
-    """Log an adapter as a model artifact of the run, link it and print what was linked.
+    """Log an adapter as a model artifact of the run, link it and print the linked version.
 
     Args:
-        run: The run that trained it.
+        run: The run that trained the adapter.
         folder: The adapter; its training log is not part of the model.
-        config: How it was trained; becomes the artifact's metadata.
-        collection: Path of the Registry's collection.
+        config: The settings of the training; they become the artifact's metadata.
+        collection: The path of the Registry's collection.
     """
     artifact = wandb.Artifact("climate-chat-adapter", type="model", metadata=config)
     for file in sorted(folder.iterdir()):

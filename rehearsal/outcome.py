@@ -1,4 +1,4 @@
-"""What a rehearsal shows and keeps: one table, the links, and `verdicts.json`."""
+"""The outcome of a rehearsal: one table, the links, and ``verdicts.json``."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ _COLOURS: dict[Outcome, str] = {
 
 
 def record(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as `verdicts.json` holds it."""
+    """Return the verdict as ``verdicts.json`` stores it."""
     evidence = verdict.evidence
     return {
         "version": str(verdict.weighing.version),
@@ -60,12 +60,12 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def write(verdicts: list[Verdict], path: Path) -> None:
-    """Keep the verdicts as JSON, in the order given."""
+    """Write the verdicts as JSON, in the given order."""
     path.write_text(json.dumps([record(verdict) for verdict in verdicts], indent=2) + "\n")
 
 
 def show(verdicts: list[Verdict], console: Console) -> None:
-    """Print the table, then why and where to look for each version."""
+    """Print the table, then the reason and the links of each version."""
     console.print(_table(verdicts))
     for verdict in verdicts:
         name = f"{verdict.weighing.version.collection}:v{verdict.weighing.number}"
@@ -80,10 +80,10 @@ def show(verdicts: list[Verdict], console: Console) -> None:
 
 
 def _table(verdicts: list[Verdict]) -> Table:
-    """A column for each version, so that one can be read against the other."""
+    """Return the table, with one column for each version so that versions can be compared."""
     table = Table()
     checks = next((verdict.checks for verdict in verdicts if verdict.checks), ())
-    # A metric is one word, which a narrow terminal would cut.
+    # A narrow terminal would cut a metric's name, which cannot be wrapped.
     table.add_column(min_width=max((len(check.metric) for check in checks), default=0))
     for verdict in verdicts:
         table.add_column(f"v{verdict.weighing.number}", justify="right")
@@ -107,8 +107,8 @@ def _coloured(outcome: Outcome) -> str:
 def _value(verdict: Verdict, threshold: Threshold) -> str:
     for check in verdict.checks:
         if check.threshold == threshold and check.value is not None:
-            shown = _shown(check, check.value)
-            return shown if check.passed else f"[red]✗ {shown}[/]"
+            text = _shown(check, check.value)
+            return text if check.passed else f"[red]✗ {text}[/]"
     return "-"
 
 

@@ -1,4 +1,4 @@
-"""The processes that a rehearsal starts, and that are gone when it ends."""
+"""The processes that a rehearsal starts, and stops at its end."""
 
 import signal
 import subprocess
@@ -11,28 +11,31 @@ from typing import Self
 
 from schemas.errors import PlatformError
 
-_GRACE = 20.0  # seconds between SIGTERM and SIGKILL
-_LOOK = 0.05  # seconds between two looks at a condition
-_LAST_LINES = 12
+_KILL_AFTER = 20.0  # seconds between SIGTERM and SIGKILL
+_POLL_INTERVAL = 0.05  # seconds between two checks of a condition
+_LAST_LINES = 12  # of a log, in an error message
 
 
 @contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End the process when the context is left: asked first, killed after a grace."""
+def stop_on_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stop the process when the context is left: terminate it, and kill it after a timeout."""
     try:
         yield
     finally:
         process.terminate()
         try:
-            process.wait(_GRACE)
+            process.wait(_KILL_AFTER)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 @contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Leave the context on SIGTERM or ctrl-C, once: what ends the children is not interrupted."""
+def exit_on_signals() -> Iterator[None]:
+    """Leave the context on the first SIGTERM or ctrl-C.
+
+    Later signals are ignored, so that they do not interrupt the end of the children.
+    """
 
     def leave(number: int, _: object) -> None:
         for other in (signal.SIGTERM, signal.SIGINT):
@@ -54,10 +57,17 @@ def wait_until(
     log: Path,
     seconds: float,
 ) -> None:
-    """Wait for a condition that a process brings about.
+    """Wait for a condition that depends on a process.
+
+    Args:
+        condition: The condition.
+        process: The process; if it exits, waiting fails at once.
+        name: The name of the process in messages.
+        log: The log of the process; a failure shows its last lines.
+        seconds: The timeout.
 
     Raises:
-        PlatformError: the process ended first, or the time is over; with its last log lines.
+        PlatformError: The process exited first, or the timeout expired.
     """
     deadline = time.monotonic() + seconds
     while not condition():
@@ -65,7 +75,7 @@ def wait_until(
             raise PlatformError(f"{name} ended with {process.returncode}.", fix=_last_lines(log))
         if time.monotonic() > deadline:
             raise PlatformError(f"{name} did not start in {seconds:g} s.", fix=_last_lines(log))
-        time.sleep(_LOOK)
+        time.sleep(_POLL_INTERVAL)
 
 
 def _last_lines(log: Path) -> str:
@@ -74,14 +84,14 @@ def _last_lines(log: Path) -> str:
 
 
 class Processes:
-    """Children of a rehearsal, each with its own log; a context manager that ends them all.
+    """Children of a rehearsal, each with its own log; a context manager that stops them all.
 
-    They are started in sessions of their own, so that a ctrl-C reaches only the rehearsal, which
-    ends them in reverse order.
+    Each child has its own session, so that a ctrl-C reaches only the rehearsal, which stops the
+    children in reverse order.
 
     Args:
-        logs: folder of the logs, one file per child.
-        environment: what every child gets.
+        logs: The folder of the logs, one file per child.
+        environment: The environment of every child.
     """
 
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
@@ -98,10 +108,11 @@ class Processes:
         self._stack.close()
 
     def start(self, name: str, arguments: Sequence[str]) -> None:
-        """Start `python ARGUMENTS` as a child that runs until the end.
+        """Start ``python ARGUMENTS`` as a child that runs until the end.
 
         Args:
-            name: of the child, and of its log.
+            name: The name of the child, and of its log.
+            arguments: The arguments of Python.
         """
         with self._log(name).open("ab") as log:
             child = subprocess.Popen(
@@ -112,25 +123,26 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._stack.enter_context(ended(child))
+        self._stack.enter_context(stop_on_exit(child))
         self._children[name] = child
 
-    def run(self, name: str, arguments: Sequence[str], *, shown: bool = False) -> None:
-        """Run `python ARGUMENTS` to its end.
+    def run(self, name: str, arguments: Sequence[str], *, show_output: bool = False) -> None:
+        """Run ``python ARGUMENTS`` to its end.
 
         Args:
-            name: of the process, and of its log.
-            shown: let it write to our own output, because it shows its progress there.
+            name: The name of the process, and of its log.
+            arguments: The arguments of Python.
+            show_output: Let the process write to our output, where it shows its progress.
 
         Raises:
-            PlatformError: it failed; with its last log lines.
+            PlatformError: The process failed; the message has its last log lines.
         """
         with self._log(name).open("ab") as log:
             done = subprocess.run(
                 [sys.executable, *arguments],
                 env=self._environment,
-                stdout=None if shown else log,
-                stderr=None if shown else log,
+                stdout=None if show_output else log,
+                stderr=None if show_output else log,
                 stdin=subprocess.DEVNULL,
                 check=False,
             )
@@ -141,22 +153,22 @@ class Processes:
             )
 
     def child(self, name: str) -> subprocess.Popen[bytes]:
-        """The child of that name."""
+        """Return the child with this name."""
         return self._children[name]
 
     def wait_for(self, name: str, condition: Callable[[], bool], seconds: float) -> None:
-        """Wait for a condition that the child of that name brings about.
+        """Wait for a condition that depends on the child with this name.
 
         Raises:
-            PlatformError: it ended first, or the time is over.
+            PlatformError: The child exited first, or the timeout expired.
         """
         wait_until(condition, self._children[name], f"The {name}", self._log(name), seconds)
 
     def check(self) -> None:
-        """See that every child still runs.
+        """Require that every child still runs.
 
         Raises:
-            PlatformError: one has ended; with its last log lines.
+            PlatformError: A child has exited; the message has its last log lines.
         """
         for name, child in self._children.items():
             if child.poll() is not None:

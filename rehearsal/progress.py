@@ -1,4 +1,4 @@
-"""The rehearsal's display: which step of which version runs."""
+"""The rehearsal's display: the current step of each version."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -12,15 +12,15 @@ from schemas.weighings import WeighingRecord
 
 
 class Display:
-    """A live table on a terminal; elsewhere a line for each change of state or step.
+    """A live table on a terminal; otherwise a line for each change of state or step.
 
-    Use as a context manager.
+    Use it as a context manager.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, transient=True) if console.is_terminal else None
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         if self._live:
@@ -36,31 +36,31 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def show(self, weighings: Sequence[WeighingRecord]) -> None:
-        """Show where each weighing stands."""
+    def show(self, records: Sequence[WeighingRecord]) -> None:
+        """Show the state of each weighing."""
         if self._live:
-            self._live.update(_table(weighings))
+            self._live.update(_table(records))
             return
-        for weighing in weighings:
-            step = _stage(weighing)
-            if self._told.get(str(weighing.id)) != step:
-                self._told[str(weighing.id)] = step
-                self._console.print(f"  v{weighing.id.number}  {step}", highlight=False)
+        for record in records:
+            step = _step(record)
+            if self._shown.get(str(record.id)) != step:
+                self._shown[str(record.id)] = step
+                self._console.print(f"  v{record.id.number}  {step}", highlight=False)
 
 
-def _stage(weighing: WeighingRecord) -> str:
-    return weighing.progress.step if weighing.progress else weighing.state
+def _step(record: WeighingRecord) -> str:
+    return record.progress.step if record.progress else record.state
 
 
-def _table(weighings: Sequence[WeighingRecord]) -> Table:
+def _table(records: Sequence[WeighingRecord]) -> Table:
     table = Table("version", "found by", "state", "step", "", box=None)
-    for weighing in weighings:
-        progress = weighing.progress
+    for record in records:
+        progress = record.progress
         done = f"{progress.done}/{progress.total}" if progress and progress.total else ""
         table.add_row(
-            f"v{weighing.id.number}",
-            weighing.event.source,
-            weighing.state,
+            f"v{record.id.number}",
+            record.event.source,
+            record.state,
             progress.step if progress else "",
             f"{done} {progress.detail}" if progress else "",
         )

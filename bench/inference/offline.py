@@ -1,7 +1,7 @@
-"""A program: vLLM's offline `LLM.chat` over given conversations, as often as it is asked.
+"""Runs vLLM's offline ``LLM.chat`` over given conversations, once per line of input.
 
-`python -m bench.inference.offline WORK.json` prints one JSON line when it is ready, and one more,
-`{"seconds", "answers"}`, for each line that it reads.
+``python -m bench.inference.offline WORK.json`` prints one JSON line when it is ready, and one more,
+``{"seconds", "answers"}``, for each line that it reads.
 """
 
 import json
@@ -24,7 +24,7 @@ def main(work: Work) -> None:
         generation_config="vllm",
     )
     sampling = SamplingParams(temperature=0.0, max_tokens=work.max_tokens)
-    _say({"ready": True})
+    _print_json({"ready": True})
     for _ in sys.stdin:
         engine.reset_prefix_cache()
         start = time.perf_counter()
@@ -35,12 +35,12 @@ def main(work: Work) -> None:
             chat_template=work.chat_template,
         )
         seconds = time.perf_counter() - start
-        _say(
+        _print_json(
             {"seconds": seconds, "answers": [output.outputs[0].text.strip() for output in outputs]}
         )
 
 
-def _say(answer: dict[str, object]) -> None:
+def _print_json(answer: dict[str, object]) -> None:
     print(json.dumps(answer), flush=True)
 
 

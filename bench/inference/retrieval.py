@@ -1,6 +1,6 @@
-"""60 questions against the vector store: one by one, and in one batch.
+"""Compares 60 questions to the vector store one by one with one batch.
 
-`python -m bench.inference.retrieval FOLDER` prints the figures as one JSON line.
+``python -m bench.inference.retrieval FOLDER`` prints the figures as one JSON line.
 """
 
 import json
@@ -13,12 +13,12 @@ from rehearsal import climate
 
 _QUESTIONS = 60
 _DOCUMENTS = 2
-_TURNS = 7
+_ROUNDS = 7
 _EMBEDDINGS = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def measure() -> dict[str, float]:
-    """Measure both, in turns.
+    """Measure both alternately.
 
     Returns:
         ``batched_retrieval`` and the medians behind it, in seconds.
@@ -34,8 +34,8 @@ def measure() -> dict[str, float]:
     def batched() -> None:
         store.search(questions, _DOCUMENTS)
 
-    turns = [(_seconds(one_by_one), _seconds(batched)) for _ in range(_TURNS)]
-    single, batch = (statistics.median(times) for times in zip(*turns, strict=True))
+    rounds = [(_seconds(one_by_one), _seconds(batched)) for _ in range(_ROUNDS)]
+    single, batch = (statistics.median(times) for times in zip(*rounds, strict=True))
     return {"batched_retrieval": single / batch, "one_by_one_s": single, "batched_s": batch}
 
 

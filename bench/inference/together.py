@@ -1,6 +1,6 @@
-"""Four adapters of one base answer the same rows: one after another, and side by side.
+"""Compares four adapters of one base one after another with the same four side by side.
 
-`python -m bench.inference.together FOLDER` prints the figures as one JSON line.
+``python -m bench.inference.together FOLDER`` prints the figures as one JSON line.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ def measure(folder: Path) -> dict[str, object]:
     """Measure both on the same engine.
 
     Returns:
-        ``four_together`` and the seconds behind it, and the seconds of one adapter each way: what
-        an adapter costs beside the base's weights, against merged into them.
+        ``four_together`` and the seconds behind it, and the seconds of one adapter each way: its
+        cost beside the base's weights, and merged into them.
     """
     settings = Settings(run_dir=folder, models_dir=models_dir(), side_by_side=len(_ADAPTERS))
     engine = Engine(settings)
@@ -48,7 +48,7 @@ def measure(folder: Path) -> dict[str, object]:
 
 
 def _copy(name: str, number: int, folder: Path) -> Path:
-    """An adapter of its own: the same files under another name would be the same version."""
+    """Copy an adapter with one changed file, because equal files would be one version."""
     copy = folder / "adapters" / str(number)
     copy.mkdir(parents=True)
     for file in Path(str(files("rehearsal") / "adapters" / name)).iterdir():
@@ -79,7 +79,7 @@ def _side_by_side(engine: Engine, adapters: list[Path]) -> float:
 
 
 async def _answer(models: list[ServedModel]) -> None:
-    """Every row by every model, all at once."""
+    """Answer every row with every model, all at once."""
     rows = climate.questions()[:_ROWS]
     passages = {passage.id: passage.text for passage in climate.passages()}
     prompts = climate.prompts()

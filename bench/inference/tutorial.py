@@ -1,6 +1,6 @@
-"""A program: the tutorial's way, transformers' `generate` for one row after another.
+"""Runs transformers' ``generate`` for one row after another, as the tutorial does.
 
-`python -m bench.inference.tutorial WORK.json` prints `{"seconds", "answers"}`.
+``python -m bench.inference.tutorial WORK.json`` prints ``{"seconds", "answers"}``.
 """
 
 import json

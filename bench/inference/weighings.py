@@ -1,6 +1,6 @@
-"""Real weighings on a rehearsal's stage, beside the two other ways to get the same answers.
+"""Compares real weighings on a rehearsal's services with two other ways to the same answers.
 
-`python -m bench.inference.weighings FOLDER` prints the figures as one JSON line.
+``python -m bench.inference.weighings FOLDER`` prints the figures as one JSON line.
 """
 
 import json
@@ -29,42 +29,42 @@ from engine.version import Version
 from local_wandb.config import ENTITY, ORGANISATION, PROJECT
 from rehearsal import app_team, climate
 from rehearsal.model_team import link_adapter
-from rehearsal.processes import ending_on_signals
-from rehearsal.stage import Stage, empty, set_up
+from rehearsal.processes import exit_on_signals
+from rehearsal.services import Services, prepare_folder, start_services
 from schemas.events import ModelVersionEvent
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
 
-_TURNS = 3
+_ROUNDS = 3
 _REGISTRY = f"{ORGANISATION}/wandb-registry-RAG Chat Models"
 _ONE_QUESTION = "one_question"
 _MAX_TOKENS = 32
-_WEIGHED_WITHIN = 900.0  # seconds
+_VERDICT_TIMEOUT = 900.0  # seconds
 _WHOLE, _FIRST = "whole", "first-token"
 
 
 def measure(folder: Path) -> dict[str, object]:
-    """Set a stage, link versions, and measure.
+    """Start the services, link versions, and measure.
 
     Returns:
-        The figures of this module, and what is behind them.
+        The figures of this module, and the measurements behind them.
     """
-    empty(folder)
-    with ending_on_signals(), ExitStack() as stack:
-        stage = set_up(folder, stack)
-        os.environ.update(stage.environment)
-        Path(stage.environment["WEIGHBRIDGE_GATES"]).write_text(yaml.safe_dump(_gates()))
+    prepare_folder(folder)
+    with exit_on_signals(), ExitStack() as stack:
+        services = start_services(folder, stack)
+        os.environ.update(services.environment)
+        Path(services.environment["WEIGHBRIDGE_GATES"]).write_text(yaml.safe_dump(_gates()))
         app_team.main()
         client = weave.init(f"{ENTITY}/{PROJECT}")
         weave.publish(_one_question(), _ONE_QUESTION)
-        first_tokens = _first_tokens(stage, client)
-        compared = _compare(stage, client, folder)
+        first_tokens = _first_tokens(services, client)
+        compared = _compare(services, client, folder)
         return {
             "warm_over_cold": first_tokens[0] / statistics.median(first_tokens[1:]),
             "cold_s": first_tokens[0],
             "warm_s": first_tokens[1:],
             **compared,
-            "worker_mb": _worker_mb(stage),
+            "worker_mb": _worker_mb(services),
         }
 
 
@@ -102,11 +102,11 @@ def _adapter(name: str) -> Path:
     return Path(str(files("rehearsal") / "adapters" / name))
 
 
-def _first_tokens(stage: Stage, client: WeaveClient) -> list[float]:
-    """Seconds from the end of `link_artifact` to the first token, of one version after another.
+def _first_tokens(services: Services, client: WeaveClient) -> list[float]:
+    """Return the seconds from ``link_artifact`` to the first token, of one version after another.
 
-    The first one finds no engine and a worker that has imported nothing. The stage drops the
-    second webhook, for the poller of a rehearsal, so the second link is none of a watched version.
+    The first version finds no engine and a worker that has imported nothing. The services drop the
+    second webhook, for the poller of a rehearsal, so the second link is of an unwatched version.
     """
     seconds = []
     with wandb.init(job_type="finetune") as run:
@@ -118,47 +118,47 @@ def _first_tokens(stage: Stage, client: WeaveClient) -> list[float]:
             )
             linked = datetime.now(UTC)
             if watched:
-                weighed = _weighed(stage, _FIRST, begun)
-                answered = _answers(client, weighed)[0].ended_at or linked
+                verdict = _wait_for_verdict(services, _FIRST, begun)
+                answered = _answers(client, verdict)[0].ended_at or linked
                 seconds.append((answered - linked).total_seconds())
     return seconds
 
 
-def _weighed(stage: Stage, gate: str, moment: datetime) -> Verdict:
-    """The verdict on the version that was linked, or enqueued again, after a moment."""
+def _wait_for_verdict(services: Services, gate: str, after: datetime) -> Verdict:
+    """Return the verdict of the weighing that was opened after a time."""
     found: list[Verdict] = []
 
     def has_ended() -> bool:
-        stage.processes.check()
+        services.processes.check()
         found.extend(
-            weighing.verdict
-            for weighing in stage.ledger.all()
-            if weighing.id.gate == gate and weighing.opened_at >= moment and weighing.verdict
+            record.verdict
+            for record in services.ledger.all()
+            if record.id.gate == gate and record.opened_at >= after and record.verdict
         )
         return bool(found)
 
-    stage.processes.wait_for("gpu worker", has_ended, _WEIGHED_WITHIN)
+    services.processes.wait_for("gpu worker", has_ended, _VERDICT_TIMEOUT)
     if found[0].evidence is None:
         raise RuntimeError(found[0].reason)
     return found[0]
 
 
 def _answers(client: WeaveClient, verdict: Verdict) -> list[Call]:
-    """The calls of the chat model in an evaluation, in the order in which they ended."""
-    assert verdict.evidence  # noqa: S101 (_weighed has looked)
+    """Return the calls of the chat model in an evaluation, in the order of their ends."""
+    assert verdict.evidence  # noqa: S101 (_wait_for_verdict requires it)
     root = client.get_call(verdict.evidence.weave_call)
     calls = client.get_calls(filter={"trace_ids": [root.trace_id]})
     answers = [call for call in calls if call.func_name == "ChatModel.predict"]
     return sorted(answers, key=lambda call: call.ended_at)
 
 
-def _compare(stage: Stage, client: WeaveClient, folder: Path) -> dict[str, object]:
-    """The whole evaluation, vLLM's offline engine and the tutorial's way on the same prompts."""
+def _compare(services: Services, client: WeaveClient, folder: Path) -> dict[str, object]:
+    """Compare the evaluation with vLLM's offline engine and the tutorial on the same prompts."""
     settings = Settings()
     begun = datetime.now(UTC)
     with wandb.init(job_type="finetune") as run:
         link_adapter(run, _adapter("good"), {}, f"{_REGISTRY}/{_WHOLE}")
-    first = _weighed(stage, _WHOLE, begun)
+    first = _wait_for_verdict(services, _WHOLE, begun)
     calls = _answers(client, first)
     version = Version.open(_adapter("good"), settings)
     work = Work(
@@ -169,9 +169,11 @@ def _compare(stage: Stage, client: WeaveClient, folder: Path) -> dict[str, objec
         max_model_len=2048,
     )
     with program("bench.inference.offline", work, folder, settings) as offline:
-        offline.ask()  # warm
-        turns = [(_evaluate_again(stage, first), offline.ask()["seconds"]) for _ in range(_TURNS)]
-    evaluated, alone = (statistics.median(times) for times in zip(*turns, strict=True))
+        offline.request()  # warm
+        rounds = [
+            (_evaluate_again(services, first), offline.request()["seconds"]) for _ in range(_ROUNDS)
+        ]
+    evaluated, alone = (statistics.median(times) for times in zip(*rounds, strict=True))
     tutorial = run_program("bench.inference.tutorial", work, folder, settings)
     served = [str(call.output["content"]) for call in calls]
     differing = _differing(work, served, tutorial["answers"])
@@ -180,15 +182,15 @@ def _compare(stage: Stage, client: WeaveClient, folder: Path) -> dict[str, objec
         "of_tutorial_way": tutorial["seconds"] / evaluated,
         "parity": 1 - len(differing) / len(served),
         "differing": differing,
-        "evaluation_s": [ours for ours, _ in turns],
-        "offline_s": [theirs for _, theirs in turns],
+        "evaluation_s": [ours for ours, _ in rounds],
+        "offline_s": [theirs for _, theirs in rounds],
         "tutorial_s": tutorial["seconds"],
         "rows": len(served),
     }
 
 
-def _evaluate_again(stage: Stage, verdict: Verdict) -> float:
-    """Seconds of the evaluation of a version that is loaded, with no prefix in the cache."""
+def _evaluate_again(services: Services, verdict: Verdict) -> float:
+    """Return the seconds of an evaluation of the loaded version, with an empty prefix cache."""
     engine = EngineServer.find(Settings().run_dir / "engine")
     assert engine  # noqa: S101 (it has just served)
     engine.request("POST", "/reset_prefix_cache")
@@ -198,11 +200,11 @@ def _evaluate_again(stage: Stage, verdict: Verdict) -> float:
     settings = Settings()
     inbox = Inbox(connect(settings.broker_url), settings.lease)
     publish(celery_app(settings), inbox, event, settings.gates.matching(event))
-    return _weighed(stage, _WHOLE, begun).seconds.evaluate
+    return _wait_for_verdict(services, _WHOLE, begun).seconds.evaluate
 
 
 def _differing(work: Work, served: list[str], reference: list[str]) -> list[dict[str, str]]:
-    """The rows that vLLM and transformers answer differently."""
+    """Return the rows that vLLM and transformers answer differently."""
     rows = zip(work.conversations, served, reference, strict=True)
     return [
         {"prompt": messages[-1]["content"][-120:], "vllm": ours, "transformers": theirs}
@@ -211,16 +213,16 @@ def _differing(work: Work, served: list[str], reference: list[str]) -> list[dict
     ]
 
 
-def _worker_mb(stage: Stage) -> float:
-    """The largest resident memory, in MB, that a process of the GPU worker has had."""
-    worker = stage.processes.child("gpu worker")
+def _worker_mb(services: Services) -> float:
+    """Return the peak resident memory, in MB, of the GPU worker's largest process."""
+    worker = services.processes.child("gpu worker")
     processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
     workers = [process for process in processes if "weighbridge" in process.cmdline()]
     return max(_peak_kib(process.pid) for process in workers) * 1024 / 1e6
 
 
 def _peak_kib(pid: int) -> int:
-    """Source: proc(5), VmHWM."""
+    """Return the peak resident memory of a process (proc(5), VmHWM)."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 

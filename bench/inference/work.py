@@ -1,4 +1,4 @@
-"""What the compared programs are given: a model, and conversations to answer."""
+"""The input of the compared programs: a model, and conversations to answer."""
 
 import json
 import shutil
@@ -20,14 +20,14 @@ from schemas.settings import Settings
 
 
 class Work(BaseModel):
-    """The same work for everybody who is measured.
+    """The same input for every compared program.
 
     Attributes:
         checkpoint: Folder of the model, an adapter merged into its base.
         chat_template: The version's Jinja chat template.
         conversations: OpenAI messages of each row.
-        max_tokens: Longest answer, in tokens.
-        max_model_len: Longest prompt and answer together, in tokens.
+        max_tokens: Maximum length of an answer, in tokens.
+        max_model_len: Maximum length of prompt and answer together, in tokens.
     """
 
     checkpoint: Path
@@ -38,7 +38,7 @@ class Work(BaseModel):
 
 
 def write_merged(version: Version, folder: Path) -> Path:
-    """Write the checkpoint that an adapter makes of its base, for programs that read a folder."""
+    """Merge an adapter into its base and write the checkpoint, for programs that read a folder."""
     if version.adapter is None:
         return version.base.folder
     shutil.copytree(
@@ -50,10 +50,10 @@ def write_merged(version: Version, folder: Path) -> Path:
 
 
 def run_program(module: str, work: Work, folder: Path, settings: Settings) -> dict[str, Any]:
-    """Run a program that answers once.
+    """Run a program that does the work once.
 
     Returns:
-        Its last line, parsed.
+        The last line of its output, parsed.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, str(_written(work, folder))],
@@ -66,20 +66,20 @@ def run_program(module: str, work: Work, folder: Path, settings: Settings) -> di
 
 
 class Program:
-    """A program that answers whenever it is asked.
+    """A running program that repeats the work on request.
 
     Args:
-        process: Reads a line, and prints a JSON line for it.
+        process: Prints a JSON line for each line that it reads.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def ask(self) -> dict[str, Any]:
-        """Have it do the work once more.
+    def request(self) -> dict[str, Any]:
+        """Let the program do the work once more and return its answer.
 
         Raises:
-            RuntimeError: It ended.
+            RuntimeError: The program ended.
         """
         assert self._process.stdin  # noqa: S101 (a pipe)
         self._process.stdin.write("\n")
@@ -87,10 +87,10 @@ class Program:
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """Its next JSON line; what else it prints is passed over.
+        """Return the next JSON line of the program; other output is skipped.
 
         Raises:
-            RuntimeError: It ended.
+            RuntimeError: The program ended.
         """
         assert self._process.stdout  # noqa: S101 (a pipe)
         for line in self._process.stdout:
@@ -102,7 +102,7 @@ class Program:
 
 @contextmanager
 def program(module: str, work: Work, folder: Path, settings: Settings) -> Iterator[Program]:
-    """A program that runs until the block is left."""
+    """Run a program until the block is left."""
     with (
         (folder / f"{module}.log").open("wb") as log,
         subprocess.Popen(

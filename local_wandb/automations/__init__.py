@@ -1,4 +1,4 @@
-"""Tells webhooks what happened to versions, as W&B's automations do."""
+"""Sends webhooks when versions change, as W&B's automations do."""
 
 from local_wandb.automations.events import ALIASED, LINKED, VersionEvent
 from local_wandb.automations.firing import Automations

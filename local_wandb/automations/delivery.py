@@ -1,4 +1,4 @@
-"""Delivers to a webhook, signed, once."""
+"""Sends one signed webhook request, without retries."""
 
 import base64
 import hashlib
@@ -8,24 +8,24 @@ import urllib.request
 
 from local_wandb.config import Webhook
 
-#: A receiver that does not answer in this time has missed the delivery, in seconds.
+#: Seconds after which a delivery without an answer has failed.
 TIMEOUT_S = 10
 
-#: Straight to the receiver: a proxy of this machine cannot reach loopback addresses.
+#: Without proxies, which cannot reach the loopback addresses of this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def deliver(webhook: Webhook, body: bytes) -> str:
-    """Send one delivery; like W&B, never again.
+    """Send one delivery; like W&B, never retry it.
 
     Args:
-        webhook: where to.
-        body: what to tell.
+        webhook: The receiver.
+        body: The JSON body.
 
     Returns:
-        What became of it, for the log.
+        The outcome, as text for the log.
     """
-    # The scheme is http or https: pydantic's HttpUrl takes no other.
+    # pydantic's HttpUrl accepts the schemes http and https only.
     request = urllib.request.Request(  # noqa: S310
         str(webhook.url), data=body, headers=_headers(webhook, body), method="POST"
     )
@@ -40,11 +40,11 @@ def deliver(webhook: Webhook, body: bytes) -> str:
 
 
 def signature(secret: str, body: bytes) -> str:
-    """The value of `X-Wandb-Signature`.
+    """Return the value of ``X-Wandb-Signature``.
 
     Args:
-        secret: shared with the receiver.
-        body: of the request.
+        secret: The secret that the receiver shares.
+        body: The body of the request.
     """
     digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
     return base64.b64encode(digest).decode()

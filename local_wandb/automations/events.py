@@ -1,4 +1,4 @@
-"""What automations hear about, and the body that they make of it."""
+"""The events of automations, and the request bodies that describe them."""
 
 import json
 import re
@@ -33,16 +33,16 @@ class VersionEvent:
     """A version was linked into a collection, or got an alias there.
 
     Attributes:
-        type: LINKED or ALIASED.
-        aliases: the one that was added, or all that were given with the link.
-        artifact_id: the opaque id of the artifact.
-        author: name of the user.
-        entity: that owns the project.
-        project: name of the project; a registry has its prefix.
-        project_id: its row.
-        collection: in the project.
-        collection_id: its row.
-        version: number in that collection.
+        type: ``LINKED`` or ``ALIASED``.
+        aliases: The alias that was added, or all that came with the link.
+        artifact_id: The opaque id of the artifact.
+        author: The name of the user.
+        entity: The entity that owns the project.
+        project: The name of the project; a registry's name has its prefix.
+        project_id: The primary key of the project.
+        collection: The name of the collection.
+        collection_id: The primary key of the collection.
+        version: The version number in that collection.
     """
 
     type: str
@@ -58,11 +58,11 @@ class VersionEvent:
 
     @property
     def path(self) -> str:
-        """`entity/project/collection:vN`."""
+        """``entity/project/collection:vN``."""
         return f"{self.entity}/{self.project}/{self.collection}:v{self.version}"
 
     def variables(self) -> dict[str, str]:
-        """What a payload may name as `${variable}`."""
+        """Return the values that a payload can name as ``${variable}``."""
         return {
             "event_type": "LINK_ARTIFACT" if self.type == LINKED else self.type,
             "event_author": self.author,
@@ -76,11 +76,12 @@ class VersionEvent:
 
 
 def render(payload: str, event: VersionEvent) -> bytes:
-    """The body of a delivery.
+    """Return the body of a delivery.
 
     Args:
-        payload: JSON text with variables in its strings, however deep; one that is not known stays.
-        event: gives the values.
+        payload: JSON text with variables in its strings, at any depth; unknown variables stay as
+            they are.
+        event: The source of the values.
     """
     escaped = {name: json.dumps(value)[1:-1] for name, value in event.variables().items()}
     return _VARIABLE.sub(lambda found: escaped.get(found[1], found[0]), payload).encode()

@@ -1,4 +1,4 @@
-"""Which automations an event fires, and the thread that delivers."""
+"""Finds the automations that an event fires, and delivers them from a thread."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from local_wandb.automations.events import (
 )
 from local_wandb.config import Webhook
 from local_wandb.graphql.filters import matches
-from local_wandb.store.automations import keep_integration
+from local_wandb.store.automations import save_integration
 from local_wandb.store.rows import REGISTRY_PREFIX, Automation
 from local_wandb.store.store import Store
 
@@ -24,52 +24,52 @@ logger = logging.getLogger(__name__)
 
 
 class Delivery(NamedTuple):
-    """A body for the webhook, and the version that it tells of."""
+    """A body for the webhook, and the path of the version that it describes."""
 
     path: str
     body: bytes
 
 
 class Automations:
-    """Fires the automations of a server, in order, from a thread of its own.
+    """Fires the automations of a server, in order, from a background thread.
 
-    Like W&B it never tries again: whoever listens needs a second way to find what was missed.
+    Like W&B it never retries, so a receiver needs a second way to find missed events.
 
     Args:
-        webhook: the one webhook of the server; None delivers nothing.
-        store: holds the automations that clients made.
+        webhook: The one webhook of the server; None delivers nothing.
+        store: The automations that clients created.
     """
 
     def __init__(self, webhook: Webhook | None, store: Store) -> None:
         self._webhook = webhook
         self._store = store
-        self._integration = keep_integration(store, webhook) if webhook else None
+        self._integration = save_integration(store, webhook) if webhook else None
         self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="automations", daemon=True)
         self._thread.start()
 
-    def announce(self, event: VersionEvent) -> None:
-        """Deliver soon what the event fires; returns at once.
+    def fire(self, event: VersionEvent) -> None:
+        """Queue the deliveries of an event and return at once.
 
         Args:
-            event: what happened, and was committed.
+            event: The event, whose change is already committed.
         """
         if self._webhook is not None:
             for payload in self._fired(self._webhook, event):
                 self._queue.put(Delivery(event.path, render(payload, event)))
 
     def close(self) -> None:
-        """Deliver what waits, then end the thread."""
+        """Send the queued deliveries, then end the thread."""
         self._queue.put(None)
         self._thread.join()
 
     def _fired(self, webhook: Webhook, event: VersionEvent) -> Iterator[str]:
-        if webhook.automation and _announced_from_the_start(webhook, event):
+        if webhook.automation and _fires_by_default(webhook, event):
             yield EXAMPLE_PAYLOAD
-        made = self._store.automations.where(
+        created = self._store.automations.where(
             event_type=event.type, enabled=True, integration_id=self._integration
         )
-        yield from (one.payload for one in made if _fires(one, event))
+        yield from (one.payload for one in created if _fires(one, event))
 
     def _work(self) -> None:
         number = 0
@@ -80,7 +80,7 @@ class Automations:
                     logger.info("webhook delivery %d of %s: %s", number, delivery.path, outcome)
 
 
-def _announced_from_the_start(webhook: Webhook, event: VersionEvent) -> bool:
+def _fires_by_default(webhook: Webhook, event: VersionEvent) -> bool:
     in_scope = webhook.registry in (None, event.project)
     return event.type == LINKED and in_scope and event.project.startswith(REGISTRY_PREFIX)
 

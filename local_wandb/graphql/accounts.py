@@ -1,16 +1,16 @@
-"""The one user, the team and the organisation, and what this server can do."""
+"""The one user, the team, the organisation and the server's features."""
 
 from dataclasses import dataclass
 
 from local_wandb.errors import NotFoundError
 from local_wandb.graphql.context import Context
-from local_wandb.graphql.pages import Connection, whole
+from local_wandb.graphql.pages import Connection, single_page
 from local_wandb.graphql.resolvers import Resolvers
 
 USERNAME = "local"
 
-#: What clients may use (docs/upstream/wandb-protocol.md, "Server features"); everything that is not
-#: named is off.
+#: The enabled features (docs/upstream/wandb-protocol.md, "Server features"); clients treat every
+#: other feature as disabled.
 FEATURES = (
     "ARTIFACT_REGISTRY_SEARCH",
     "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
@@ -29,7 +29,7 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that clients ask about before they use it."""
+    """A feature that clients query before they use it."""
 
     name: str
     is_enabled: bool = True
@@ -37,14 +37,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What this server can do."""
+    """The features of this server."""
 
     features: tuple[Feature, ...] = tuple(Feature(name) for name in FEATURES)
 
 
 @dataclass(frozen=True)
 class User:
-    """Whoever has the API key."""
+    """The one user: the owner of the API key."""
 
     id: int = 1
     name: str = USERNAME
@@ -55,7 +55,7 @@ class User:
 
 @dataclass(frozen=True)
 class Entity:
-    """The owner of projects: the team, or the organisation for its registries."""
+    """An owner of projects: the team, or the organisation for its registries."""
 
     id: int
     name: str
@@ -64,7 +64,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Organization:
-    """The organisation; the name of its entity is its own."""
+    """The organisation, whose entity has the same name."""
 
     name: str
     id: int = 1
@@ -72,7 +72,7 @@ class Organization:
 
 @dataclass(frozen=True)
 class AdvancedRegistryFeatures:
-    """Off: the other search has other field names.
+    """Disabled, because the advanced search uses other field names.
 
     Source: docs/upstream/wandb-protocol.md, "Registry search".
     """
@@ -88,7 +88,7 @@ RESOLVERS.constant(ServerInfo(), "Query.serverInfo")
 RESOLVERS.constant(User(), "Query.viewer")
 RESOLVERS.constant({"max_cli_version": "999.0.0"}, "ServerInfo.cliVersionInfo")
 RESOLVERS.constant("{}", "User.flags")
-RESOLVERS.constant(whole([]), "User.apiKeys")  # the only key is not for reading
+RESOLVERS.constant(single_page([]), "User.apiKeys")  # the only key is not readable
 RESOLVERS.constant(None, "ApiKey.id", "ApiKey.name", "ApiKey.description")
 RESOLVERS.constant(None, "User.deletedAt", "Entity.user", "Organization.coreWeaveOrganizationId")
 RESOLVERS.constant(False, "Entity.readOnly")
@@ -96,12 +96,7 @@ RESOLVERS.constant(AdvancedRegistryFeatures(), "Organization.advancedRegistryFea
 
 
 def find_entity(context: Context, name: str | None) -> Entity | None:
-    """An entity by its name; without one, the team.
-
-    Args:
-        context: knows the names.
-        name: of the entity.
-    """
+    """Return an entity by its name, or None; without a name, return the team."""
     if name is None or name == context.config.entity:
         return Entity(1, context.config.entity, "team")
     if name == context.config.org:
@@ -109,15 +104,11 @@ def find_entity(context: Context, name: str | None) -> Entity | None:
     return None
 
 
-def need_entity(context: Context, name: str | None) -> Entity:
-    """As `find_entity`, for what cannot go on without.
-
-    Args:
-        context: knows the names.
-        name: of the entity.
+def require_entity(context: Context, name: str | None) -> Entity:
+    """Return an entity by its name; without a name, return the team.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such entity.
     """
     found = find_entity(context, name)
     if found is None:
@@ -147,12 +138,12 @@ def _default_entity_name(_: User, context: Context) -> str:
 
 @RESOLVERS.field("User.defaultEntity")
 def _default_entity(_: User, context: Context) -> Entity:
-    return need_entity(context, None)
+    return require_entity(context, None)
 
 
 @RESOLVERS.field("User.teams")
 def _teams(_: User, context: Context) -> Connection:
-    return whole([need_entity(context, None)])
+    return single_page([require_entity(context, None)])
 
 
 @RESOLVERS.field("User.organizations")
@@ -167,4 +158,4 @@ def _organization_of(_: Entity, context: Context) -> Organization:
 
 @RESOLVERS.field("Organization.orgEntity")
 def _entity_of(organization: Organization, context: Context) -> Entity:
-    return need_entity(context, organization.name)
+    return require_entity(context, organization.name)

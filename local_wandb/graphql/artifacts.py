@@ -1,4 +1,4 @@
-"""Artifacts: what a version consists of, who made it and who used it."""
+"""Artifacts: the contents of versions, and the runs that created and used them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from local_wandb.graphql.collections import Tag
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.files import File, manifest_file
 from local_wandb.graphql.ids import global_id, row_id
-from local_wandb.graphql.pages import Connection, page, whole
+from local_wandb.graphql.pages import Connection, page, single_page
 from local_wandb.graphql.resolvers import Resolvers
-from local_wandb.graphql.runs import need_run
+from local_wandb.graphql.runs import require_run
 from local_wandb.store.clock import now
-from local_wandb.store.lineage import artifact_of_client, use, users_of
+from local_wandb.store.lineage import artifact_by_client_id, record_use, runs_that_used
 from local_wandb.store.rows import (
     Alias,
     Artifact,
@@ -26,7 +26,7 @@ from local_wandb.store.rows import (
 from local_wandb.store.tags import add_tags, remove_tags, tags_of
 from local_wandb.store.versions import aliases_of, delete_artifact
 
-#: What `ttlDurationSeconds` says for an artifact that never expires.
+#: ``ttlDurationSeconds`` of an artifact that never expires.
 NO_TTL = -1
 
 
@@ -39,7 +39,7 @@ class ArtifactPayload:
 
 @dataclass(frozen=True)
 class ClientIDMapping:
-    """The artifact that a client made under an id of its own."""
+    """The artifact that a client created under a client-side id."""
 
     artifact: Artifact
 
@@ -53,15 +53,14 @@ RESOLVERS.constant(False, "Artifact.ttlIsInherited")
 RESOLVERS.constant(None, "Artifact.commitHash")
 
 
-def need_artifact(context: Context, artifact_id: str) -> Artifact:
-    """An artifact that was not deleted.
+def require_artifact(context: Context, artifact_id: str) -> Artifact:
+    """Return an artifact that is not deleted.
 
     Args:
-        context: of the request.
-        artifact_id: as the client knows it.
+        artifact_id: The opaque id that clients see.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such artifact, or it was deleted.
     """
     found = context.store.artifacts.get(row_id(Artifact, artifact_id))
     if found.state == "DELETED":
@@ -71,12 +70,12 @@ def need_artifact(context: Context, artifact_id: str) -> Artifact:
 
 @RESOLVERS.field("Query.artifact")
 def _artifact(context: Context, id: str) -> Artifact:  # noqa: A002
-    return need_artifact(context, id)
+    return require_artifact(context, id)
 
 
 @RESOLVERS.field("Query.clientIDMapping")
 def _client_id_mapping(context: Context, client_id: str) -> ClientIDMapping | None:
-    found = artifact_of_client(context.store, client_id)
+    found = artifact_by_client_id(context.store, client_id)
     return ClientIDMapping(found) if found else None
 
 
@@ -125,7 +124,7 @@ def _created_by(artifact: Artifact, context: Context) -> Run | User:
 
 @RESOLVERS.field("Artifact.usedBy")
 def _used_by(artifact: Artifact, context: Context) -> Connection:
-    return whole(users_of(context.store, artifact))
+    return single_page(runs_that_used(context.store, artifact))
 
 
 @RESOLVERS.field("Artifact.artifactMemberships")
@@ -149,9 +148,9 @@ def _manifest_file(manifest: Manifest, context: Context) -> File:
 def _use(
     context: Context, artifact_id: str, entity_name: str, project_name: str, run_name: str
 ) -> ArtifactPayload:
-    artifact = need_artifact(context, artifact_id)
-    run = need_run(context, entity_name, project_name, run_name)
-    use(context.store, run, artifact)
+    artifact = require_artifact(context, artifact_id)
+    run = require_run(context, entity_name, project_name, run_name)
+    record_use(context.store, run, artifact)
     return ArtifactPayload(artifact)
 
 
@@ -165,7 +164,7 @@ def _update(
     tags_to_add: list[Mapping[str, Any]] | None = None,
     tags_to_delete: list[Mapping[str, Any]] | None = None,
 ) -> ArtifactPayload:
-    artifact = need_artifact(context, artifact_id)
+    artifact = require_artifact(context, artifact_id)
     add_tags(context.store, artifact, [tag["tagName"] for tag in tags_to_add or ()])
     remove_tags(context.store, artifact, [tag["tagName"] for tag in tags_to_delete or ()])
     changed = context.store.artifacts.change(
@@ -182,8 +181,8 @@ def _update(
 def _delete(
     context: Context, artifact_id: str, delete_aliases: bool | None = None
 ) -> ArtifactPayload:
-    artifact = need_artifact(context, artifact_id)
+    artifact = require_artifact(context, artifact_id)
     if aliases_of(context.store, artifact) and not delete_aliases:
-        raise ConflictError("cannot delete an artifact that has aliases; delete_aliases=True does")
+        raise ConflictError("cannot delete an artifact that has aliases; use delete_aliases=True")
     delete_artifact(context.store, artifact)
     return ArtifactPayload(artifact)

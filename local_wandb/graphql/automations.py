@@ -1,4 +1,4 @@
-"""Automations and the webhooks that they send to; the schema calls an automation a trigger."""
+"""Automations and their webhooks; the schema calls an automation a trigger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from local_wandb.store.rows import (
 
 @dataclass(frozen=True)
 class FilterEventTriggeringCondition:
-    """The event of an automation; the SDK wraps the filter that it sent (wandb 0.31, events.py)."""
+    """The event of an automation; the SDK reads its filter in a wrapper (wandb 0.31, events.py)."""
 
     event_type: str
     event_filter: str
 
     @property
     def filter(self) -> str:
-        """JSON text."""
+        """The wrapped filter, as JSON text."""
         return f'{{"filter": {self.event_filter}}}'
 
 
 @dataclass(frozen=True)
 class GenericWebhookTriggeredAction:
-    """What an automation does."""
+    """The action of an automation."""
 
     integration: GenericWebhookIntegration
     request_payload: str
@@ -45,7 +45,7 @@ class GenericWebhookTriggeredAction:
 
 @dataclass(frozen=True)
 class TriggerPayload:
-    """The answer to a new or a changed automation."""
+    """The answer to a new or changed automation."""
 
     trigger: Automation
 
@@ -59,8 +59,8 @@ for _row in (
     TriggerPayload,
 ):
     RESOLVERS.row(_row)
-#: What the SDK asks for in the same breath, and this server never has.
-NEVER_GIVEN = (
+#: Fields that the SDK's queries name and this server never returns.
+UNSUPPORTED_FIELDS = (
     *(f"SlackIntegration.{field}" for field in ("id", "teamName", "channelName")),
     *(
         f"NotificationTriggeredAction.{field}"
@@ -68,7 +68,7 @@ NEVER_GIVEN = (
     ),
     "NoOpTriggeredAction.noOp",
 )
-RESOLVERS.constant(None, *NEVER_GIVEN)
+RESOLVERS.constant(None, *UNSUPPORTED_FIELDS)
 
 
 @RESOLVERS.field("Entity.integrations")
@@ -140,7 +140,7 @@ def _create(
 ) -> TriggerPayload:
     _refuse_taken(context, name)
     time = now()
-    made = context.store.automations.add(
+    created = context.store.automations.add(
         name=name,
         description=description,
         enabled=enabled,
@@ -151,7 +151,7 @@ def _create(
         **_scope_columns(context, scope_type, scope_id),
         **_action_columns(context, triggered_action_config),
     )
-    return TriggerPayload(made)
+    return TriggerPayload(created)
 
 
 @RESOLVERS.field("Mutation.updateFilterTrigger")
@@ -211,7 +211,7 @@ def _scope_columns(context: Context, scope_type: str, scope_id: str) -> dict[str
 def _action_columns(context: Context, config: Mapping[str, Any]) -> dict[str, Any]:
     action = config.get("genericWebhookActionInput")
     if action is None:
-        raise RequestError("an automation of this server needs a webhook to send to")
+        raise RequestError("an automation of this server needs a webhook as its action")
     integration_id = row_id(GenericWebhookIntegration, action["integrationID"])
     return {
         "integration_id": context.store.integrations.get(integration_id).id,

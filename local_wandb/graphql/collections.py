@@ -9,8 +9,8 @@ from local_wandb.graphql.context import Context
 from local_wandb.graphql.documents import version_document
 from local_wandb.graphql.filters import select
 from local_wandb.graphql.ids import row_id
-from local_wandb.graphql.pages import Connection, page, whole
-from local_wandb.graphql.projects import need_project
+from local_wandb.graphql.pages import Connection, page, single_page
+from local_wandb.graphql.projects import require_project
 from local_wandb.graphql.resolvers import Resolvers
 from local_wandb.store.clock import now
 from local_wandb.store.rows import (
@@ -28,13 +28,13 @@ KINDS = ("ArtifactSequence", "ArtifactPortfolio")
 
 @dataclass(frozen=True)
 class Tag:
-    """A tag on an artifact or a collection."""
+    """A tag of an artifact or a collection."""
 
     name: str
 
     @property
     def id(self) -> str:
-        """Tags are told apart by their names."""
+        """The name, which identifies a tag."""
         return self.name
 
 
@@ -54,7 +54,7 @@ class TagsPayload:
 
 @dataclass(frozen=True)
 class SuccessPayload:
-    """The answer of a mutation that has nothing to tell."""
+    """The answer to a mutation that returns nothing else."""
 
     success: bool = True
 
@@ -66,19 +66,13 @@ for _row in (Tag, TagsPayload, SuccessPayload):
     RESOLVERS.row(_row)
 
 
-def need_collection(context: Context, entity: str, project: str, name: str) -> Collection:
-    """A collection by its names.
-
-    Args:
-        context: of the request.
-        entity: name of the entity.
-        project: name of the project.
-        name: of the collection.
+def require_collection(context: Context, entity: str, project: str, name: str) -> Collection:
+    """Return a collection by the names of its entity, its project and itself.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such collection.
     """
-    found = find_collection(context.store, need_project(context, entity, project), name)
+    found = find_collection(context.store, require_project(context, entity, project), name)
     if found is None:
         raise NotFoundError(f"artifact collection '{name}' not found in '{entity}/{project}'")
     return found
@@ -106,7 +100,7 @@ def _type(collection: Collection, context: Context) -> ArtifactType:
 
 @RESOLVERS.field(*(f"{kind}.tags" for kind in KINDS))
 def _tags(collection: Collection, context: Context) -> Connection:
-    return whole([Tag(name) for name in tags_of(context.store, collection)])
+    return single_page([Tag(name) for name in tags_of(context.store, collection)])
 
 
 @RESOLVERS.field(*(f"{kind}.aliases" for kind in KINDS))
@@ -182,7 +176,7 @@ def _add_tags(
     artifact_collection_name: str,
     tags: list[Mapping[str, Any]],
 ) -> TagsPayload:
-    collection = need_collection(context, entity_name, project_name, artifact_collection_name)
+    collection = require_collection(context, entity_name, project_name, artifact_collection_name)
     names = [tag["tagName"] for tag in tags]
     add_tags(context.store, collection, names)
     return TagsPayload([Tag(name) for name in names])
@@ -196,7 +190,7 @@ def _remove_tags(
     artifact_collection_name: str,
     tags: list[Mapping[str, Any]],
 ) -> SuccessPayload:
-    collection = need_collection(context, entity_name, project_name, artifact_collection_name)
+    collection = require_collection(context, entity_name, project_name, artifact_collection_name)
     remove_tags(context.store, collection, [tag["tagName"] for tag in tags])
     return SuccessPayload()
 

@@ -1,4 +1,4 @@
-"""Filters that SQLite can answer, so that a page of many versions costs no more than the page."""
+"""Compiles filters of versions to SQL, so that a page of many versions costs only that page."""
 
 import json
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 from local_wandb.graphql.names import snake_case
 from local_wandb.store.version_list import Condition
 
-#: What a version's filter may name, as a column of its artifact `a`.
+#: The fields that a filter can name, as columns of the version's artifact ``a``.
 COLUMNS = {"created_at": "a.created_at", "updated_at": "a.updated_at", "state": "a.state"}
 OPERATORS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-JOINTS = {"$and": " AND ", "$or": " OR "}
+LOGICAL_OPERATORS = {"$and": " AND ", "$or": " OR "}
 
 
 def condition(filters: str | None) -> Condition | None:
-    """A filter of versions as SQL.
+    """Return a filter of versions as SQL.
 
     Args:
-        filters: JSON text, as `filters.select` takes it.
+        filters: JSON text, as for ``filters.select``.
 
     Returns:
-        None when it has to be answered from the versions' documents.
+        The condition, or None if only the versions' documents can answer the filter.
     """
     try:
         return _all(json.loads(filters or "{}") or {})
@@ -38,8 +38,8 @@ def _all(wanted: Any) -> Condition:
 
 
 def _clause(key: str, value: Any) -> Condition:
-    if key in JOINTS and isinstance(value, list) and value:
-        return _joined(JOINTS[key], [_all(part) for part in value])
+    if key in LOGICAL_OPERATORS and isinstance(value, list) and value:
+        return _joined(LOGICAL_OPERATORS[key], [_all(part) for part in value])
     column = COLUMNS.get(snake_case(key))
     tests = value if isinstance(value, dict) else {"$eq": value}
     if column is None or not all(_is_simple(name, text) for name, text in tests.items()):
@@ -52,8 +52,8 @@ def _is_simple(operator: str, value: Any) -> bool:
     return operator in OPERATORS and isinstance(value, str)
 
 
-def _joined(joint: str, parts: list[Condition]) -> Condition:
+def _joined(separator: str, parts: list[Condition]) -> Condition:
     if not parts:
         return Condition("TRUE", ())
-    sql = joint.join(part.sql for part in parts)
+    sql = separator.join(part.sql for part in parts)
     return Condition(f"({sql})", tuple(value for part in parts for value in part.values))

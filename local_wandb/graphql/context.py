@@ -1,4 +1,4 @@
-"""What every resolver may use."""
+"""The context of every resolver."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,16 @@ from local_wandb.store.store import Store
 
 @dataclass
 class Context:
-    """One GraphQL request.
+    """The context of one GraphQL request.
 
     Attributes:
-        store: everything that is kept.
-        config: the names of the team and the organisation.
-        urls: makes the addresses of files, as this client reaches the server.
-        linked: what this request linked or gave an alias to; announced after the commit.
+        store: Rows and blobs.
+        config: The server's configuration, with the names of team and organisation.
+        urls: Creates the addresses of files as this client reaches the server.
+        events: The links and aliases of this request; automations fire after the commit.
     """
 
     store: Store
     config: LocalWandbConfig
     urls: SignedUrls
-    linked: list[VersionEvent] = field(default_factory=list)
+    events: list[VersionEvent] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What filters and orders see of the rows: W&B's field names.
+"""Rows as documents with W&B's field names, for filters and orders.
 
 Source: docs/upstream/wandb-protocol.md, "Filters and orders".
 """
@@ -15,11 +15,7 @@ Document = dict[str, Any]
 
 
 def project_document(project: Project) -> Document:
-    """A project or registry.
-
-    Args:
-        project: the row.
-    """
+    """Return the document of a project or registry."""
     return {
         "id": [project.id, global_id(project)],
         "name": project.name,
@@ -30,12 +26,7 @@ def project_document(project: Project) -> Document:
 
 
 def collection_document(store: Store, collection: Collection) -> Document:
-    """A collection.
-
-    Args:
-        store: holds its tags.
-        collection: the row.
-    """
+    """Return the document of a collection, with its tags."""
     ids = [collection.id, global_id(collection)]
     return {
         "id": ids,
@@ -49,12 +40,7 @@ def collection_document(store: Store, collection: Collection) -> Document:
 
 
 def version_document(store: Store, version: Membership) -> Document:
-    """A version of a collection.
-
-    Args:
-        store: holds its artifact, aliases and tags.
-        version: the row.
-    """
+    """Return the document of a version, with its artifact, aliases and tags."""
     artifact = store.artifacts.get(version.artifact_id)
     aliases = store.aliases.where(membership_id=version.id)
     return {
@@ -71,11 +57,7 @@ def version_document(store: Store, version: Membership) -> Document:
 
 
 def run_document(run: Run) -> Document:
-    """A run; its configuration without the `value` around each entry.
-
-    Args:
-        run: the row.
-    """
+    """Return the document of a run."""
     return {
         "name": run.name,
         "display_name": run.display_name,
@@ -92,13 +74,13 @@ def run_document(run: Run) -> Document:
 
 
 def plain_config(run: Run) -> Document:
-    """The configuration of a run as its author wrote it.
+    """Return the configuration of a run as its author wrote it.
 
     Args:
-        run: stores `{"lr": {"value": 0.1}}`.
+        run: A run whose stored configuration is ``{"lr": {"value": 0.1}}``, for example.
 
     Returns:
-        For example `{"lr": 0.1}`.
+        For example ``{"lr": 0.1}``.
     """
     config = json.loads(run.config)
     return {k: v["value"] if isinstance(v, dict) and "value" in v else v for k, v in config.items()}

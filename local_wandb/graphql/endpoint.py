@@ -1,4 +1,4 @@
-"""Answers `POST /graphql`."""
+"""Executes ``POST /graphql`` requests."""
 
 import logging
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from local_wandb.errors import RequestError
 from local_wandb.graphql.context import Context
 
-#: Texts whose parsed form is kept; the SDKs send fewer than 100 different ones.
+#: Parsed documents in the cache; the SDKs send fewer than 100 different ones.
 CACHED_DOCUMENTS = 512
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class GraphqlRequest(BaseModel):
 
 
 class GraphqlAnswer(BaseModel):
-    """The body of an answer and its status, which tells a client whether to try again."""
+    """The body of a response, and the status from which a client decides whether to retry."""
 
     status: HTTPStatus
     body: dict[str, Any]
@@ -47,7 +47,7 @@ class GraphqlEndpoint:
     """Executes requests against a schema.
 
     Args:
-        schema: with its resolvers.
+        schema: The schema with its resolvers.
     """
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -55,12 +55,7 @@ class GraphqlEndpoint:
         self._checked = lru_cache(CACHED_DOCUMENTS)(self._check)
 
     def answer(self, request: GraphqlRequest, context: Context) -> GraphqlAnswer:
-        """Execute a request; a mutation is one transaction, undone when any part fails.
-
-        Args:
-            request: as the client sent it.
-            context: for the resolvers.
-        """
+        """Execute a request; a mutation is one transaction, rolled back when any part fails."""
         document, errors = self._checked(request.query)
         if document is None:
             return _answer(ExecutionResult(None, list(errors)))
@@ -108,7 +103,7 @@ class GraphqlEndpoint:
                 if result.errors:
                     raise _RollBackError(result)
         except _RollBackError as failed:
-            context.linked.clear()
+            context.events.clear()
             return failed.result
         return result
 
@@ -127,7 +122,10 @@ def _answer(result: ExecutionResult) -> GraphqlAnswer:
 
 
 def _status(error: GraphQLError) -> HTTPStatus:
-    """A 5xx makes the SDK try again for minutes, so only a bug of this server gets one."""
+    """Return the status of an error.
+
+    The SDK retries a 5xx for minutes, so only a bug of this server gets one.
+    """
     cause = error.original_error
     if isinstance(cause, RequestError):
         return cause.status

@@ -1,4 +1,4 @@
-"""Files of runs and artifacts, with the addresses where their bytes are read and written."""
+"""Files of runs and artifacts, with the addresses at which their bytes are read and written."""
 
 import base64
 import mimetypes
@@ -12,7 +12,7 @@ from local_wandb.store.rows import Artifact, ArtifactFile, Manifest, RunFile
 
 @dataclass(frozen=True)
 class File:
-    """What the schema calls File: of a run, of an artifact, or an artifact's manifest."""
+    """A file as the schema has it: of a run, of an artifact, or an artifact's manifest."""
 
     id: int
     name: str
@@ -28,7 +28,7 @@ class File:
 
     @property
     def display_name(self) -> str:
-        """The name again: older clients ask for it like this."""
+        """The name, under the field that older clients read."""
         return self.name
 
     @property
@@ -55,12 +55,7 @@ def _url(file: File, _: Context, upload: bool | None = None) -> str | None:
 
 
 def file_of_run(context: Context, file: RunFile) -> File:
-    """A file of a run.
-
-    Args:
-        context: of the request.
-        file: its row.
-    """
+    """Return a file of a run."""
     return File(
         id=file.id,
         name=file.name,
@@ -73,12 +68,7 @@ def file_of_run(context: Context, file: RunFile) -> File:
 
 
 def file_of_artifact(context: Context, file: ArtifactFile) -> File:
-    """A file or a reference of an artifact.
-
-    Args:
-        context: of the request.
-        file: its row.
-    """
+    """Return a file or a reference of an artifact."""
     url = context.urls.download(blob_key(file.digest)) if file.ref is None else file.ref
     return File(
         id=file.id, name=file.path, direct_url=url, size_bytes=file.size, digest=file.digest
@@ -86,11 +76,10 @@ def file_of_artifact(context: Context, file: ArtifactFile) -> File:
 
 
 def manifest_file(context: Context, manifest: Manifest) -> File:
-    """The manifest of an artifact, to be read or to be written.
+    """Return the manifest of an artifact as a file.
 
     Args:
-        context: of the request.
-        manifest: its row; without a digest it can do neither yet.
+        manifest: The row; without a digest the file has no addresses yet.
     """
     if not manifest.digest:
         return File(id=manifest.id, name=manifest.name, direct_url="")
@@ -105,13 +94,14 @@ def manifest_file(context: Context, manifest: Manifest) -> File:
 
 
 def incoming_file(context: Context, artifact: Artifact, name: str, digest: str) -> File:
-    """Where a client writes a file of an artifact; nowhere when the bytes are here already.
+    """Return a file that a client wants to upload.
+
+    It has no upload URL if the bytes are stored already.
 
     Args:
-        context: of the request.
-        artifact: which gets the file.
-        name: its path in the artifact.
-        digest: base64 MD5 of its bytes.
+        artifact: The artifact that gets the file.
+        name: The path of the file in the artifact.
+        digest: Base64 MD5 of the file's bytes.
     """
     key = blob_key(digest)
     here = context.store.blobs.has(key)
@@ -128,9 +118,9 @@ def incoming_file(context: Context, artifact: Artifact, name: str, digest: str) 
 
 
 def upload_headers(digest: str) -> tuple[str, ...]:
-    """The headers that a client must send with the bytes.
+    """Return the headers that a client must send with the bytes.
 
     Args:
-        digest: base64 MD5 of the bytes.
+        digest: Base64 MD5 of the bytes.
     """
     return (f"Content-MD5:{digest}", "Content-Type:application/octet-stream")

@@ -1,8 +1,8 @@
-"""The Mongo-like filters and the orders that `wandb.Api` sends as JSON text.
+"""The MongoDB-like filters and the orders that ``wandb.Api`` sends as JSON text.
 
 A row is matched as a document: a dictionary with W&B's field names
-(docs/upstream/wandb-protocol.md, "Filters and orders"). A list in a document matches when one of
-its elements does, as in MongoDB.
+(docs/upstream/wandb-protocol.md, "Filters and orders"). As in MongoDB, a list in a document
+matches when one of its elements does.
 """
 
 import json
@@ -23,16 +23,16 @@ def select(
     filters: str | None,
     order: str | None = None,
 ) -> list[RowT]:
-    """The rows that pass a filter, sorted.
+    """Return the rows that pass a filter, sorted.
 
     Args:
-        rows: all of them, oldest first.
-        document: what the filter and the order see of a row.
-        filters: JSON text, for example `{"$and": [{"state": "finished"}]}`; none takes all.
-        order: field, with `-` for descending; none puts the newest first.
+        rows: The rows, oldest first.
+        document: Returns the document of a row.
+        filters: JSON text, for example ``{"$and": [{"state": "finished"}]}``; None selects all.
+        order: The field, with ``-`` for descending; None puts the newest first.
 
     Raises:
-        RequestError: the filter uses an operator that is not known, or is no object.
+        RequestError: The filter has an unknown operator, or is not an object.
     """
     wanted = json.loads(filters or "{}") or {}
     chosen = [row for row in rows if not wanted or matches(document(row), wanted)]
@@ -45,14 +45,10 @@ def select(
 
 
 def matches(document: Document, wanted: Any) -> bool:
-    """Whether a document passes a filter.
-
-    Args:
-        document: the values.
-        wanted: the parsed filter.
+    """Return whether a document passes a parsed filter.
 
     Raises:
-        RequestError: the filter uses an operator that is not known, or is no object.
+        RequestError: The filter has an unknown operator, or is not an object.
     """
     if not isinstance(wanted, dict):
         raise RequestError(f"a filter must be an object, not {json.dumps(wanted)}")
@@ -83,7 +79,7 @@ def _operate(name: str, values: list[Any], argument: Any) -> bool:
     if name in _NEGATED:
         return not any(_ANY_VALUE[_NEGATED[name]](value, argument) for value in values)
     if name not in _ANY_VALUE:
-        raise RequestError(f"filter operator '{name}' is not known")
+        raise RequestError(f"filter operator '{name}' is unknown")
     return any(_ANY_VALUE[name](value, argument) for value in values)
 
 
@@ -123,13 +119,13 @@ _NEGATED = {"$ne": "$eq", "$nin": "$in"}
 
 
 def _field(document: Document, path: str) -> list[Any]:
-    """The values of a field; clients write `jobType` as well as `job_type`."""
+    """Return the values of a field; clients write ``jobType`` as well as ``job_type``."""
     head, dot, rest = path.partition(".")
     return _values(document, snake_case(head) + dot + rest)
 
 
 def _values(document: Any, path: str) -> list[Any]:
-    """What lies at a dotted path; a key may itself contain dots."""
+    """Return the values at a dotted path; a key may itself contain dots."""
     if not isinstance(document, Mapping):
         return []
     if path in document:

@@ -1,4 +1,4 @@
-"""What a run logged step by step, and its system metrics."""
+"""The history of a run, step by step, and its system metrics."""
 
 import json
 import math
@@ -26,20 +26,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ParquetHistory:
-    """History as files; here it is always live, so that there are none."""
+    """History as Parquet files; here all of it is live, so there are no files."""
 
     live_data: list[dict[str, Any]]
     parquet_urls: list[str] = field(default_factory=list)
 
 
 class SampleSpec(BaseModel):
-    """Which rows of a history a client wants.
+    """The rows of a history that a client requests.
 
-    Args:
-        keys: a row must have all of them, and shows only them; none takes every row whole.
-        min_step: the first step.
-        max_step: the last step.
-        samples: how many rows at most.
+    Attributes:
+        keys: Only rows with all of these keys are returned, reduced to them; an empty list returns
+            every row unreduced.
+        min_step: The first step.
+        max_step: The last step.
+        samples: The maximum number of rows.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -87,10 +88,10 @@ def _history(
     max_step: int | None = None,
     samples: int | None = None,
 ) -> list[str]:
-    # Here the client leaves out the row at maxStep; in a spec of sampledHistory it wants it.
+    # Here maxStep is exclusive; in a spec of sampledHistory it is inclusive.
     last = None if max_step is None else max_step - 1
     spec = SampleSpec(min_step=min_step or 0, max_step=last, samples=samples)
-    return [json.dumps(row) for row in _chosen(read_history(context.store, run), spec)]
+    return [json.dumps(row) for row in _select_rows(read_history(context.store, run), spec)]
 
 
 @RESOLVERS.field("Run.events")
@@ -101,7 +102,7 @@ def _events(run: Run, context: Context, samples: int | None = None) -> list[str]
 @RESOLVERS.field("Run.sampledHistory")
 def _sampled_history(run: Run, context: Context, specs: list[str]) -> list[list[dict[str, Any]]]:
     rows = read_history(context.store, run)
-    return [_chosen(rows, _parse(spec)) for spec in specs]
+    return [_select_rows(rows, _parse(spec)) for spec in specs]
 
 
 @RESOLVERS.field("Run.parquetHistory")
@@ -109,7 +110,7 @@ def _parquet_history(
     run: Run, context: Context, live_keys: list[str] | None = None
 ) -> ParquetHistory:
     return ParquetHistory(
-        _chosen(read_history(context.store, run), SampleSpec(keys=live_keys or []))
+        _select_rows(read_history(context.store, run), SampleSpec(keys=live_keys or []))
     )
 
 
@@ -125,11 +126,10 @@ def _history_keys(run: Run, context: Context) -> dict[str, Any]:
 
 
 def sample(rows: Sequence[T], samples: int | None) -> list[T]:
-    """Rows spread evenly, the first and the last among them.
+    """Return evenly spaced rows, including the first and the last.
 
     Args:
-        rows: all of them.
-        samples: how many at most; None takes all.
+        samples: The maximum number of rows; None returns all.
     """
     if samples is None or len(rows) <= samples:
         return list(rows)
@@ -146,7 +146,7 @@ def _parse(spec: str) -> SampleSpec:
         raise RequestError(f"history cannot be sampled by {spec}") from error
 
 
-def _chosen(rows: list[dict[str, Any]], spec: SampleSpec) -> list[dict[str, Any]]:
+def _select_rows(rows: list[dict[str, Any]], spec: SampleSpec) -> list[dict[str, Any]]:
     last = math.inf if spec.max_step is None else spec.max_step
     steps = [row for row in rows if spec.min_step <= row.get("_step", 0) <= last]
     if spec.keys:

@@ -1,4 +1,4 @@
-"""W&B's opaque ids: base64 of `Kind:<number>`.
+"""W&B's opaque ids: base64 of ``Kind:<number>``.
 
 Source: docs/upstream/wandb-protocol.md, "Ids, scalars and nulls".
 """
@@ -15,28 +15,27 @@ class Row(Protocol):
 
     @property
     def id(self) -> int:
-        """Its primary key."""
+        """The primary key."""
 
 
 def global_id(row: Row, kind: str | None = None) -> str:
-    """The id that clients see.
+    """Return the id that clients see.
 
     Args:
-        row: a row of the store.
-        kind: the name before the number; by default the name of the row's class.
+        kind: The name before the number; by default the name of the row's class.
     """
     return base64.b64encode(f"{kind or type(row).__name__}:{row.id}".encode()).decode()
 
 
 def row_id(kind: type, text: str) -> int:
-    """The primary key inside an id.
+    """Return the primary key inside an opaque id.
 
     Args:
-        kind: class of the row that the id must belong to.
-        text: the id that a client sent.
+        kind: The class of the rows to which the id must belong.
+        text: The id that the client sent.
 
     Raises:
-        NotFoundError: it is not an id of that kind.
+        NotFoundError: The text is not an id of that kind.
     """
     try:
         name, _, number = base64.b64decode(text, validate=True).decode("ascii").partition(":")

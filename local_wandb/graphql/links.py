@@ -1,4 +1,4 @@
-"""Linking versions into collections, and the aliases of versions."""
+"""Links versions into collections, and changes the aliases of versions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 from local_wandb.automations import ALIASED, LINKED, VersionEvent
 from local_wandb.errors import ConflictError, NotFoundError, RequestError
 from local_wandb.graphql.accounts import USERNAME
-from local_wandb.graphql.artifacts import need_artifact
-from local_wandb.graphql.collections import SuccessPayload, need_collection
+from local_wandb.graphql.artifacts import require_artifact
+from local_wandb.graphql.collections import SuccessPayload, require_collection
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.ids import global_id, row_id
-from local_wandb.graphql.projects import need_project
+from local_wandb.graphql.projects import require_project
 from local_wandb.graphql.resolvers import Resolvers
-from local_wandb.store.lineage import artifact_of_client
+from local_wandb.store.lineage import artifact_by_client_id
 from local_wandb.store.projects import ensure_type
 from local_wandb.store.rows import (
     Artifact,
@@ -60,7 +60,7 @@ def _link(
     if not artifact_portfolio_name:
         raise RequestError("linkArtifact needs the name of a collection")
     artifact = _linkable(context, artifact_id, client_id)
-    project = need_project(context, entity_name, project_name)
+    project = require_project(context, entity_name, project_name)
     type_ = _type_in(context, project, artifact)
     collection = ensure_collection(
         context.store, project, type_, artifact_portfolio_name, "PORTFOLIO"
@@ -68,15 +68,15 @@ def _link(
     version, new = add_version(context.store, collection, artifact)
     given = [alias["alias"] for alias in aliases or ()]
     if new:
-        context.linked.append(_event(context, version, LINKED, given))
+        context.events.append(_event(context, version, LINKED, given))
     set_aliases(context.store, version, ["latest"])
-    _give(context, version, given)
+    _point_aliases(context, version, given)
     return LinkPayload(version)
 
 
 @RESOLVERS.field("Mutation.unlinkArtifact")
 def _unlink(context: Context, artifact_id: str, artifact_portfolio_id: str) -> SuccessPayload:
-    artifact = need_artifact(context, artifact_id)
+    artifact = require_artifact(context, artifact_id)
     collection = context.store.collections.get(row_id(Collection, artifact_portfolio_id))
     if collection.kind != "PORTFOLIO":
         raise ConflictError(f"'{collection.name}' is where the artifact was logged, not a link")
@@ -89,7 +89,7 @@ def _add_aliases(
     context: Context, artifact_id: str, aliases: list[Mapping[str, Any]]
 ) -> SuccessPayload:
     for alias in aliases:
-        _give(context, _version_for(context, artifact_id, alias), [alias["alias"]])
+        _point_aliases(context, _version_for(context, artifact_id, alias), [alias["alias"]])
     return SuccessPayload()
 
 
@@ -104,47 +104,47 @@ def _delete_aliases(
 
 def _linkable(context: Context, artifact_id: str | None, client_id: str | None) -> Artifact:
     if artifact_id:
-        artifact = need_artifact(context, artifact_id)
-    elif client_id and (found := artifact_of_client(context.store, client_id)):
+        artifact = require_artifact(context, artifact_id)
+    elif client_id and (found := artifact_by_client_id(context.store, client_id)):
         artifact = found
     else:
-        raise NotFoundError("linkArtifact names no artifact that is known")
+        raise NotFoundError("linkArtifact names an unknown artifact")
     if artifact.state != "COMMITTED":
         raise ConflictError("an artifact can be linked only after it was committed")
     return artifact
 
 
 def _type_in(context: Context, project: Project, artifact: Artifact) -> ArtifactType:
-    """The type of the artifact as the target project knows it; a registry may refuse it."""
+    """Return the artifact's type in the target project; a registry may refuse it."""
     source = context.store.types.get(context.store.collections.get(artifact.sequence_id).type_id)
     known = context.store.types.find(project_id=project.id, name=source.name)
     if known:
         return known
     if not project.all_types:
-        raise RequestError(f"{project.path} does not take artifacts of type '{source.name}'")
+        raise RequestError(f"{project.path} does not accept artifacts of type '{source.name}'")
     return ensure_type(context.store, project, source.name)
 
 
 def _version_for(context: Context, artifact_id: str, alias: Mapping[str, Any]) -> Membership:
-    collection = need_collection(
+    collection = require_collection(
         context, alias["entityName"], alias["projectName"], alias["artifactCollectionName"]
     )
-    artifact = need_artifact(context, artifact_id)
+    artifact = require_artifact(context, artifact_id)
     found = context.store.memberships.find(collection_id=collection.id, artifact_id=artifact.id)
     if found is None:
         raise NotFoundError(f"the artifact is not in collection '{collection.name}'")
     return found
 
 
-def _give(context: Context, version: Membership, aliases: Iterable[str]) -> None:
-    """Point aliases to a version; those that it did not hold yet are events.
+def _point_aliases(context: Context, version: Membership, aliases: Iterable[str]) -> None:
+    """Point aliases to a version, and record an event for each that it did not have.
 
-    `latest`, which the server moves by itself, is none.
+    ``latest``, which the server moves by itself, is never an event.
     """
     held = {alias.alias for alias in context.store.aliases.where(membership_id=version.id)}
     new = sorted(set(aliases) - held)
     set_aliases(context.store, version, new)
-    context.linked += [_event(context, version, ALIASED, [alias]) for alias in new]
+    context.events += [_event(context, version, ALIASED, [alias]) for alias in new]
 
 
 def _event(

@@ -1,15 +1,15 @@
-"""The schema writes camelCase, Python and the tables write snake_case."""
+"""Names of the schema (camelCase) as Python and the tables write them (snake_case)."""
 
 import re
 
 
 def snake_case(name: str) -> str:
-    """A name of the schema as Python writes it.
+    """Convert a name of the schema to snake_case.
 
     Args:
-        name: for example `artifactID` or `createdAt`.
+        name: For example ``artifactID`` or ``createdAt``.
 
     Returns:
-        For example `artifact_id` or `created_at`.
+        For example ``artifact_id`` or ``created_at``.
     """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,4 +1,4 @@
-"""Connections: a list in pages, as GraphQL clients read it."""
+"""Connections: the pages in which GraphQL clients read a list."""
 
 import base64
 import binascii
@@ -8,13 +8,13 @@ from typing import Any
 
 from local_wandb.errors import RequestError
 
-#: Nodes per page when the client names no number.
+#: Nodes per page by default.
 DEFAULT_PAGE = 100
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A node and its place in the list."""
+    """A node and its position in the list."""
 
     node: Any
     cursor: str
@@ -22,7 +22,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class PageInfo:
-    """Where the next page starts."""
+    """Whether and where the next page starts."""
 
     has_next_page: bool
     end_cursor: str | None
@@ -38,15 +38,15 @@ class Connection:
 
 
 def page(nodes: Sequence[Any], first: int | None = None, after: str | None = None) -> Connection:
-    """Cut one page from a list.
+    """Return one page of a list.
 
     Args:
-        nodes: the whole list.
-        first: how many nodes the page has at most.
-        after: cursor of the last node of the page before.
+        nodes: The whole list.
+        first: The maximum number of nodes on the page.
+        after: The cursor of the last node of the previous page.
 
     Raises:
-        RequestError: the cursor or the number does not make sense.
+        RequestError: The cursor is malformed or the number is negative.
     """
     size = DEFAULT_PAGE if first is None else first
     if size < 0:
@@ -58,12 +58,8 @@ def page(nodes: Sequence[Any], first: int | None = None, after: str | None = Non
     return Connection(edges, info, len(nodes))
 
 
-def whole(nodes: Sequence[Any]) -> Connection:
-    """A list as a single page.
-
-    Args:
-        nodes: the whole list.
-    """
+def single_page(nodes: Sequence[Any]) -> Connection:
+    """Return a whole list as one page."""
     return page(nodes, first=len(nodes))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local_wandb.errors import NotFoundError, RequestError
-from local_wandb.graphql.accounts import Entity, User, find_entity, need_entity
+from local_wandb.graphql.accounts import Entity, User, find_entity, require_entity
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.documents import collection_document
 from local_wandb.graphql.filters import select
@@ -27,14 +27,14 @@ RESOLVERS.constant(User(), "Project.user")
 
 @dataclass(frozen=True)
 class UpsertModelPayload:
-    """The answer to `upsertModel`."""
+    """The answer to ``upsertModel``."""
 
     project: Project
     inserted: bool
 
     @property
     def model(self) -> Project:
-        """The project by its older name."""
+        """The project, under its older name."""
         return self.project
 
 
@@ -42,27 +42,23 @@ RESOLVERS.row(UpsertModelPayload)
 
 
 def find_project(context: Context, entity: str | None, name: str | None) -> Project | None:
-    """A project by its names.
+    """Return a project by its names, or None.
 
     Args:
-        context: of the request.
-        entity: name of the entity; None is the team.
-        name: of the project.
+        entity: The name of the entity; None is the team.
     """
     owner = find_entity(context, entity)
     return context.store.projects.find(entity=owner.name, name=name) if owner else None
 
 
-def need_project(context: Context, entity: str | None, name: str | None) -> Project:
-    """As `find_project`, for what cannot go on without.
+def require_project(context: Context, entity: str | None, name: str | None) -> Project:
+    """Return a project by its names.
 
     Args:
-        context: of the request.
-        entity: name of the entity; None is the team.
-        name: of the project.
+        entity: The name of the entity; None is the team.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such project.
     """
     found = find_project(context, entity, name)
     if found is None:
@@ -71,12 +67,7 @@ def need_project(context: Context, entity: str | None, name: str | None) -> Proj
 
 
 def collections_of(context: Context, project: Project) -> list[Collection]:
-    """The collections of a project, oldest first.
-
-    Args:
-        context: of the request.
-        project: which holds them.
-    """
+    """Return the collections of a project, oldest first."""
     return context.store.collections.where(project_id=project.id, state="READY")
 
 
@@ -94,7 +85,7 @@ def _projects(
     after: str | None = None,
     first: int | None = None,
 ) -> Connection:
-    owner = need_entity(context, entity_name)
+    owner = require_entity(context, entity_name)
     found = context.store.projects.where(entity=owner.name)
     return page(found[::-1], first, after)
 
@@ -111,7 +102,7 @@ def _entity_name(project: Project, _: Context) -> str:
 
 @RESOLVERS.field("Project.entity")
 def _entity(project: Project, context: Context) -> Entity:
-    return need_entity(context, project.entity)
+    return require_entity(context, project.entity)
 
 
 @RESOLVERS.field("Project.allowAllArtifactTypesInRegistry")
@@ -186,7 +177,7 @@ def _upsert_model(
     if id is not None:
         project, inserted = context.store.projects.get(row_id(Project, id)), False
     elif name:
-        owner = need_entity(context, entity_name)
+        owner = require_entity(context, entity_name)
         project, inserted = ensure_project(context.store, owner.name, name)
     else:
         raise RequestError("upsertModel needs the id or the name of a project")

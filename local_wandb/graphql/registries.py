@@ -1,4 +1,4 @@
-"""What an entity shows across its projects; of the organisation, its registries."""
+"""Projects, collections and versions across an entity; of the organisation, its registries."""
 
 from local_wandb.graphql.accounts import Entity
 from local_wandb.graphql.conditions import condition
@@ -58,11 +58,13 @@ def _versions(
     order: str | None = None,
 ) -> Connection:
     collections = _select_collections(context, entity, project_filters, collection_filters)
-    met = None if order else condition(filters)
-    if met is not None:
-        return page(VersionList(context.store, [c.id for c in collections], met), first, after)
-    held = context.store.memberships
-    every = [version for c in collections for version in held.where(collection_id=c.id)]
+    sql_condition = None if order else condition(filters)
+    if sql_condition is not None:
+        return page(
+            VersionList(context.store, [c.id for c in collections], sql_condition), first, after
+        )
+    memberships = context.store.memberships
+    every = [version for c in collections for version in memberships.where(collection_id=c.id)]
     found = select(every, lambda v: version_document(context.store, v), filters, order)
     return page(found, first, after)
 

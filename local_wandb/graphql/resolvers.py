@@ -1,4 +1,4 @@
-"""Which function or attribute answers which field of the schema; every field must have one."""
+"""Maps every field of the schema to the function or attribute that resolves it."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -21,15 +21,19 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 class MissingResolverError(Exception):
-    """The schema and the resolvers do not fit, so the server must not start."""
+    """The schema and the resolvers do not match, so the server must not start."""
 
 
 class Resolvers:
-    """The resolvers of one or more nouns.
+    """The resolvers of one or more modules.
 
-    A resolver takes `(source, context, **arguments)`, for Query and Mutation `(context,
-    **arguments)`. It names, in snake_case, the arguments that it uses; of a mutation these are the
-    fields of its input. A field without a resolver is an attribute of the row behind its type.
+    A resolver takes ``(source, context, **arguments)``, for Query and Mutation
+    ``(context, **arguments)``. It names, in snake_case, the arguments that it uses; for a mutation
+    these are the fields of its input. A field without a resolver is an attribute of the class
+    behind its type.
+
+    Args:
+        parts: Resolvers to combine.
     """
 
     def __init__(self, *parts: "Resolvers") -> None:
@@ -40,11 +44,11 @@ class Resolvers:
             self._rows |= part._rows
 
     def row(self, row: type, *type_names: str) -> None:
-        """Say which class stands behind types of the schema.
+        """Set the class behind one or more types of the schema.
 
         Args:
-            row: the class whose attributes answer the fields.
-            type_names: of the types; by default the name of the class.
+            row: The class whose attributes resolve the fields.
+            type_names: The types; by default the one with the class's name.
         """
         for name in type_names or (row.__name__,):
             self._rows[name] = row
@@ -53,7 +57,7 @@ class Resolvers:
         """Register the decorated function.
 
         Args:
-            paths: `Type.field` of each field that it answers.
+            paths: ``Type.field`` of each field that the function resolves.
         """
 
         def register(function: FunctionT) -> FunctionT:
@@ -64,23 +68,22 @@ class Resolvers:
         return register
 
     def constant(self, value: Any, *paths: str) -> None:
-        """Answer fields with the same value always.
+        """Resolve fields to a constant.
 
         Args:
-            value: the answer.
-            paths: `Type.field` of each field.
+            paths: ``Type.field`` of each field.
         """
         for path in paths:
             self._functions[path] = lambda *_: value
 
     def bind(self, schema: GraphQLSchema) -> None:
-        """Give every field of a schema its answer.
+        """Set the resolver of every field of a schema.
 
         Args:
-            schema: changed in place.
+            schema: The schema, changed in place.
 
         Raises:
-            MissingResolverError: a field has no answer, or a resolver has no field.
+            MissingResolverError: A field has no resolver, or a resolver has no field.
         """
         unused = set(self._functions)
         missing = []

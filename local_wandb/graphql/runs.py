@@ -1,18 +1,18 @@
-"""Runs: their configuration, their files and the artifacts around them."""
+"""Runs: their configuration, their files, and the artifacts that they used and logged."""
 
 import fnmatch
 import json
 from dataclasses import dataclass
 
 from local_wandb.errors import NotFoundError, RequestError
-from local_wandb.graphql.accounts import User, need_entity
+from local_wandb.graphql.accounts import User, require_entity
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.documents import run_document
 from local_wandb.graphql.files import File, file_of_run
 from local_wandb.graphql.filters import select
 from local_wandb.graphql.ids import global_id, row_id
 from local_wandb.graphql.pages import Connection, page
-from local_wandb.graphql.projects import need_project
+from local_wandb.graphql.projects import require_project
 from local_wandb.graphql.resolvers import Resolvers
 from local_wandb.store.clock import now
 from local_wandb.store.lineage import inputs_of, outputs_of
@@ -34,7 +34,7 @@ class UpsertBucketPayload:
 
 @dataclass(frozen=True)
 class RunFilesPayload:
-    """Where a client writes files of a run, in the order in which it named them."""
+    """The upload addresses of a run's files, in the order of the request."""
 
     run: Run
     files: list[File]
@@ -50,22 +50,21 @@ RESOLVERS.constant(User(), "Run.user")
 RESOLVERS.constant([], "CreateRunFilesPayload.uploadHeaders")
 
 
-def need_run(context: Context, entity: str | None, project: str | None, name: str) -> Run:
-    """A run by its names.
+def require_run(context: Context, entity: str | None, project: str | None, name: str) -> Run:
+    """Return a run by its names.
 
     Args:
-        context: of the request.
-        entity: name of the entity; None is the team.
-        project: name of the project.
-        name: the run's id in its address.
+        entity: The name of the entity; None is the team.
+        project: The name of the project.
+        name: The run id of the run's address.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such run.
     """
-    holder = need_project(context, entity, project)
-    found = context.store.runs.find(project_id=holder.id, name=name)
+    owner = require_project(context, entity, project)
+    found = context.store.runs.find(project_id=owner.id, name=name)
     if found is None:
-        raise NotFoundError(f"run '{name}' not found in '{holder.path}'")
+        raise NotFoundError(f"run '{name}' not found in '{owner.path}'")
     return found
 
 
@@ -198,7 +197,7 @@ def _upsert_bucket(
 def _create_files(
     context: Context, entity_name: str, project_name: str, run_name: str, files: list[str]
 ) -> RunFilesPayload:
-    run = need_run(context, entity_name, project_name, run_name)
+    run = require_run(context, entity_name, project_name, run_name)
     return RunFilesPayload(run, [_ensure_file(context, run, name) for name in files])
 
 
@@ -236,7 +235,7 @@ def _ensure_run(
         return context.store.runs.get(row_id(Run, run_id)), False
     if not name:
         raise RequestError("upsertBucket needs the id or the name of a run")
-    entity = need_entity(context, entity_name)
+    entity = require_entity(context, entity_name)
     project, _ = ensure_project(context.store, entity.name, project_name or NO_PROJECT)
     found = context.store.runs.find(project_id=project.id, name=name)
     return (found, False) if found else (_new_run(context.store, project, name), True)

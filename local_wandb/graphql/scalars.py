@@ -1,4 +1,4 @@
-"""The scalars that are checked: what is no JSON must fail as a 400, not inside a resolver."""
+"""Scalars that are validated, so that malformed values fail with 400 before a resolver runs."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ from graphql import GraphQLError, GraphQLScalarType, GraphQLSchema
 
 
 def install(schema: GraphQLSchema) -> None:
-    """Teach a schema to check what clients send as JSONString and as Int64.
+    """Make a schema validate what clients send as JSONString and as Int64.
 
-    The other scalars (JSON, DateTime) take any value as it is.
+    The other scalars (JSON, DateTime) accept any value.
 
     Args:
-        schema: built from `schema.graphql`.
+        schema: The schema of ``schema.graphql``, changed in place.
     """
     for name, check in {"JSONString": _json_text, "Int64": _integer}.items():
         scalar = schema.type_map[name]

@@ -29,15 +29,15 @@ CONNECTIONS.row(PageInfo)
 
 
 def load_schema() -> GraphQLSchema:
-    """The schema, ready to execute.
+    """Return the schema, ready to execute.
 
     Raises:
-        MissingResolverError: a field of `schema.graphql` has no resolver.
+        MissingResolverError: A field of ``schema.graphql`` has no resolver.
     """
     text = files(__package__).joinpath("schema.graphql").read_text()
     schema = build_schema(text)
     scalars.install(schema)
-    nouns = (
+    modules = (
         accounts,
         artifacts,
         automations,
@@ -51,7 +51,7 @@ def load_schema() -> GraphQLSchema:
         uploads,
         versions,
     )
-    resolvers = Resolvers(CONNECTIONS, *(noun.RESOLVERS for noun in nouns))
+    resolvers = Resolvers(CONNECTIONS, *(module.RESOLVERS for module in modules))
     for name in schema.type_map:
         if name.endswith("Connection"):
             resolvers.row(Connection, name)
@@ -65,10 +65,10 @@ def load_schema() -> GraphQLSchema:
 
 
 def type_name(row: Any, *_: Any) -> str:
-    """The type of a row that an interface or a union holds.
+    """Return the type name of a row behind an interface or a union.
 
     Args:
-        row: a collection, a run or a user.
+        row: A collection, a run or a user, for example.
     """
     if isinstance(row, Collection):
         return "ArtifactSequence" if row.kind == "SEQUENCE" else "ArtifactPortfolio"

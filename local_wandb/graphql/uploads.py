@@ -1,4 +1,4 @@
-"""The mutations by which wandb-core uploads an artifact.
+"""The mutations with which wandb-core uploads an artifact.
 
 Source: docs/upstream/wandb-protocol.md, "Artifact upload".
 """
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from local_wandb.errors import ConflictError, RequestError
-from local_wandb.graphql.artifacts import ArtifactPayload, need_artifact
+from local_wandb.graphql.artifacts import ArtifactPayload, require_artifact
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.files import incoming_file
-from local_wandb.graphql.pages import Connection, whole
-from local_wandb.graphql.projects import need_project
+from local_wandb.graphql.pages import Connection, single_page
+from local_wandb.graphql.projects import require_project
 from local_wandb.graphql.resolvers import Resolvers
-from local_wandb.graphql.runs import need_run
+from local_wandb.graphql.runs import require_run
 from local_wandb.store.clock import now
-from local_wandb.store.commits import commit, publish, want_aliases
-from local_wandb.store.lineage import artifact_of_client, remember_client
+from local_wandb.store.commits import commit, publish, save_pending_aliases
+from local_wandb.store.lineage import artifact_by_client_id, save_client_id
 from local_wandb.store.projects import ensure_type
 from local_wandb.store.rows import Artifact, Manifest
 from local_wandb.store.tags import add_tags
@@ -64,11 +64,11 @@ def _create(
 ) -> ArtifactPayload:
     if digest_algorithm not in (None, "MANIFEST_MD5"):
         raise RequestError(f"artifacts with {digest_algorithm} digests are not supported")
-    if client_id and (repeated := artifact_of_client(context.store, client_id)):
+    if client_id and (repeated := artifact_by_client_id(context.store, client_id)):
         return ArtifactPayload(repeated)
     store = context.store
-    project = need_project(context, entity_name, project_name)
-    run = need_run(context, entity_name, project_name, run_name) if run_name else None
+    project = require_project(context, entity_name, project_name)
+    run = require_run(context, entity_name, project_name, run_name) if run_name else None
     type_ = ensure_type(store, project, artifact_type_name)
     sequence = ensure_collection(store, project, type_, artifact_collection_name, "SEQUENCE")
     names = [alias["alias"] for alias in aliases or ()]
@@ -89,10 +89,10 @@ def _create(
             created_at=time,
             updated_at=time,
         )
-        want_aliases(store, artifact, names)
+        save_pending_aliases(store, artifact, names)
     add_tags(store, artifact, [tag["tagName"] for tag in tags or ()])
     if client_id:
-        remember_client(store, client_id, artifact)
+        save_client_id(store, client_id, artifact)
     return ArtifactPayload(artifact)
 
 
@@ -122,16 +122,16 @@ def _create_files(context: Context, artifact_files: list[Mapping[str, Any]]) -> 
         )
         for wanted in artifact_files
     ]
-    return FilesPayload(whole(files))
+    return FilesPayload(single_page(files))
 
 
 @RESOLVERS.field("Mutation.commitArtifact")
 def _commit(context: Context, artifact_id: str) -> ArtifactPayload:
-    return ArtifactPayload(commit(context.store, need_artifact(context, artifact_id)))
+    return ArtifactPayload(commit(context.store, require_artifact(context, artifact_id)))
 
 
 def _pending(context: Context, artifact_id: str) -> Artifact:
-    artifact = need_artifact(context, artifact_id)
+    artifact = require_artifact(context, artifact_id)
     if artifact.state != "PENDING":
         raise ConflictError(f"artifact '{artifact_id}' is committed and cannot change")
     return artifact

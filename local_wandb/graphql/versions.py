@@ -1,4 +1,4 @@
-"""Versions of collections: an artifact under a number and aliases."""
+"""Versions of collections: an artifact with a number and aliases."""
 
 from local_wandb.graphql.context import Context
 from local_wandb.graphql.files import file_of_artifact
@@ -14,7 +14,7 @@ RESOLVERS.row(Alias, "ArtifactAlias")
 
 @RESOLVERS.field("Project.artifactCollectionMembership")
 def _version_by_name(project: Project, context: Context, name: str) -> Membership | None:
-    """`collection`, `collection:v3` or `collection:alias`; without, `latest`."""
+    """Find ``collection``, ``collection:v3`` or ``collection:alias``; the default is ``latest``."""
     collection_name, _, alias = name.partition(":")
     collection = find_collection(context.store, project, collection_name)
     return find_version(context.store, collection, alias or "latest") if collection else None
@@ -50,7 +50,7 @@ def _version_aliases(version: Membership, context: Context) -> list[Alias]:
 @RESOLVERS.field(
     "ArtifactCollectionMembership.artifactCollection", "ArtifactAlias.artifactCollection"
 )
-def _held_by(row: Membership | Alias, context: Context) -> Collection:
+def _collection_of(row: Membership | Alias, context: Context) -> Collection:
     return context.store.collections.get(row.collection_id)
 
 

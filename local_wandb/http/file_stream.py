@@ -1,4 +1,4 @@
-"""What a run streams while it works: history, system metrics, console, summary, and its end."""
+"""The file stream of a run: history, system metrics, console, summary and the end of the run."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from local_wandb.store.streams import SUMMARY, write_lines
 
 
 class Chunk(BaseModel):
-    """Lines of one stream."""
+    """Consecutive lines of one stream."""
 
     offset: int = 0
     content: list[str] = []
 
 
 class Post(BaseModel):
-    """One request of the stream; an empty one is a sign of life."""
+    """One request of the stream; an empty one is a heartbeat."""
 
     files: dict[str, Chunk] = {}
     complete: bool = False
@@ -28,29 +28,19 @@ class Post(BaseModel):
 
 
 def file_stream_routes(store: Store) -> APIRouter:
-    """The route that runs stream to.
-
-    Args:
-        store: where the lines go.
-    """
+    """Return the route to which runs stream."""
     router = APIRouter()
 
     @router.post("/files/{entity}/{project}/{name}/file_stream")
     def receive(entity: str, project: str, name: str, post: Post) -> dict[str, Any]:
-        append(store, _run(store, entity, project, name), post)
+        store_post(store, _run(store, entity, project, name), post)
         return {"stopped": False, "limits": {}}
 
     return router
 
 
-def append(store: Store, run: Run, post: Post) -> None:
-    """Store what one request carries.
-
-    Args:
-        store: where it goes.
-        run: which streams.
-        post: the request.
-    """
+def store_post(store: Store, run: Run, post: Post) -> None:
+    """Store the contents of one request."""
     ended = "finished" if post.exitcode == 0 else "failed"
     with store.database.write():
         for stream, chunk in post.files.items():
@@ -64,8 +54,8 @@ def append(store: Store, run: Run, post: Post) -> None:
 
 
 def _run(store: Store, entity: str, project: str, name: str) -> Run:
-    holder = store.projects.find(entity=entity, name=project)
-    run = store.runs.find(project_id=holder.id, name=name) if holder else None
+    owner = store.projects.find(entity=entity, name=project)
+    run = store.runs.find(project_id=owner.id, name=name) if owner else None
     if run is None:
         raise NotFoundError(f"run '{entity}/{project}/{name}' not found")
     return run

@@ -12,20 +12,15 @@ from local_wandb.store.blobs import Incoming
 from local_wandb.store.clock import now
 from local_wandb.store.store import Store
 
-#: Every address below it carries its own permission, so that no API key is asked for.
+#: Addresses below it are signed and need no API key.
 PREFIX = "/storage"
 
-#: Where the blob's key stands in `region/entity/project/collection/birth/key/name`.
+#: The position of the blob's key in ``region/entity/project/collection/birth/key/name``.
 KEY_POSITION = 5
 
 
 def file_routes(store: Store, signer: Signer) -> APIRouter:
-    """The routes of files.
-
-    Args:
-        store: holds the files.
-        signer: knows which addresses are genuine.
-    """
+    """Return the routes of files."""
     router = APIRouter()
 
     @router.get(f"{PREFIX}/blobs/{{key}}")
@@ -35,7 +30,10 @@ def file_routes(store: Store, signer: Signer) -> APIRouter:
 
     @router.get("/artifactsV2/{path:path}")
     def read_by_digest(path: str) -> FileResponse:
-        """With the API key: the SDK builds this address for files that others refer to."""
+        """Serve a blob by its key; needs the API key.
+
+        The SDK builds this address for files to which other artifacts refer.
+        """
         parts = path.split("/")
         return _blob(store, parts[KEY_POSITION] if len(parts) > KEY_POSITION else "")
 
@@ -71,7 +69,7 @@ def _check(signer: Signer, request: Request) -> None:
         expires = 0
     path = request.url.path
     if not signer.allows(request.method, path, expires, query.get("signature", "")):
-        raise ForbiddenError("the address is not signed by this server, or is too old")
+        raise ForbiddenError("the address is not signed by this server, or has expired")
 
 
 def _blob(store: Store, key: str) -> FileResponse:

@@ -5,17 +5,14 @@ from local_wandb.store.rows import Automation
 from local_wandb.store.store import Store
 
 
-def keep_integration(store: Store, webhook: Webhook) -> int:
-    """Keep a configured webhook as an integration, so that automations can name it.
+def save_integration(store: Store, webhook: Webhook) -> int:
+    """Store the configured webhook as an integration, so that automations can refer to it.
 
-    Its token and its secret stay in the configuration.
-
-    Args:
-        store: where it goes.
-        webhook: as it was configured; its name tells whether it is there already.
+    Its token and its secret stay in the configuration. An integration with the same name gets the
+    new URL.
 
     Returns:
-        The id of the integration.
+        The primary key of the integration.
     """
     url = str(webhook.url)
     with store.database.write():
@@ -26,11 +23,6 @@ def keep_integration(store: Store, webhook: Webhook) -> int:
 
 
 def delete_automation(store: Store, automation: Automation) -> None:
-    """Delete an automation.
-
-    Args:
-        store: where it lies.
-        automation: which goes.
-    """
+    """Delete an automation."""
     with store.database.write() as connection:
         connection.execute("DELETE FROM automation WHERE id = ?", (automation.id,))

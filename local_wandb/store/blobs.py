@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-#: 32 hexadecimal digits: nothing that could leave the folder.
+#: 32 hexadecimal digits, so that no key can name a path outside the folder.
 KEY = re.compile(r"[0-9a-f]{32}")
 
-#: Bytes copied from a stream at a time.
+#: Bytes that are copied from a stream at a time.
 CHUNK = 1 << 20
 
 
 class Blobs:
-    """A folder `blobs/<aa>/<md5 hex>`; a blob is there completely or not at all.
+    """A folder ``blobs/<aa>/<md5 hex>``; a blob is stored completely or not at all.
 
     Args:
-        folder: where the blobs lie; made when missing.
+        folder: The folder of the blobs; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,21 +28,18 @@ class Blobs:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
-        """The file of a blob, which exists only after `put`.
+        """Return the path of a blob, which exists only after ``put``.
 
         Args:
             key: MD5 of the contents, 32 hexadecimal digits.
-
-        Returns:
-            Its path.
         """
         return self._folder / key[:2] / key
 
     def has(self, key: str) -> bool:
-        """Whether a blob is stored.
+        """Return whether a blob is stored.
 
         Args:
-            key: MD5 of the contents; what is no MD5 names no blob.
+            key: MD5 of the contents; for any other text the answer is False.
         """
         return KEY.fullmatch(key) is not None and self.path(key).is_file()
 
@@ -50,7 +47,7 @@ class Blobs:
         """Store bytes.
 
         Args:
-            contents: the bytes, or a binary stream that is read to its end.
+            contents: The bytes, or a binary stream that is read to its end.
 
         Returns:
             The key of the blob.
@@ -65,10 +62,10 @@ class Blobs:
 
     @contextmanager
     def incoming(self) -> Iterator["Incoming"]:
-        """Receive a blob chunk by chunk; what is not kept by `Incoming.keep` is thrown away.
+        """Receive a blob chunk by chunk; without ``Incoming.keep`` it is discarded.
 
         Yields:
-            Where to write the chunks.
+            The writer of the chunks.
         """
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix="incoming-")
         temporary = Path(name)
@@ -80,7 +77,7 @@ class Blobs:
 
 
 class Incoming:
-    """A blob on its way in; made by `Blobs.incoming`."""
+    """A blob that is being received; created by ``Blobs.incoming``."""
 
     def __init__(self, blobs: Blobs, stream: BinaryIO, temporary: Path) -> None:
         self._blobs = blobs
@@ -95,17 +92,13 @@ class Incoming:
         return self._md5.hexdigest()
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes.
-
-        Args:
-            chunk: the next bytes.
-        """
+        """Append bytes."""
         self._stream.write(chunk)
         self._md5.update(chunk)
         self.size += len(chunk)
 
     def keep(self) -> str:
-        """Move the bytes to their place, whole.
+        """Store the complete blob.
 
         Returns:
             The key of the blob.

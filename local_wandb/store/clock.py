@@ -1,4 +1,4 @@
-"""Time as W&B writes it."""
+"""Times in W&B's format."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,21 +6,14 @@ FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def now() -> str:
-    """The time in UTC.
+    """Return the current time in UTC.
 
     Returns:
-        For example `2026-01-31T12:00:00Z`; such texts sort by time.
+        For example ``2026-01-31T12:00:00Z``; such texts sort by time.
     """
     return datetime.now(UTC).strftime(FORMAT)
 
 
 def seconds_ago(seconds: float) -> str:
-    """A moment in the past.
-
-    Args:
-        seconds: how long ago.
-
-    Returns:
-        That time, written as `now` writes it.
-    """
+    """Return a past time in the format of ``now``."""
     return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime(FORMAT)

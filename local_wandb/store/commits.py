@@ -1,4 +1,4 @@
-"""From an uploaded manifest to a committed artifact version."""
+"""Commits: from an uploaded manifest to a version of an artifact."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ from local_wandb.store.versions import add_version, set_aliases
 
 
 class Entry(BaseModel):
-    """A file of a manifest; with `ref`, only the place where it lies."""
+    """A file of a manifest, or a reference to one elsewhere (``ref``)."""
 
     digest: str
     size: int = 0
@@ -24,28 +24,28 @@ class Entry(BaseModel):
 
 
 class ManifestFile(BaseModel):
-    """`wandb_manifest.json` (docs/upstream/wandb-protocol.md, "Digests and manifests")."""
+    """``wandb_manifest.json`` (docs/upstream/wandb-protocol.md, "Digests and manifests")."""
 
     contents: dict[str, Entry]
 
     def digest(self) -> str:
-        """The digest of the artifact: hex MD5 over its paths and their digests."""
+        """Return the digest of the artifact: hex MD5 over its paths and their digests."""
         lines = [f"{path}:{entry.digest}\n" for path, entry in sorted(self.contents.items())]
         text = "wandb-artifact-manifest-v1\n" + "".join(lines)
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def blob_key(digest: str) -> str:
-    """The key of a blob.
+    """Return the key of a blob.
 
     Args:
-        digest: base64 MD5, as W&B writes the digest of a file.
+        digest: Base64 MD5, as W&B writes the digest of a file.
 
     Returns:
-        The same as 32 hexadecimal digits.
+        The same MD5 as 32 hexadecimal digits.
 
     Raises:
-        RequestError: it is not an MD5.
+        RequestError: The digest is not an MD5.
     """
     try:
         raw = base64.b64decode(digest, validate=True)
@@ -60,11 +60,11 @@ def commit(store: Store, artifact: Artifact) -> Artifact:
     """Turn a pending artifact into the next version of its sequence.
 
     Args:
-        store: where it lies.
-        artifact: a pending one; any other is returned as it is, because clients repeat requests.
+        artifact: A pending artifact; any other is returned unchanged, because clients repeat
+            requests.
 
     Raises:
-        ConflictError: the manifest, a file or the digest does not fit.
+        ConflictError: The manifest, a file or the digest does not match.
     """
     if artifact.state != "PENDING":
         return artifact
@@ -85,18 +85,12 @@ def commit(store: Store, artifact: Artifact) -> Artifact:
             file_count=len(manifest.contents),
             updated_at=now(),
         )
-        publish(store, committed, _wanted_aliases(store, artifact))
+        publish(store, committed, _pending_aliases(store, artifact))
         return committed
 
 
-def want_aliases(store: Store, artifact: Artifact, aliases: Iterable[str]) -> None:
-    """Keep the aliases that a pending artifact gets when it is committed.
-
-    Args:
-        store: where they are kept.
-        artifact: a pending one.
-        aliases: the names.
-    """
+def save_pending_aliases(store: Store, artifact: Artifact, aliases: Iterable[str]) -> None:
+    """Store the aliases that a pending artifact gets when it is committed."""
     with store.database.write() as connection:
         connection.executemany(
             "INSERT OR IGNORE INTO wanted_alias (artifact_id, alias) VALUES (?, ?)",
@@ -108,9 +102,8 @@ def publish(store: Store, artifact: Artifact, aliases: Iterable[str]) -> Members
     """Make a committed artifact a version of its sequence and point aliases to it.
 
     Args:
-        store: where it lies.
-        artifact: committed; one that is a version already keeps its number.
-        aliases: beside `latest`, which always moves.
+        artifact: A committed artifact; if it is a version already, it keeps its number.
+        aliases: Aliases in addition to ``latest``, which always moves.
     """
     version, _ = add_version(store, store.collections.get(artifact.sequence_id), artifact)
     set_aliases(store, version, {"latest", *aliases})
@@ -134,7 +127,7 @@ def _uploaded_manifest(store: Store, artifact: Artifact) -> ManifestFile:
     return manifest
 
 
-def _wanted_aliases(store: Store, artifact: Artifact) -> list[str]:
+def _pending_aliases(store: Store, artifact: Artifact) -> list[str]:
     rows = store.database.rows(
         "SELECT alias FROM wanted_alias WHERE artifact_id = ?", (artifact.id,)
     )

@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-#: A writer of another process may hold the file for this long before we give up, in seconds.
+#: Seconds to wait for a writer in another process.
 BUSY_TIMEOUT_S = 30.0
 
 Arguments = Sequence[Any] | Mapping[str, Any]
 
 
 class Database:
-    """Rows of the local W&B.
+    """The SQLite database of a local W&B.
 
     Every thread has its own connection, so reads never wait for each other (WAL), and a read
-    inside `write()` sees what that transaction wrote.
+    inside ``write()`` sees what that transaction wrote.
 
     Args:
-        path: the SQLite file; made when missing, readable by its owner only.
+        path: The SQLite file; created if missing, readable by its owner only.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,22 +35,22 @@ class Database:
         self._connection().execute("PRAGMA journal_mode = WAL")
 
     def create(self, schema_sql: str) -> None:
-        """Make the tables that are missing.
+        """Create the missing tables.
 
         Args:
-            schema_sql: `CREATE TABLE IF NOT EXISTS` (and INDEX) statements, each ended by `;`.
+            schema_sql: ``CREATE TABLE IF NOT EXISTS`` (and INDEX) statements, each ended by ``;``.
         """
         with self._writing:
             self._connection().executescript(schema_sql)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises.
+        """Run the block as one transaction: commit at its end, or roll back if it raises.
 
-        Writers of this process queue up; a `write()` inside another joins it.
+        Writers of this process queue up; a ``write()`` inside another joins it.
 
         Yields:
-            The connection of this thread, inside `BEGIN IMMEDIATE`.
+            The connection of this thread, inside ``BEGIN IMMEDIATE``.
         """
         connection = self._connection()
         if connection.in_transaction:
@@ -66,26 +66,20 @@ class Database:
             connection.commit()
 
     def rows(self, sql: str, args: Arguments = ()) -> list[sqlite3.Row]:
-        """Run a query.
+        """Return every row of a query.
 
         Args:
-            sql: the statement, with `?` or `:name` placeholders.
-            args: their values.
-
-        Returns:
-            Every row of the answer.
+            sql: The statement, with ``?`` or ``:name`` placeholders.
+            args: The values of the placeholders.
         """
         return self._connection().execute(sql, args).fetchall()
 
     def row(self, sql: str, args: Arguments = ()) -> sqlite3.Row | None:
-        """Run a query of which one row matters.
+        """Return the first row of a query, or None.
 
         Args:
-            sql: the statement, with `?` or `:name` placeholders.
-            args: their values.
-
-        Returns:
-            The first row, or None when there is none.
+            sql: The statement, with ``?`` or ``:name`` placeholders.
+            args: The values of the placeholders.
         """
         row: sqlite3.Row | None = self._connection().execute(sql, args).fetchone()
         return row
@@ -107,11 +101,11 @@ class Database:
             )
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = NORMAL")  # safe with WAL; only power loss
+            connection.execute("PRAGMA synchronous = NORMAL")  # loses data on power failure only
             self._local.connection = connection
             self._open.add(connection)
         return connection
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that can be referred to weakly, so that an ended thread frees its own."""
+    """A connection with weak references, so that the connection of an ended thread is freed."""

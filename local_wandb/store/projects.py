@@ -6,35 +6,27 @@ from local_wandb.store.store import Store
 
 
 def ensure_project(store: Store, entity: str, name: str) -> tuple[Project, bool]:
-    """A project, made when it is missing.
-
-    Args:
-        store: where it lies.
-        entity: name of its entity.
-        name: of the project.
+    """Return a project; create it if it is missing.
 
     Returns:
-        The project, and whether it was made now.
+        The project, and whether it is new.
     """
     with store.database.write():
         project = store.projects.find(entity=entity, name=name)
         if project is not None:
             return project, False
         time = now()
-        made = store.projects.add(entity=entity, name=name, created_at=time, updated_at=time)
-        return made, True
+        created = store.projects.add(entity=entity, name=name, created_at=time, updated_at=time)
+        return created, True
 
 
 def ensure_type(
     store: Store, project: Project, name: str, description: str | None = None
 ) -> ArtifactType:
-    """An artifact type of a project, made when it is missing.
+    """Return an artifact type of a project; create it if it is missing.
 
     Args:
-        store: where it lies.
-        project: whose type it is.
-        name: of the type.
-        description: for a type that is made now.
+        description: The description of a new type.
     """
     with store.database.write():
         found = store.types.find(project_id=project.id, name=name)

@@ -1,15 +1,15 @@
 """One frozen dataclass per table of runs, artifacts, registries and automations.
 
-The fields have the names and the order of the columns in `tables.SCHEMA`.
+The fields have the names and the order of the columns in ``tables.SCHEMA``.
 """
 
 from dataclasses import dataclass
 
 from local_wandb.store.clock import seconds_ago
 
-#: A running run that sent nothing for this long has crashed, in seconds. wandb-core sends
-#: something every 30 s (docs/upstream/wandb-protocol.md, "Runs and the file stream").
-SILENCE_S = 300
+#: Seconds without a heartbeat after which a running run counts as crashed. wandb-core sends one
+#: every 30 s (docs/upstream/wandb-protocol.md, "Runs and the file stream").
+HEARTBEAT_TIMEOUT_S = 300
 
 #: A registry is a project of the organisation's entity with this prefix.
 REGISTRY_PREFIX = "wandb-registry-"
@@ -17,7 +17,7 @@ REGISTRY_PREFIX = "wandb-registry-"
 
 @dataclass(frozen=True)
 class Project:
-    """A project, or a registry."""
+    """A project, which may be a registry."""
 
     id: int
     entity: str
@@ -30,12 +30,12 @@ class Project:
 
     @property
     def is_registry(self) -> bool:
-        """Whether versions are linked here for the whole organisation."""
+        """Whether the project is a registry of the organisation."""
         return self.name.startswith(REGISTRY_PREFIX)
 
     @property
     def path(self) -> str:
-        """`entity/project`."""
+        """``entity/project``."""
         return f"{self.entity}/{self.name}"
 
 
@@ -52,7 +52,7 @@ class ArtifactType:
 
 @dataclass(frozen=True)
 class Run:
-    """A run; `config`, `summary` and `tags` are JSON texts."""
+    """A run; ``config``, ``summary`` and ``tags`` are JSON texts."""
 
     id: int
     project_id: int
@@ -73,14 +73,16 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, `failed`, or `crashed` after `SILENCE_S` without a word."""
-        silent = self.last_state == "running" and self.heartbeat_at < seconds_ago(SILENCE_S)
+        """``running``, ``finished``, ``failed``, or ``crashed`` if the heartbeat has stopped."""
+        silent = self.last_state == "running" and self.heartbeat_at < seconds_ago(
+            HEARTBEAT_TIMEOUT_S
+        )
         return "crashed" if silent else self.last_state
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """A file of a run; no `md5` (hex) before it was uploaded."""
+    """A file of a run; ``md5`` (hex) is None until it is uploaded."""
 
     id: int
     run_id: int
@@ -92,7 +94,7 @@ class RunFile:
 
 @dataclass(frozen=True)
 class Collection:
-    """Versions under one name: a SEQUENCE is what runs log, a PORTFOLIO is what is linked."""
+    """Versions under one name: runs log into a SEQUENCE, versions are linked into a PORTFOLIO."""
 
     id: int
     project_id: int
@@ -108,7 +110,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The contents of a version; PENDING until it is committed. `metadata` is a JSON text."""
+    """The contents of a version; PENDING until it is committed. ``metadata`` is a JSON text."""
 
     id: int
     sequence_id: int
@@ -127,7 +129,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The list of an artifact's files; `digest` is the base64 MD5 of its bytes."""
+    """The list of an artifact's files; ``digest`` is the base64 MD5 of its bytes."""
 
     id: int
     artifact_id: int
@@ -137,7 +139,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """A file or a reference (`ref`) of an artifact; `digest` as the manifest has it."""
+    """A file or a reference (``ref``) of an artifact; ``digest`` is the one in the manifest."""
 
     id: int
     artifact_id: int
@@ -149,7 +151,7 @@ class ArtifactFile:
 
 @dataclass(frozen=True)
 class Membership:
-    """An artifact as version number `version` of a collection."""
+    """An artifact as version number ``version`` of a collection."""
 
     id: int
     collection_id: int
@@ -170,7 +172,7 @@ class Alias:
 
 @dataclass(frozen=True)
 class GenericWebhookIntegration:
-    """A webhook that automations can send to."""
+    """A webhook to which automations can send."""
 
     id: int
     name: str
@@ -179,7 +181,7 @@ class GenericWebhookIntegration:
 
 @dataclass(frozen=True)
 class Automation:
-    """A rule: an event in a scope sends a payload; `scope_type` says what `scope_id` is of."""
+    """A rule: an event in a scope sends a payload. ``scope_type`` is the table of ``scope_id``."""
 
     id: int
     name: str

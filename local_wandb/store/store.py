@@ -1,4 +1,4 @@
-"""Everything that the local W&B keeps: rows in SQLite, contents in blobs."""
+"""The data of a local W&B: rows in SQLite, contents in blobs."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from local_wandb.store.tables import SCHEMA, Table
 
 
 class Store:
-    """The tables, each by its name, and the blobs.
+    """The tables by name, and the blobs.
 
     Args:
-        folder: holds `wandb.sqlite` and `blobs/`; made when missing.
+        folder: The folder of ``wandb.sqlite`` and ``blobs/``; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:

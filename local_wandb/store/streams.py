@@ -14,14 +14,12 @@ SUMMARY = "wandb-summary.json"
 
 
 def write_lines(store: Store, run: Run, stream: str, offset: int, lines: Sequence[str]) -> None:
-    """Store lines at their places; a line that is sent again replaces itself.
+    """Store lines at their positions; a line that is sent again replaces itself.
 
     Args:
-        store: where they go.
-        run: whose lines they are.
-        stream: `HISTORY`, `EVENTS` or `CONSOLE`.
-        offset: number of the first line.
-        lines: the texts.
+        stream: ``HISTORY``, ``EVENTS`` or ``CONSOLE``.
+        offset: The number of the first line.
+        lines: The texts of the lines.
     """
     with store.database.write() as connection:
         connection.executemany(
@@ -32,12 +30,10 @@ def write_lines(store: Store, run: Run, stream: str, offset: int, lines: Sequenc
 
 
 def read_lines(store: Store, run: Run, stream: str) -> list[str]:
-    """Every line of a stream, in order.
+    """Return every line of a stream, in order.
 
     Args:
-        store: where they lie.
-        run: whose lines they are.
-        stream: `HISTORY`, `EVENTS` or `CONSOLE`.
+        stream: ``HISTORY``, ``EVENTS`` or ``CONSOLE``.
     """
     rows = store.database.rows(
         "SELECT line FROM run_line WHERE run_id = ? AND stream = ? ORDER BY number",
@@ -47,12 +43,10 @@ def read_lines(store: Store, run: Run, stream: str) -> list[str]:
 
 
 def count_lines(store: Store, run: Run, stream: str) -> int:
-    """How many lines a stream has.
+    """Return the number of lines of a stream.
 
     Args:
-        store: where they lie.
-        run: whose lines they are.
-        stream: `HISTORY`, `EVENTS` or `CONSOLE`.
+        stream: ``HISTORY``, ``EVENTS`` or ``CONSOLE``.
     """
     row = store.database.row(
         "SELECT count(*) AS n FROM run_line WHERE run_id = ? AND stream = ?", (run.id, stream)
@@ -61,10 +55,8 @@ def count_lines(store: Store, run: Run, stream: str) -> int:
 
 
 def read_history(store: Store, run: Run) -> list[dict[str, Any]]:
-    """What a run logged, one dictionary per step; NaN and Infinity, which JSON lacks, as texts.
+    """Return the history of a run, one dictionary per step.
 
-    Args:
-        store: where it lies.
-        run: which logged it.
+    NaN and Infinity, which JSON lacks, are returned as texts.
     """
     return [json.loads(line, parse_constant=str) for line in read_lines(store, run, HISTORY)]

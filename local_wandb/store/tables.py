@@ -1,4 +1,4 @@
-"""The tables of runs, artifacts, registries and automations, and typed access to one of them."""
+"""The tables of runs, artifacts, registries and automations, with typed access to each."""
 
 from typing import Any, Generic, TypeVar
 
@@ -113,13 +113,12 @@ RowT = TypeVar("RowT")
 class Table(Generic[RowT]):
     """A table whose rows are dataclasses.
 
-    Names of columns and conditions come from this package only, values only as arguments.
+    Column names and conditions must come from this package; only values may come from requests.
 
     Args:
-        database: where it lies.
-        name: of the table.
-        row: the dataclass of one row; its fields are the columns.
-        noun: what a row is called in an error message.
+        database: The database of the table.
+        row: The dataclass of one row; its fields are the columns.
+        noun: The name of a row in error messages.
     """
 
     def __init__(self, database: Database, name: str, row: type[RowT], noun: str) -> None:
@@ -129,40 +128,37 @@ class Table(Generic[RowT]):
         self._noun = noun
 
     def where(self, **columns: Any) -> list[RowT]:
-        """The rows with these values, oldest first.
+        """Return the rows with these values, oldest first.
 
         Args:
-            columns: value by column name.
+            columns: The value of each column, by name.
         """
         conditions = " AND ".join(f"t.{column} = ?" for column in columns)
         return self.joined(f"WHERE {conditions} ORDER BY t.id", *columns.values())
 
     def joined(self, rest: str, *args: Any) -> list[RowT]:
-        """The rows that a query over more tables finds.
+        """Return the rows of this table that a longer query finds.
 
         Args:
-            rest: what follows `SELECT t.* FROM <table> t`.
-            args: values of its placeholders.
+            rest: What follows ``SELECT t.* FROM <table> t``.
+            args: The values of its placeholders.
         """
         sql = f"SELECT t.* FROM {self._name} t {rest}"  # noqa: S608
         return [self._row(**row) for row in self._database.rows(sql, args)]
 
     def find(self, **columns: Any) -> RowT | None:
-        """The oldest row with these values, if there is one.
+        """Return the oldest row with these values, or None.
 
         Args:
-            columns: value by column name.
+            columns: The value of each column, by name.
         """
         return next(iter(self.where(**columns)), None)
 
     def get(self, row_id: int) -> RowT:
-        """The row with this id.
-
-        Args:
-            row_id: its primary key.
+        """Return the row with this primary key.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: There is no such row.
         """
         row = self.find(id=row_id)
         if row is None:
@@ -173,10 +169,10 @@ class Table(Generic[RowT]):
         """Insert a row.
 
         Args:
-            columns: value by column name; the others take their defaults.
+            columns: The value of each column, by name; the others take their defaults.
 
         Returns:
-            The row as it was stored.
+            The stored row.
         """
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         sql = f"INSERT INTO {self._name} ({names}) VALUES ({marks}) RETURNING id"  # noqa: S608
@@ -188,12 +184,12 @@ class Table(Generic[RowT]):
         """Update a row.
 
         Args:
-            row_id: its primary key.
-            columns: new value by column name; None leaves a column as it is, because that is
-                what null means to W&B (docs/upstream/wandb-protocol.md, "Ids, scalars and nulls").
+            row_id: The primary key.
+            columns: The new value of each column, by name; None leaves a column unchanged, because
+                null means that to W&B (docs/upstream/wandb-protocol.md, "Ids, scalars and nulls").
 
         Returns:
-            The row as it is now.
+            The changed row.
         """
         given = {name: value for name, value in columns.items() if value is not None}
         if given:

@@ -1,4 +1,4 @@
-"""Tags on artifacts and on collections."""
+"""Tags of artifacts and collections."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,7 @@ from local_wandb.store.store import Store
 
 
 def tags_of(store: Store, owner: Artifact | Collection) -> list[str]:
-    """The tags of an artifact or a collection, sorted.
-
-    Args:
-        store: where they lie.
-        owner: which has them.
-    """
+    """Return the tags of an artifact or a collection, sorted."""
     rows = store.database.rows(
         f"SELECT name FROM {_table(owner)} WHERE owner_id = ? ORDER BY name",  # noqa: S608
         (owner.id,),
@@ -21,13 +16,7 @@ def tags_of(store: Store, owner: Artifact | Collection) -> list[str]:
 
 
 def add_tags(store: Store, owner: Artifact | Collection, names: Iterable[str]) -> None:
-    """Tag an artifact or a collection.
-
-    Args:
-        store: where the tags go.
-        owner: which gets them.
-        names: the tags; one that is there already stays.
-    """
+    """Tag an artifact or a collection; existing tags stay."""
     with store.database.write() as connection:
         connection.executemany(
             f"INSERT OR IGNORE INTO {_table(owner)} (owner_id, name) VALUES (?, ?)",  # noqa: S608
@@ -36,13 +25,7 @@ def add_tags(store: Store, owner: Artifact | Collection, names: Iterable[str]) -
 
 
 def remove_tags(store: Store, owner: Artifact | Collection, names: Iterable[str]) -> None:
-    """Untag an artifact or a collection.
-
-    Args:
-        store: where the tags lie.
-        owner: which loses them.
-        names: the tags.
-    """
+    """Remove tags from an artifact or a collection."""
     with store.database.write() as connection:
         connection.executemany(
             f"DELETE FROM {_table(owner)} WHERE owner_id = ? AND name = ?",  # noqa: S608

@@ -1,4 +1,4 @@
-"""Collections, the versions in them, and the aliases that point to versions."""
+"""Collections, their versions, and the aliases of versions."""
 
 import re
 from collections.abc import Iterable
@@ -15,35 +15,26 @@ from local_wandb.store.rows import (
 )
 from local_wandb.store.store import Store
 
-#: `v3` always means version 3; it is never stored as an alias.
+#: ``v3`` always means version 3; it is never stored as an alias.
 VERSION_ALIAS = re.compile(r"v(\d{1,9})")
 
 
 def find_collection(store: Store, project: Project, name: str) -> Collection | None:
-    """A collection by its name.
-
-    Args:
-        store: where it lies.
-        project: which holds it.
-        name: of the collection.
-    """
+    """Return a collection by its name, or None."""
     return store.collections.find(project_id=project.id, name=name, state="READY")
 
 
 def ensure_collection(
     store: Store, project: Project, artifact_type: ArtifactType, name: str, kind: str
 ) -> Collection:
-    """A collection, made when it is missing.
+    """Return a collection; create it if it is missing.
 
     Args:
-        store: where it lies.
-        project: which holds it.
-        artifact_type: of every version in it.
-        name: of the collection.
-        kind: SEQUENCE or PORTFOLIO.
+        artifact_type: The type of every version in the collection.
+        kind: ``SEQUENCE`` or ``PORTFOLIO``.
 
     Raises:
-        ConflictError: the name belongs to a collection of another type or kind.
+        ConflictError: The name belongs to a collection of another type or kind.
     """
     found = find_collection(store, project, name)
     if found is None:
@@ -71,9 +62,8 @@ def add_version(
     """Give an artifact the next version number of a collection.
 
     Args:
-        store: where both lie.
-        collection: which gets the version.
-        artifact: its contents; one that is in the collection keeps its number.
+        collection: The collection that gets the version.
+        artifact: The contents; an artifact that is in the collection keeps its number.
 
     Returns:
         The version, and whether it is new.
@@ -82,28 +72,26 @@ def add_version(
         found = store.memberships.find(collection_id=collection.id, artifact_id=artifact.id)
         if found is not None:
             return found, False
-        # The number comes from the row, not from `collection`, which may be an older copy.
+        # The number comes from the row, because ``collection`` may be outdated.
         row = connection.execute(
             "UPDATE collection SET next_version = next_version + 1, updated_at = ? WHERE id = ?"
             " RETURNING next_version - 1 AS version",
             (now(), collection.id),
         ).fetchone()
-        made = store.memberships.add(
+        created = store.memberships.add(
             collection_id=collection.id,
             artifact_id=artifact.id,
             version=row["version"],
             created_at=now(),
         )
-        return made, True
+        return created, True
 
 
 def find_version(store: Store, collection: Collection, alias: str) -> Membership | None:
-    """A version of a collection.
+    """Return a version of a collection, or None.
 
     Args:
-        store: where it lies.
-        collection: which holds it.
-        alias: an alias, or `v` and the version number.
+        alias: An alias, or ``v`` and the version number.
     """
     if number := VERSION_ALIAS.fullmatch(alias):
         return store.memberships.find(collection_id=collection.id, version=int(number[1]))
@@ -112,12 +100,7 @@ def find_version(store: Store, collection: Collection, alias: str) -> Membership
 
 
 def aliases_of(store: Store, artifact: Artifact) -> list[Alias]:
-    """The aliases of an artifact in every collection that holds it.
-
-    Args:
-        store: where they lie.
-        artifact: which has them.
-    """
+    """Return the aliases of an artifact in every collection that contains it."""
     return store.aliases.joined(
         "JOIN membership m ON m.id = t.membership_id WHERE m.artifact_id = ? ORDER BY t.id",
         artifact.id,
@@ -125,15 +108,10 @@ def aliases_of(store: Store, artifact: Artifact) -> list[Alias]:
 
 
 def set_aliases(store: Store, version: Membership, aliases: Iterable[str]) -> None:
-    """Point aliases to a version; each leaves the version that held it.
-
-    Args:
-        store: where they lie.
-        version: which holds them from now on.
-        aliases: the names.
+    """Point aliases to a version; each leaves the version that had it.
 
     Raises:
-        RequestError: a name means a version number.
+        RequestError: A name is reserved for a version number.
     """
     wanted = sorted(set(aliases))
     for alias in wanted:
@@ -149,13 +127,7 @@ def set_aliases(store: Store, version: Membership, aliases: Iterable[str]) -> No
 
 
 def remove_aliases(store: Store, version: Membership, aliases: Iterable[str]) -> None:
-    """Take aliases from a version, where it holds them.
-
-    Args:
-        store: where they lie.
-        version: which loses them.
-        aliases: the names.
-    """
+    """Remove aliases from a version, if it has them."""
     with store.database.write() as connection:
         connection.executemany(
             "DELETE FROM alias WHERE membership_id = ? AND alias = ?",
@@ -164,29 +136,24 @@ def remove_aliases(store: Store, version: Membership, aliases: Iterable[str]) ->
 
 
 def remove_versions(store: Store, **columns: int) -> None:
-    """Take versions, with their aliases, out of their collections.
+    """Remove versions, with their aliases, from their collections.
 
     Args:
-        store: where they lie.
-        columns: `id`, `collection_id` or `artifact_id` of the versions.
+        columns: ``id``, ``collection_id`` or ``artifact_id`` of the versions.
     """
     conditions = " AND ".join(f"{column} = ?" for column in columns)
     with store.database.write() as connection:
         connection.execute(
-            f"DELETE FROM membership WHERE {conditions}",  # noqa: S608 - names are ours
+            f"DELETE FROM membership WHERE {conditions}",  # noqa: S608 - the names are constants
             tuple(columns.values()),
         )
 
 
 def delete_collection(store: Store, collection: Collection) -> Collection:
-    """Delete a collection; the artifacts of a sequence go with it.
-
-    Args:
-        store: where it lies.
-        collection: which goes.
+    """Delete a collection; the artifacts of a sequence are deleted with it.
 
     Returns:
-        The collection in its last state.
+        The deleted collection.
     """
     with store.database.write():
         if collection.kind == "SEQUENCE":
@@ -197,12 +164,7 @@ def delete_collection(store: Store, collection: Collection) -> Collection:
 
 
 def delete_artifact(store: Store, artifact: Artifact) -> None:
-    """Delete an artifact and every version that it is.
-
-    Args:
-        store: where it lies.
-        artifact: which goes.
-    """
+    """Delete an artifact and all its versions."""
     with store.database.write():
         remove_versions(store, artifact_id=artifact.id)
         store.artifacts.change(artifact.id, state="DELETED", updated_at=now())

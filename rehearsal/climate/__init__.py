@@ -1,7 +1,7 @@
-"""The climate application's content: passages, questions, prompts, and a training set beside them.
+"""The climate application's content: passages, questions, prompts, and a separate training set.
 
-All text was written for this project. The training set has its own passages and questions, so
-that no adapter has seen a question that weighs it.
+All text was written for this project. The training set has other passages and questions, so that
+no adapter was trained on a question that evaluates it.
 """
 
 from importlib.resources import files
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 class Passage(BaseModel):
     """One short text that the vector store retrieves.
 
-    Args:
+    Attributes:
         id: Stable name, unique in the corpus.
         title: A line that names the text.
         text: The text, 40 to 80 words.
@@ -32,12 +32,12 @@ class Passage(BaseModel):
 class Question(BaseModel):
     """One row of the published evaluation's dataset.
 
-    Args:
+    Attributes:
         id: Stable name, unique in the dataset.
-        question: What the user asks.
+        question: The user's question.
         answer: The expected short answer, in the words of a gold passage.
-        accepted: Other forms that are as right.
-        passages: Ids of the gold passages, each of which holds the answer.
+        accepted: Other correct forms of the answer.
+        passages: Ids of the gold passages, each of which contains the answer.
         topic: One of the corpus's topics.
     """
 
@@ -52,11 +52,11 @@ class Question(BaseModel):
 
 
 class TrainingRow(BaseModel):
-    """One example that an adapter is trained on.
+    """One example on which an adapter is trained.
 
-    Args:
-        question: What the user asks.
-        passage: The text that holds the answer.
+    Attributes:
+        question: The user's question.
+        passage: The text that contains the answer.
         answer: The short answer, in the words of the passage.
     """
 
@@ -70,7 +70,7 @@ class TrainingRow(BaseModel):
 class Prompts(BaseModel):
     """The application's prompts.
 
-    Args:
+    Attributes:
         system: The system message.
         user: The user message, with the fields ``{context}`` and ``{question}``.
     """
@@ -85,38 +85,25 @@ Row = TypeVar("Row", bound=BaseModel)
 
 
 def passages() -> list[Passage]:
-    """The corpus, in the order of its topics.
-
-    Returns:
-        Every passage.
-    """
+    """Return the corpus, in the order of its topics."""
     return _rows("passages.jsonl", Passage)
 
 
 def questions() -> list[Question]:
-    """The evaluation's questions, in the order of their topics.
-
-    Returns:
-        Every question.
-    """
+    """Return the evaluation's questions, in the order of their topics."""
     return _rows("questions.jsonl", Question)
 
 
 def training_rows() -> list[TrainingRow]:
-    """The training set: other questions over other passages.
+    """Return the training set: other questions over other passages.
 
-    Returns:
-        Every example; rows with the same passage stand together.
+    Rows with the same passage are adjacent.
     """
     return _rows("training.jsonl", TrainingRow)
 
 
 def prompts() -> Prompts:
-    """The prompts of the climate application.
-
-    Returns:
-        The system and the user prompt.
-    """
+    """Return the prompts of the climate application."""
     return Prompts.model_validate(yaml.safe_load(_read("prompts.yaml")))
 
 

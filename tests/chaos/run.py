@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from rehearsal.processes import ending_on_signals
+from rehearsal.processes import exit_on_signals
 from tests.chaos.course import Course
 from tests.chaos.faults import Faults
 from tests.chaos.figures import Figures
@@ -32,7 +32,7 @@ def main(seed: int, versions: int, lease: float, path: Path | None) -> None:
     # Where the logs outlive this process: the scratch folder of the tests does not.
     folder = Path(tempfile.mkdtemp(prefix="wb-chaos-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"]))
     click.echo(f"seed {seed}, logs in {folder}")
-    with ending_on_signals(), ExitStack() as stack:
+    with exit_on_signals(), ExitStack() as stack:
         stage = set_up(folder, stack, random.Random(f"{seed} stage"), versions, lease)
         course = Course(stage, Faults(stage, random.Random(f"{seed} faults")), seed, versions)
         course.run()

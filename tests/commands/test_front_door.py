@@ -110,7 +110,7 @@ def test_a_rehearsal_does_not_empty_a_folder_of_somebody_else(tmp_path: Path) ->
     (tmp_path / "thesis.tex").touch()
     result = _run("rehearse", "--dir", str(tmp_path))
     assert result.exit_code == 1
-    assert "holds files that no rehearsal left there" in result.output
+    assert "contains files that no rehearsal left there" in result.output
     assert (tmp_path / "thesis.tex").exists()
 
 

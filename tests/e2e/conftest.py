@@ -32,7 +32,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> R
 
 @pytest.fixture(scope="module")
 def program(rehearsed: Rehearsed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """Runs a plain program against the W&B that the rehearsal left, started again."""
+    """Runs a plain program against the rehearsal's W&B, which is started again."""
     folder = tmp_path_factory.mktemp("second-process")
     with LocalWandb(LocalWandbConfig(data_dir=rehearsed.folder / "wandb")) as server:
 

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a finished rehearsal, and programs of plain wandb and weave."""
+"""Helpers of the end-to-end tests: a finished rehearsal, and programs of plain wandb and weave."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from local_wandb.process import LocalWandb
 _PROGRAMS = Path(__file__).parent / "programs"
 
 Program = Callable[..., Any]
-"""Called with a program's name and arguments; returns what it printed last, which is JSON."""
+"""Takes a program's name and arguments; returns the last line of its output, parsed as JSON."""
 
 
 class Rehearsed(NamedTuple):
-    """What a rehearsal left."""
+    """The results of a rehearsal."""
 
     folder: Path
     output: str
@@ -27,22 +27,25 @@ class Rehearsed(NamedTuple):
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
-        """What it wrote, by version."""
+        """The contents of ``verdicts.json``."""
         found: list[dict[str, Any]] = json.loads((self.folder / "verdicts.json").read_text())
         return found
 
 
 def run_program(server: LocalWandb, folder: Path, program: str, *arguments: str) -> Any:
-    """Run one of the plain programs against a local W&B; its last line is JSON.
+    """Run one of the plain programs against a local W&B and return its last line, parsed as JSON.
 
     Args:
-        folder: for the files of the program's SDKs.
+        server: The local W&B.
+        folder: The folder for the files of the program's SDKs.
+        program: The name of the program's file.
+        arguments: The program's arguments.
     """
     return program_output(os.environ | server.environment(folder), program, *arguments)
 
 
 def program_output(environment: Mapping[str, str], program: str, *arguments: str) -> Any:
-    """Run one of the plain programs in an environment; its last line is JSON."""
+    """Run one of the plain programs in an environment and return its last line, parsed as JSON."""
     done = subprocess.run(
         [sys.executable, str(_PROGRAMS / program), *arguments],
         env={name: value for name, value in environment.items() if name != "WANDB_DISABLE_WEAVE"},
@@ -56,15 +59,15 @@ def program_output(environment: Mapping[str, str], program: str, *arguments: str
 
 
 def mentioning(folder: Path) -> list[psutil.Process]:
-    """Processes that have to do with the folder.
+    """Return the processes whose command line, environment or open files name the folder.
 
     A Celery worker overwrites its command line and its environment, but its log is open.
     """
     found = []
     for process in psutil.process_iter():
         try:
-            told = f"{process.cmdline()} {process.environ()} {process.open_files()}"
-            if str(folder) in told:
+            text = f"{process.cmdline()} {process.environ()} {process.open_files()}"
+            if str(folder) in text:
                 found.append(process)
         except (psutil.AccessDenied, psutil.NoSuchProcess):
             continue

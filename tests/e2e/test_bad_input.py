@@ -1,4 +1,4 @@
-"""What goes wrong ends with one clear sentence, and the next version is weighed all the same."""
+"""Invalid versions and failures end with a clear reason, and the next version is evaluated."""
 
 import pickle
 import re
@@ -19,31 +19,31 @@ from safetensors.torch import load_file, save_file
 
 from engine.server import EngineServer
 from rehearsal.base_model import BASE_MODEL, base_model
-from rehearsal.stage import Stage, empty, set_up
+from rehearsal.services import Services, prepare_folder, start_services
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Verdict
 from tests.e2e.rehearsed import program_output
 
-_LOOK = 0.2  # seconds
+_POLL_INTERVAL = 0.2  # seconds
 _NOWHERE = "weave:///wandb-smle/weave-cookboook-demo/object/Nowhere:v0"
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Iterator[Stage]:
+def services(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("stage") / "new"
-    empty(folder)
+    prepare_folder(folder)
     with ExitStack() as stack:
-        stage = set_up(folder, stack, run_dir=warm_run_dir)
+        services = start_services(folder, stack, run_dir=warm_run_dir)
         _add_astray_gate(folder / "gates.yaml")
-        stage.processes.run("app team", ["-m", "rehearsal.app_team"])
-        yield stage
+        services.processes.run("app team", ["-m", "rehearsal.app_team"])
+        yield services
 
 
 def _add_astray_gate(path: Path) -> None:
-    """A second gate, for one collection, which names an object that is not there.
+    """Add a second gate, for one collection, that names a missing object.
 
-    Nor does a version's verdict depend on which was weighed before it.
+    Both gates have no champion threshold, so that no verdict depends on an earlier one.
     """
     gates = yaml.safe_load(path.read_text())
     gate = gates["gates"][0]
@@ -54,28 +54,28 @@ def _add_astray_gate(path: Path) -> None:
     path.write_text(yaml.safe_dump({"gates": [*gates["gates"], astray]}))
 
 
-def _link(stage: Stage, folder: Path, collection: str) -> ArtifactRef:
+def _link(services: Services, folder: Path, collection: str) -> ArtifactRef:
     return ArtifactRef.parse(
-        program_output(stage.environment, "link_files.py", str(folder), collection)
+        program_output(services.environment, "link_files.py", str(folder), collection)
     )
 
 
-def _state(stage: Stage) -> Any:
-    return program_output(stage.environment, "list_rag_models.py")
+def _state(services: Services) -> Any:
+    return program_output(services.environment, "list_rag_models.py")
 
 
-def _verdict(stage: Stage, weighing: WeighingId) -> Verdict:
-    _wait_for(stage, lambda: _state_of(stage, weighing) in ("promoted", "rejected", "failed"))
-    record = stage.ledger.get(weighing)
+def _verdict(services: Services, weighing: WeighingId) -> Verdict:
+    _wait_for(services, lambda: _state_of(services, weighing) in ("promoted", "rejected", "failed"))
+    record = services.ledger.get(weighing)
     assert record is not None
     assert record.verdict is not None
     return record.verdict
 
 
-def _enqueue(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _enqueue(services: Services, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "weighbridge", "enqueue", *arguments],
-        env=stage.environment,
+        env=services.environment,
         capture_output=True,
         text=True,
         check=False,
@@ -124,86 +124,86 @@ def _of_another_base(folder: Path) -> None:
         (_of_another_base, r"which cannot be multiplied|has a change of shape"),
     ],
 )
-def test_a_version_that_cannot_be_weighed_fails_with_the_reason(
-    stage: Stage, tmp_path: Path, make: Any, reason: str
+def test_an_invalid_version_fails_with_the_reason(
+    services: Services, tmp_path: Path, make: Any, reason: str
 ) -> None:
-    before = _state(stage)
+    before = _state(services)
     make(tmp_path)
-    version = _link(stage, tmp_path, make.__name__)
-    assert _enqueue(stage, str(version)).returncode == 0
-    verdict = _verdict(stage, WeighingId.of("climate-rag", version))
+    version = _link(services, tmp_path, make.__name__)
+    assert _enqueue(services, str(version)).returncode == 0
+    verdict = _verdict(services, WeighingId.of("climate-rag", version))
     assert verdict.outcome == "failed"
     assert re.search(reason, verdict.reason)
     assert str(version) in verdict.reason
-    assert _state(stage) == before
+    assert _state(services) == before
 
 
 def test_a_gate_whose_rag_model_is_missing_fails_with_its_name(
-    stage: Stage, tmp_path: Path
+    services: Services, tmp_path: Path
 ) -> None:
-    before = _state(stage)
+    before = _state(services)
     adapter = tmp_path / "adapter"
     shutil.copytree(str(files("rehearsal") / "adapters" / "good"), adapter)
-    version = _link(stage, adapter, "Astray")
-    done = _enqueue(stage, str(version), "--wait")
+    version = _link(services, adapter, "Astray")
+    done = _enqueue(services, str(version), "--wait")
     assert done.returncode == 1
     assert f"{_NOWHERE} does not exist" in done.stdout
-    assert _state(stage) == before
+    assert _state(services) == before
 
 
-def test_an_unknown_version_is_refused_at_once(stage: Stage) -> None:
-    known = len(list(stage.ledger.all()))
-    done = _enqueue(stage, "wandb32/wandb-registry-RAG Chat Models/Astray:v9")
+def test_an_unknown_version_is_refused_at_once(services: Services) -> None:
+    known = len(list(services.ledger.all()))
+    done = _enqueue(services, "wandb32/wandb-registry-RAG Chat Models/Astray:v9")
     assert done.returncode == 1
     assert "could not read version" in done.stderr
     assert "Check the spelling" in done.stderr
-    assert len(list(stage.ledger.all())) == known
+    assert len(list(services.ledger.all())) == known
 
 
-def test_an_engine_that_is_killed_in_mid_evaluation_costs_one_attempt(
-    stage: Stage, warm_run_dir: Path, tmp_path: Path
+def test_an_engine_killed_during_an_evaluation_costs_one_attempt(
+    services: Services, warm_run_dir: Path, tmp_path: Path
 ) -> None:
     _adapter(tmp_path)
-    version = _link(stage, tmp_path, "_killed")
-    assert _enqueue(stage, str(version)).returncode == 0
+    version = _link(services, tmp_path, "_killed")
+    assert _enqueue(services, str(version)).returncode == 0
     weighing = WeighingId.of("climate-rag", version)
-    _wait_for(stage, lambda: _rows_done(stage, weighing) > 0)
+    _wait_for(services, lambda: _rows_done(services, weighing) > 0)
     _kill_engine(warm_run_dir)
-    _wait_for(stage, lambda: _state_of(stage, weighing) == "queued")
-    notes = [entry.note for entry in stage.ledger.audit() if entry.id == str(weighing)]
+    _wait_for(services, lambda: _state_of(services, weighing) == "queued")
+    notes = [entry.note for entry in services.ledger.audit() if entry.id == str(weighing)]
     assert re.search(f"The engine died while it served {re.escape(str(version))}", notes[-1])
 
 
-def test_the_next_version_is_weighed_all_the_same(stage: Stage, tmp_path: Path) -> None:
-    """Its base is an artifact, and no engine may run."""
-    base = _link(stage, base_model(), "Bases")
+def test_the_next_version_is_evaluated(services: Services, tmp_path: Path) -> None:
+    """The base of this version is an artifact, and its engine was killed by the test before."""
+    base = _link(services, base_model(), "Bases")
     _adapter(tmp_path)
     config = tmp_path / "adapter_config.json"
     config.write_text(config.read_text().replace(BASE_MODEL, base.uri))
-    version = _link(stage, tmp_path, "_next")
-    assert _enqueue(stage, str(version)).returncode == 0
-    verdict = _verdict(stage, WeighingId.of("climate-rag", version))
+    version = _link(services, tmp_path, "_next")
+    assert _enqueue(services, str(version)).returncode == 0
+    verdict = _verdict(services, WeighingId.of("climate-rag", version))
     assert verdict.outcome == "promoted", verdict.reason
 
 
-def test_the_workers_are_alive_after_all_of_it(stage: Stage) -> None:
-    stage.processes.check()
+def test_the_workers_survive_every_failure(services: Services) -> None:
+    services.processes.check()
 
 
-def _wait_for(stage: Stage, condition: Callable[[], bool]) -> None:
+def _wait_for(services: Services, condition: Callable[[], bool]) -> None:
     pause = threading.Event()
     while not condition():
-        stage.processes.check()
-        pause.wait(_LOOK)
+        services.processes.check()
+        pause.wait(_POLL_INTERVAL)
 
 
-def _rows_done(stage: Stage, weighing: WeighingId) -> int:
-    record = stage.ledger.get(weighing)
+def _rows_done(services: Services, weighing: WeighingId) -> int:
+    record = services.ledger.get(weighing)
     return record.progress.done if record and record.progress else 0
 
 
-def _state_of(stage: Stage, weighing: WeighingId) -> str:
-    record = stage.ledger.get(weighing)
+def _state_of(services: Services, weighing: WeighingId) -> str:
+    record = services.ledger.get(weighing)
     return record.state if record else "unknown"
 
 

@@ -1,4 +1,4 @@
-"""The rehearsal's numbers are the same wherever they are shown."""
+"""The rehearsal's numbers are the same everywhere: table, leaderboard, predictions, report."""
 
 import json
 from html.parser import HTMLParser
@@ -24,7 +24,7 @@ def numbers(rehearsed: Rehearsed, program: Program) -> list[dict[str, Any]]:
 
 
 class _Data(HTMLParser):
-    """The values of a page's `<data>` elements."""
+    """The values of a page's ``<data>`` elements."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def _relative(verdict: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_first_version_has_no_champion_and_says_so(rehearsed: Rehearsed) -> None:
+def test_the_reason_of_the_first_version_names_the_missing_champion(rehearsed: Rehearsed) -> None:
     first = rehearsed.verdicts[0]
     assert "There is no champion yet" in first["reason"]
     assert "interval" not in _relative(first)
@@ -97,7 +97,7 @@ def test_the_predictions_give_the_same_value(
         assert [row["correct"] for row in rows] == [score >= 0.5 for score in scores]
 
 
-def test_what_changed_is_what_one_got_right_and_the_other_did_not(
+def test_the_changed_rows_are_those_that_only_one_version_answered_correctly(
     rehearsed: Rehearsed, numbers: list[dict[str, Any]]
 ) -> None:
     assert numbers[0]["changed"] is None
@@ -132,7 +132,7 @@ def test_run_and_version_are_tagged_and_the_call_has_the_verdict(
         assert any(name.startswith("media/html/report") for name in found["run_files"])
 
 
-def test_the_promoted_artifact_says_why(
+def test_the_promoted_artifact_has_the_reason(
     rehearsed: Rehearsed, numbers: list[dict[str, Any]]
 ) -> None:
     first, _, last = (found.get("metadata") for found in numbers)

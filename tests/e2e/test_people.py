@@ -1,7 +1,7 @@
 """A version that awaits approval, a champion that is evaluated again, a verdict from its evidence.
 
-One story is played on one stage, because what is promoted first is the champion of the next; the
-tests look at what was seen on the way.
+The tests share one sequence of versions, because the version that is promoted first is the champion
+of the next; each test checks a part of what the sequence recorded.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from rehearsal.stage import Stage, empty, set_up
+from rehearsal.services import Services, prepare_folder, start_services
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Verdict
@@ -26,7 +26,7 @@ from tests.e2e.rehearsed import program_output
 
 _MODELS = "wandb32/wandb-registry-RAG Chat Models"
 _TARGET = "wandb32/wandb-registry-RAG Models/Careful"
-_LOOK = 0.2  # seconds
+_POLL_INTERVAL = 0.2  # seconds
 _BATCH = 8
 _CORRECT = "answer_correctness.mean"
 _NO_WORSE = {"metric": _CORRECT, "no_worse_than": "champion", "margin": 0.5}
@@ -62,56 +62,56 @@ def _gates(gates: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Iterator[Stage]:
+def services(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("people") / "new"
-    empty(folder)
+    prepare_folder(folder)
     with ExitStack() as stack:
-        stage = set_up(folder, stack, run_dir=warm_run_dir)
+        services = start_services(folder, stack, run_dir=warm_run_dir)
         gates = folder / "gates.yaml"
         gates.write_text(yaml.safe_dump(_gates(yaml.safe_load(gates.read_text()))))
-        stage.processes.run("app team", ["-m", "rehearsal.app_team"])
-        program_output(stage.environment, "publish_evaluations.py")
-        yield stage
+        services.processes.run("app team", ["-m", "rehearsal.app_team"])
+        program_output(services.environment, "publish_evaluations.py")
+        yield services
 
 
-def _weighbridge(stage: Stage, *arguments: str, **environment: str) -> Any:
+def _weighbridge(services: Services, *arguments: str, **environment: str) -> Any:
     return subprocess.run(
         [sys.executable, "-m", "weighbridge", *arguments],
-        env=stage.environment | environment,
+        env=services.environment | environment,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def _link(stage: Stage, folder: Path, gate: str, adapter: str) -> WeighingId:
+def _link(services: Services, folder: Path, gate: str, adapter: str) -> WeighingId:
     """Link an adapter and wait until its weighing under a gate is settled."""
     shutil.copytree(str(files("rehearsal") / "adapters" / adapter), folder)
-    (folder / "README.md").write_text(folder.name)  # else W&B would know the files already
-    ref = program_output(stage.environment, "link_files.py", str(folder), f"_{gate}")
+    (folder / "README.md").write_text(folder.name)  # equal files would be the same version
+    ref = program_output(services.environment, "link_files.py", str(folder), f"_{gate}")
     weighing = WeighingId.of(gate, ArtifactRef.parse(ref))
-    done = _weighbridge(stage, "enqueue", str(weighing.version))
+    done = _weighbridge(services, "enqueue", str(weighing.version))
     assert done.returncode == 0, done.stderr
     pause = Event()
-    while not ((record := stage.ledger.get(weighing)) and record.settled):
-        stage.processes.check()
-        pause.wait(_LOOK)
+    while not ((record := services.ledger.get(weighing)) and record.settled):
+        services.processes.check()
+        pause.wait(_POLL_INTERVAL)
     return weighing
 
 
-def _verdict(stage: Stage, weighing: WeighingId) -> Verdict:
-    record = stage.ledger.get(weighing)
+def _verdict(services: Services, weighing: WeighingId) -> Verdict:
+    record = services.ledger.get(weighing)
     assert record is not None
     assert record.verdict is not None
     return record.verdict
 
 
-def _champion(stage: Stage) -> Any:
-    return program_output(stage.environment, "find_champion.py", _TARGET)
+def _champion(services: Services) -> Any:
+    return program_output(services.environment, "find_champion.py", _TARGET)
 
 
 class Story(NamedTuple):
-    """What was seen, in this order."""
+    """The recorded observations, in this order."""
 
     awaiting: Verdict
     awaiting_report: str
@@ -133,45 +133,45 @@ class Story(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def story(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("versions")
     seen: dict[str, Any] = {}
-    waiting = _link(stage, folder / "first", "careful", "good")
-    seen["awaiting"] = _verdict(stage, waiting)
+    waiting = _link(services, folder / "first", "careful", "good")
+    seen["awaiting"] = _verdict(services, waiting)
     seen["awaiting_report"] = Path(str(seen["awaiting"].report)).read_text()
-    seen["status_then"] = _weighbridge(stage, "status").stdout
-    seen["champion_then"] = _champion(stage)
+    seen["status_then"] = _weighbridge(services, "status").stdout
+    seen["champion_then"] = _champion(services)
     approve = ("approve", str(waiting.version), "--why", "read it all", "--wait", "--json")
-    seen["approved"] = _weighbridge(stage, *approve)
-    seen["first_champion"] = _champion(stage)
+    seen["approved"] = _weighbridge(services, *approve)
+    seen["first_champion"] = _champion(services)
 
-    unwanted = _link(stage, folder / "second", "careful", "better")
+    unwanted = _link(services, folder / "second", "careful", "better")
     reject = ("reject", str(unwanted.version), "--why", "not today", "--wait")
-    assert _weighbridge(stage, *reject).returncode == 0
-    seen["rejected"] = _verdict(stage, unwanted)
-    seen["rejected_again"] = _weighbridge(stage, *reject)
-    seen["champion_after_rejection"] = _champion(stage)
+    assert _weighbridge(services, *reject).returncode == 0
+    seen["rejected"] = _verdict(services, unwanted)
+    seen["rejected_again"] = _weighbridge(services, *reject)
+    seen["champion_after_rejection"] = _champion(services)
 
-    others = [_link(stage, folder / name, "other", "worse") for name in ("third", "fourth")]
-    seen["others"] = [_verdict(stage, one) for one in others]
-    seen["hasty"] = _verdict(stage, _link(stage, folder / "fifth", "hasty", "worse"))
+    others = [_link(services, folder / name, "other", "worse") for name in ("third", "fourth")]
+    seen["others"] = [_verdict(services, one) for one in others]
+    seen["hasty"] = _verdict(services, _link(services, folder / "fifth", "hasty", "worse"))
 
     evidence = seen["others"][0].evidence
     again = ("weigh", "--from", evidence.weave_call, "--gate", "other")
-    seen["reached_again"] = _weighbridge(stage, *again)
-    gates = yaml.safe_load(Path(stage.environment["WEIGHBRIDGE_GATES"]).read_text())
+    seen["reached_again"] = _weighbridge(services, *again)
+    gates = yaml.safe_load(Path(services.environment["WEIGHBRIDGE_GATES"]).read_text())
     gates["gates"][1]["thresholds"][0]["at_least"] = 0.99
     (folder / "gates.yaml").write_text(yaml.safe_dump(gates))
     changed = {"WEIGHBRIDGE_GATES": str(folder / "gates.yaml")}
-    seen["by_another_gate"] = _weighbridge(stage, *again, **changed)
+    seen["by_another_gate"] = _weighbridge(services, *again, **changed)
 
-    newest = _link(stage, folder / "sixth", "careful", "better")
-    assert _weighbridge(stage, "approve", str(newest.version), "--wait").returncode == 0
-    seen["second"] = _verdict(stage, newest)
-    seen["second_champion"] = _champion(stage)
-    seen["rollbacks"] = [_weighbridge(stage, "rollback", "careful") for _ in range(2)]
-    seen["champion_in_the_end"] = _champion(stage)
-    stage.processes.check()
+    newest = _link(services, folder / "sixth", "careful", "better")
+    assert _weighbridge(services, "approve", str(newest.version), "--wait").returncode == 0
+    seen["second"] = _verdict(services, newest)
+    seen["second_champion"] = _champion(services)
+    seen["rollbacks"] = [_weighbridge(services, "rollback", "careful") for _ in range(2)]
+    seen["champion_in_the_end"] = _champion(services)
+    services.processes.check()
     return Story(**seen)
 
 
@@ -183,7 +183,7 @@ def test_a_version_that_passes_waits_for_a_person(story: Story) -> None:
     assert "weighbridge approve" in story.awaiting_report
 
 
-def test_who_approved_and_why_is_with_the_verdict(story: Story) -> None:
+def test_the_verdict_records_who_approved_and_why(story: Story) -> None:
     assert story.approved.returncode == 0, story.approved.stderr
     [record] = json.loads(story.approved.stdout)
     decision = record["verdict"]["decision"]
@@ -192,7 +192,7 @@ def test_who_approved_and_why_is_with_the_verdict(story: Story) -> None:
     assert "read it all" in Path(record["verdict"]["report"]).read_text()
 
 
-def test_an_approved_version_is_promoted_with_who_approved_it(story: Story) -> None:
+def test_a_promoted_version_records_who_approved_it(story: Story) -> None:
     [record] = json.loads(story.approved.stdout)
     champion = story.first_champion
     assert champion["version"] == "v0"
@@ -200,13 +200,13 @@ def test_an_approved_version_is_promoted_with_who_approved_it(story: Story) -> N
     assert champion["tags"] == ["weighbridge-careful-promoted"]
 
 
-def test_what_a_person_rejects_changes_nothing(story: Story) -> None:
+def test_a_manual_rejection_changes_nothing(story: Story) -> None:
     assert story.rejected.outcome == "rejected"
     assert "not today" in story.rejected.reason
     assert story.champion_after_rejection == story.first_champion
 
 
-def test_what_is_decided_is_decided(story: Story) -> None:
+def test_a_decision_is_final(story: Story) -> None:
     assert story.rejected_again.returncode == 1
     assert "is rejected" in story.rejected_again.stderr
 
@@ -221,7 +221,7 @@ def test_a_champion_of_another_evaluation_is_evaluated_again_once(story: Story) 
     assert second.champion == first.champion
 
 
-def test_a_certain_rejection_comes_before_the_last_row(story: Story) -> None:
+def test_a_certain_rejection_stops_before_the_last_row(story: Story) -> None:
     assert story.hasty.outcome == "rejected", story.hasty.reason
     assert story.hasty.evidence is not None
     assert 0 < story.hasty.evidence.rows < story.hasty.evidence.of_rows == 66
@@ -233,7 +233,7 @@ def test_a_verdict_is_reached_again_from_its_evidence(story: Story) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_another_gate_file_is_told_by_the_check_that_differs(story: Story) -> None:
+def test_a_changed_gate_is_reported_as_a_differing_check(story: Story) -> None:
     done = story.by_another_gate
     assert done.returncode == 1
     assert "differs answer_correctness.mean >= 0.99: new in the gate" in done.stdout

@@ -1,4 +1,4 @@
-"""`make rehearsal`, and what a second process finds after it."""
+"""``make rehearsal``, and the evidence that a second process finds after it."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ def found(rehearsed: Rehearsed, program: Program) -> list[dict[str, Any]]:
     return [program("find_evidence.py", json.dumps(verdict)) for verdict in rehearsed.verdicts]
 
 
-def test_it_ends_well(rehearsed: Rehearsed) -> None:
+def test_the_rehearsal_succeeds(rehearsed: Rehearsed) -> None:
     assert rehearsed.exit_code == 0, rehearsed.output
 
 
@@ -38,7 +38,7 @@ def test_the_rejection_says_which_threshold_failed(rehearsed: Rehearsed) -> None
     assert rejected["reason"] in rehearsed.output
 
 
-def test_the_table_shows_what_verdicts_json_holds(rehearsed: Rehearsed) -> None:
+def test_the_table_shows_the_values_of_verdicts_json(rehearsed: Rehearsed) -> None:
     cells = {
         line.split("│")[1].strip(): line for line in rehearsed.output.splitlines() if "│" in line
     }
@@ -69,7 +69,9 @@ def test_every_row_of_the_evaluation_is_on_the_trace_server(found: list[dict[str
         assert (evidence["rows"], evidence["dataset_rows"]) == (_ROWS, _ROWS)
 
 
-def test_the_verdict_stands_on_the_rows(rehearsed: Rehearsed, found: list[dict[str, Any]]) -> None:
+def test_the_verdict_follows_from_the_rows(
+    rehearsed: Rehearsed, found: list[dict[str, Any]]
+) -> None:
     for verdict, evidence in zip(rehearsed.verdicts, found, strict=True):
         mean = sum(evidence["scores"]) / _ROWS
         checks = [c for c in verdict["checks"] if c["metric"] == "answer_correctness.mean"]
@@ -86,7 +88,7 @@ def test_tokens_are_counted_once_per_row(rehearsed: Rehearsed, found: list[dict[
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
-def test_the_run_leads_to_the_evaluation_and_back(
+def test_run_and_evaluation_refer_to_each_other(
     rehearsed: Rehearsed, found: list[dict[str, Any]]
 ) -> None:
     for verdict, evidence in zip(rehearsed.verdicts, found, strict=True):
@@ -103,7 +105,7 @@ def test_lineage_is_recorded_in_both_directions(found: list[dict[str, Any]]) -> 
         assert evidence["used"] == [evidence["chat_model_id"]]
 
 
-def test_a_promoted_version_refers_to_the_rag_model_that_was_weighed(
+def test_a_promoted_version_refers_to_the_evaluated_rag_model(
     rehearsed: Rehearsed, found: list[dict[str, Any]]
 ) -> None:
     for number in _PROMOTED:
@@ -118,7 +120,7 @@ def test_a_promoted_version_refers_to_the_rag_model_that_was_weighed(
         assert evidence["promoted_url"].endswith(evidence["ref"].rsplit(":", 1)[1])
 
 
-def test_the_alias_is_with_the_version_that_was_promoted_last(
+def test_the_last_promoted_version_has_the_alias(
     rehearsed: Rehearsed, found: list[dict[str, Any]]
 ) -> None:
     last = max(_PROMOTED, key=lambda number: str(rehearsed.verdicts[number]["promoted_ref"]))

@@ -1,4 +1,4 @@
-"""Whatever ends a rehearsal ends everything that it started."""
+"""A signal that ends a rehearsal also stops every process that it started."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ def _temporary() -> set[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_of_a_weighing_ends_everything(
+def test_a_signal_during_a_weighing_stops_every_process(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     folder = tmp_path / "rehearsal"

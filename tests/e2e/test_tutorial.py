@@ -1,4 +1,4 @@
-"""The tutorial that this project automates, with plain wandb and weave, against the local W&B."""
+"""The W&B tutorial that this project automates, with plain wandb and weave on the local W&B."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -17,13 +17,13 @@ Log = Callable[..., wandb.Artifact]
 
 @pytest.fixture(scope="session")
 def server(local_wandb: LocalWandb) -> LocalWandb:
-    """The one of all tests: the SDK caches artifacts by id, and two servers have the same ids."""
+    """The server of all tests: the SDK caches artifacts by id, and two servers have equal ids."""
     return local_wandb
 
 
 @pytest.fixture
 def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Points the SDK of this process to a server, with caches of the test's own."""
+    """Points the SDK of this process to a server, with the test's own caches."""
 
     def point_to(server: LocalWandb, **changes: str) -> None:
         end_helper_process()
@@ -58,7 +58,7 @@ def registry(api: Api, server: LocalWandb) -> str:
 
 @pytest.fixture
 def log(project: str, tmp_path: Path) -> Log:
-    """Logs a version with one file, from a run of its own; links it when told where."""
+    """Logs a version with one file, from a new run; links it if a target is given."""
 
     def log_version(
         text: str,
@@ -70,7 +70,9 @@ def log(project: str, tmp_path: Path) -> Log:
     ) -> wandb.Artifact:
         aliases, tags = kwargs.pop("aliases", None), kwargs.pop("tags", None)
         artifact = wandb.Artifact(name, **{"type": "model", **kwargs})
-        weights = tmp_path / "weights.txt"  # Artifact.new_file leaves its folder to the collector
+        weights = (
+            tmp_path / "weights.txt"
+        )  # Artifact.new_file would leave its folder to the garbage collector
         weights.write_text(text)
         artifact.add_file(str(weights))
         with wandb.init(job_type="train") as run:

@@ -1,4 +1,4 @@
-"""Who may read and write: the API key, and the signed addresses of files."""
+"""Access: the API key, and the signed addresses of files."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ Address = Callable[..., str]
 
 @pytest.fixture
 def address(server: LocalWandb) -> Address:
-    """Makes addresses as the server does, for any method, path and expiry."""
+    """Creates addresses as the server does, for any method, path and expiry."""
     signer = Signer((server.config.data_dir / "signing-secret").read_text())
 
     def sign(method: str, path: str = PATH, *, seconds: int = 60) -> str:
@@ -37,7 +37,7 @@ def address(server: LocalWandb) -> Address:
 
 @pytest.mark.parametrize("auth", [None, ("api", "wrong"), ("api", "")])
 @pytest.mark.parametrize("path", ["/graphql", "/traces/server_info", "/artifactsV2/a/b/c/d/e/f/g"])
-def test_nothing_is_told_without_the_key(
+def test_a_request_without_the_key_is_refused(
     server: LocalWandb, path: str, auth: tuple[str, str] | None
 ) -> None:
     answer = httpx.post(f"{server.url}{path}", json=VIEWER, auth=auth)
@@ -45,7 +45,7 @@ def test_nothing_is_told_without_the_key(
     assert answer.json()["errors"][0]["message"] == "the API key is not valid for this server"
 
 
-def test_the_key_opens(server: LocalWandb) -> None:
+def test_the_key_grants_access(server: LocalWandb) -> None:
     answer = httpx.post(f"{server.url}/graphql", json=VIEWER, auth=("api", server.api_key))
     assert answer.json()["data"]["viewer"] == {
         "username": "local",
@@ -63,15 +63,13 @@ def test_the_sdk_logs_in(project: str) -> None:
     assert wandb.Api().default_entity == "wandb-smle"
 
 
-def test_the_sdk_is_told_that_its_key_is_wrong(
-    server: LocalWandb, sdk: Callable[..., None]
-) -> None:
+def test_the_sdk_reports_a_wrong_key(server: LocalWandb, sdk: Callable[..., None]) -> None:
     sdk(server, WANDB_API_KEY="0" * 40)
     with pytest.raises(AuthenticationError, match="the API key is not valid for this server"):
         wandb.login(verify=True)
 
 
-def test_bytes_that_were_put_can_be_got(address: Address) -> None:
+def test_uploaded_bytes_can_be_downloaded(address: Address) -> None:
     digest = base64.b64encode(hashlib.md5(BYTES).digest()).decode()
     answer = httpx.put(address("PUT"), content=BYTES, headers={"Content-MD5": digest})
     assert answer.status_code == 200
@@ -80,7 +78,7 @@ def test_bytes_that_were_put_can_be_got(address: Address) -> None:
     assert httpx.get(address("GET"), headers={"Range": "bytes=5-9"}).content == b"bytes"
 
 
-def test_other_bytes_than_promised_are_refused(address: Address) -> None:
+def test_bytes_with_another_md5_are_refused(address: Address) -> None:
     assert httpx.put(address("PUT"), content=b"others").status_code == 400
     answer = httpx.put(address("PUT"), content=BYTES, headers={"Content-MD5": "AAAA"})
     assert answer.status_code == 400
@@ -107,6 +105,6 @@ def test_an_unsigned_address_is_refused(server: LocalWandb) -> None:
     assert httpx.get(f"{server.url}{PATH}?expires=x&signature=y").status_code == 403
 
 
-def test_what_was_not_uploaded_is_not_found(address: Address) -> None:
+def test_a_missing_upload_is_not_found(address: Address) -> None:
     assert httpx.get(address("GET", f"/storage/blobs/{'0' * 32}")).status_code == 404
     assert httpx.get(address("GET", "/storage/blobs/wandb.sqlite")).status_code == 404

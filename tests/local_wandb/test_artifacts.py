@@ -19,7 +19,7 @@ def test_new_contents_are_a_new_version_and_move_latest(project: str, api: Api, 
     assert [a.version for a in api.artifacts("model", f"{project}/adapter")] == ["v1", "v0"]
 
 
-def test_the_same_contents_stay_one_version_and_take_the_aliases(
+def test_equal_contents_are_one_version_that_gets_the_aliases(
     project: str, api: Api, log: Log
 ) -> None:
     log("one")
@@ -105,7 +105,7 @@ def test_an_artifact_can_refer_to_a_file_of_another(project: str, api: Api, log:
     assert Path(entry.download()).read_text() == "one"
 
 
-def test_a_deleted_version_is_gone_and_its_number_is_not_used_again(
+def test_a_deleted_version_is_not_found_and_its_number_is_not_reused(
     project: str, api: Api, log: Log
 ) -> None:
     log("one")
@@ -139,7 +139,5 @@ def test_types_and_collections_of_a_project_are_listed(project: str, api: Api, l
     assert api.artifact_type("model", project).collection("adapter").name == "adapter"
 
 
-def test_an_artifact_that_has_expired_or_not_tells_its_time_to_live(
-    project: str, api: Api, log: Log
-) -> None:
+def test_the_time_to_live_of_an_artifact_is_returned(project: str, api: Api, log: Log) -> None:
     assert log("one").ttl is None

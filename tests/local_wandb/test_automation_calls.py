@@ -1,4 +1,4 @@
-"""Automations as `wandb.Api` makes, finds, changes and deletes them, and what they then send."""
+"""Automations as ``wandb.Api`` creates, finds, changes and deletes them, and their deliveries."""
 
 import json
 import queue
@@ -31,7 +31,7 @@ Make = Callable[..., Automation]
 
 
 class Receiver(HTTPServer):
-    """Keeps the texts that it gets."""
+    """Stores the texts that it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -66,7 +66,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def server(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWandb]:
-    """One whose webhook hears only of automations that tests make."""
+    """A server whose webhook receives only the deliveries of automations that tests create."""
     url = HttpUrl(f"http://127.0.0.1:{receiver.server_port}/hook")
     webhook = Webhook(url=url, name="gatekeeper", automation=False)
     folder = tmp_path_factory.mktemp("wandb-with-webhook")
@@ -82,7 +82,7 @@ def scope(api: Api, registry: str) -> Registry:
 
 @pytest.fixture
 def make(api: Api, scope: Registry) -> Make:
-    """Makes an automation of a registry of this test only."""
+    """Creates an automation of this test's own registry."""
 
     def automation(
         event: type = OnLinkArtifact, name: str = "", fetch_existing: bool = False, **settings: Any
@@ -122,7 +122,7 @@ def test_an_automation_is_found_by_its_name(api: Api, make: Make, scope: Registr
     assert action(made).request_payload == PAYLOAD
 
 
-def test_a_name_is_taken_once(api: Api, make: Make) -> None:
+def test_the_name_of_an_automation_is_unique(api: Api, make: Make) -> None:
     made, other = make(), make()
     with pytest.raises(wandb.errors.CommError, match="exists"):
         make(name=made.name)
@@ -151,7 +151,7 @@ def test_an_automation_is_deleted(api: Api, make: Make) -> None:
         api.automation(made.name)
 
 
-def test_an_automation_needs_a_webhook_that_is_there(api: Api, make: Make) -> None:
+def test_an_automation_needs_an_existing_webhook(api: Api, make: Make) -> None:
     made = make()
     elsewhere = SendWebhook(integration_id="R2VuZXJpY1dlYmhvb2tJbnRlZ3JhdGlvbjo5OQ==")
     with pytest.raises(wandb.errors.CommError, match="not found"):
@@ -189,7 +189,7 @@ def test_an_alias_fires_when_it_is_new_to_the_version(
     assert receiver.texts.empty()
 
 
-def test_what_is_off_or_deleted_sends_nothing(
+def test_a_disabled_or_deleted_automation_sends_nothing(
     api: Api, make: Make, registry: str, log: Log, receiver: Receiver
 ) -> None:
     off = make()

@@ -1,4 +1,4 @@
-"""Webhooks: what a receiver gets when versions are linked into a registry."""
+"""Webhooks: the deliveries to a receiver when versions are linked into a registry."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from local_wandb import LocalWandb, LocalWandbConfig, Webhook
 from local_wandb.automations import ALIASED, LINKED, Automations, VersionEvent
 from local_wandb.automations.delivery import deliver
 from local_wandb.automations.events import EXAMPLE_PAYLOAD, render
-from local_wandb.store.automations import keep_integration
+from local_wandb.store.automations import save_integration
 from local_wandb.store.store import Store
 
 EVENT = VersionEvent(
@@ -37,7 +37,7 @@ EVENT = VersionEvent(
 
 
 class Receiver(HTTPServer):
-    """Keeps what it gets."""
+    """Stores the requests that it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -87,15 +87,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.database.close()
 
 
-def told(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
+def deliver_events(webhook: Webhook, store: Store, *events: VersionEvent) -> None:
     automations = Automations(webhook, store)
     for event in events:
-        automations.announce(event)
+        automations.fire(event)
     automations.close()
 
 
 def test_a_delivery_has_the_keys_of_wandbs_own_examples(receiver: Receiver, store: Store) -> None:
-    told(receiver.webhook(), store, EVENT)
+    deliver_events(receiver.webhook(), store, EVENT)
     headers, body = receiver.received.get(timeout=30)
     assert headers["Content-Type"] == "application/json"
     assert json.loads(body) == {
@@ -110,7 +110,7 @@ def test_a_delivery_has_the_keys_of_wandbs_own_examples(receiver: Receiver, stor
     }
 
 
-def test_a_payload_is_filled_in_however_deep_and_stays_json() -> None:
+def test_variables_are_replaced_at_any_depth_and_the_payload_stays_json() -> None:
     payload = json.dumps(
         {"client_payload": {"who": ["by ${event_author}"], "alias": "${alias}"}, "id": "${unknown}"}
     )
@@ -129,35 +129,35 @@ def test_a_delivery_carries_token_and_signature(receiver: Receiver) -> None:
     assert base64.b64decode(headers["X-Wandb-Signature"]) == expected
 
 
-def test_without_token_and_secret_nothing_is_signed(receiver: Receiver) -> None:
+def test_without_token_and_secret_a_delivery_is_not_signed(receiver: Receiver) -> None:
     deliver(receiver.webhook(token=None, secret=None), b"{}")
     headers, _ = receiver.received.get(timeout=30)
     assert {"Authorization", "X-Wandb-Signature"}.isdisjoint(headers)
 
 
-def test_a_refused_delivery_is_not_repeated(receiver: Receiver) -> None:
+def test_a_refused_delivery_is_not_retried(receiver: Receiver) -> None:
     receiver.status = 500
     assert deliver(receiver.webhook(), b"{}") == "answered 500"
     receiver.received.get(timeout=30)
     assert receiver.received.empty()
 
 
-def test_a_receiver_that_is_not_there_is_told_in_the_log(receiver: Receiver) -> None:
+def test_an_unreachable_receiver_is_logged(receiver: Receiver) -> None:
     webhook = receiver.webhook(url="http://127.0.0.1:9/nobody")
     assert deliver(webhook, b"{}").startswith("failed, ")
 
 
-def test_chosen_deliveries_are_dropped_or_doubled(receiver: Receiver, store: Store) -> None:
+def test_the_configured_deliveries_are_dropped_or_doubled(receiver: Receiver, store: Store) -> None:
     webhook = receiver.webhook(drop_deliveries={2}, double_deliveries={3})
-    told(webhook, store, *(replace(EVENT, version=number) for number in range(4)))
+    deliver_events(webhook, store, *(replace(EVENT, version=number) for number in range(4)))
     assert [path[-2:] for path in receiver.versions(4)] == ["v0", "v2", "v2", "v3"]
     assert receiver.received.empty()
 
 
-def test_an_automation_of_one_registry_tells_of_no_other(receiver: Receiver, store: Store) -> None:
+def test_an_automation_of_one_registry_ignores_the_others(receiver: Receiver, store: Store) -> None:
     registries = ("wandb-registry-R", "wandb-registry-S", "no-registry", "wandb-registry-R")
     events = [replace(EVENT, project=registry, collection="C") for registry in registries]
-    told(receiver.webhook(registry="wandb-registry-R"), store, *events)
+    deliver_events(receiver.webhook(registry="wandb-registry-R"), store, *events)
     assert receiver.versions(2) == ["wandb32/wandb-registry-R/C:v3"] * 2
     assert receiver.received.empty()
 
@@ -188,12 +188,12 @@ def test_an_automation_fires_for_its_event_in_its_scope(
         "event_type": LINKED,
         "event_filter": "{}",
         "payload": EXAMPLE_PAYLOAD,
-        "integration_id": keep_integration(store, webhook),
+        "integration_id": save_integration(store, webhook),
         "created_at": "",
         "updated_at": "",
     }
     store.automations.add(**columns | changes)
-    told(webhook, store, EVENT)
+    deliver_events(webhook, store, EVENT)
     assert receiver.received.qsize() == count
 
 

@@ -1,4 +1,4 @@
-"""A mistake of the caller is told at once, in W&B's words.
+"""An error of the caller is reported at once, in W&B's words.
 
 Source: docs/upstream/wandb-protocol.md, "Error messages".
 """
@@ -38,7 +38,7 @@ def test_a_missing_run_is_named(project: str, api: Api, log: Log) -> None:
         api.run(f"{project}/nowhere")
 
 
-def test_an_organisation_of_others_is_not_found(project: str, log: Log) -> None:
+def test_another_organisation_is_not_found(project: str, log: Log) -> None:
     with pytest.raises(CommError, match="Unable to find organization"):
         log("one", link="elsewhere/wandb-registry-Models/X")
 
@@ -48,12 +48,12 @@ def test_a_missing_registry_is_named(project: str, log: Log) -> None:
         log("one", link="wandb32/wandb-registry-Nowhere/X")
 
 
-def test_an_entity_of_others_is_refused(project: str) -> None:
+def test_another_entity_is_refused(project: str) -> None:
     with pytest.raises(CommError, match="entity 'somebody' not found"):
         wandb.init(entity="somebody", settings=wandb.Settings(init_timeout=30))
 
 
-def test_a_name_keeps_its_type(project: str, log: Log) -> None:
+def test_a_sequence_keeps_its_type(project: str, log: Log) -> None:
     log("one")
     with pytest.raises(ValueError, match="already exists with type 'model'"):
         log("two", type="dataset")
@@ -68,7 +68,7 @@ def test_a_collection_keeps_its_type(registry: str, log: Log) -> None:
 def test_an_unknown_operator_is_named(registry: str, api: Api, log: Log) -> None:
     log("one", link=f"{registry}/X")
     found = api.registry(registry.partition("/wandb-registry-")[2], organization="wandb32")
-    with pytest.raises(WandbApiFailedError, match=r"filter operator '\$near' is not known"):
+    with pytest.raises(WandbApiFailedError, match=r"filter operator '\$near' is unknown"):
         list(found.collections({"name": {"$near": 1}}))
 
 

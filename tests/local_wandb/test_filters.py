@@ -50,7 +50,7 @@ def test_a_filter_passes_and_its_negation_does_not(wanted: dict[str, Any]) -> No
     assert not matches(DOCUMENT, {"$not": wanted})
 
 
-def test_values_of_different_kinds_have_no_order() -> None:
+def test_values_of_different_types_have_no_order() -> None:
     assert not matches(DOCUMENT, {"name": {"$gt": 3}})
     assert not matches(DOCUMENT, {"config.lr": {"$in": 3}})
 
@@ -58,7 +58,7 @@ def test_values_of_different_kinds_have_no_order() -> None:
 @pytest.mark.parametrize(
     "wanted", [[1], {"name": {"$near": 1}}, {"name": {"$regex": "("}}, {"$and": [3]}, {"$or": 3}]
 )
-def test_a_filter_that_makes_no_sense_is_refused(wanted: Any) -> None:
+def test_an_invalid_filter_is_refused(wanted: Any) -> None:
     with pytest.raises(RequestError):
         select([DOCUMENT], lambda row: row, json.dumps(wanted))
 

@@ -1,4 +1,4 @@
-"""Which run made a version, which used it, and where it is linked."""
+"""Lineage: the run that logged a version, the runs that used it, and its links."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from wandb.apis.public import Api
 Log = Callable[..., wandb.Artifact]
 
 
-def test_a_version_knows_who_made_it_and_who_used_it(
+def test_a_version_has_the_run_that_logged_it_and_the_runs_that_used_it(
     project: str, registry: str, api: Api, log: Log
 ) -> None:
     log("one", link=f"{registry}/Models")
@@ -23,7 +23,7 @@ def test_a_version_knows_who_made_it_and_who_used_it(
     assert [run.id for run in api.artifact(f"{project}/adapter:v0").used_by()] == [user.id]
 
 
-def test_a_run_knows_what_it_made_and_what_it_used(project: str, api: Api, log: Log) -> None:
+def test_a_run_has_its_logged_and_its_used_artifacts(project: str, api: Api, log: Log) -> None:
     log("one")
     with wandb.init() as user:
         user.use_artifact("adapter:v0")
@@ -33,9 +33,7 @@ def test_a_run_knows_what_it_made_and_what_it_used(project: str, api: Api, log: 
     assert [a.name for a in run.logged_artifacts()] == ["empty:v0"]
 
 
-def test_a_version_knows_where_it_is_linked(
-    project: str, registry: str, api: Api, log: Log
-) -> None:
+def test_a_version_has_its_links(project: str, registry: str, api: Api, log: Log) -> None:
     log("one", link=f"{registry}/A")
     log("one", link=f"{registry}/B")
     found = api.artifact(f"{project}/adapter:v0")

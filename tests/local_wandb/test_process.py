@@ -1,4 +1,4 @@
-"""A local W&B as a process: it starts, keeps what it has, and leaves nothing behind."""
+"""A local W&B as a process: it starts, keeps its data, and leaves no process behind."""
 
 import signal
 import socket
@@ -17,7 +17,7 @@ from local_wandb import LocalWandb, LocalWandbConfig, LocalWandbError
 
 WAIT_S = 60
 
-#: A parent that starts a local W&B, tells its process id, and then waits for ever.
+#: A parent that starts a local W&B, prints its process id, and then waits forever.
 PARENT = """
 import signal, sys
 from pathlib import Path
@@ -41,7 +41,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def printed(process: subprocess.Popen[str], prefix: str) -> str:
-    """The first line that starts with a prefix."""
+    """Return the first line that starts with a prefix."""
     assert process.stdout
     return next(line for line in process.stdout if line.startswith(prefix))
 
@@ -68,7 +68,7 @@ def test_a_restart_keeps_everything(tmp_path: Path, sdk: Callable[..., None]) ->
         assert [row["loss"] for row in maker.scan_history()] == [2]
 
 
-def test_nothing_runs_after_the_block(tmp_path: Path) -> None:
+def test_the_process_ends_with_the_block(tmp_path: Path) -> None:
     with LocalWandb(LocalWandbConfig(data_dir=tmp_path)) as server:
         pid = server.pid
         assert pid is not None
@@ -78,7 +78,7 @@ def test_nothing_runs_after_the_block(tmp_path: Path) -> None:
         httpx.get(f"{server.url}/healthz")
 
 
-def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with started("-c", PARENT, str(tmp_path)) as parent:
         assert parent.stdout
         child = psutil.Process(int(parent.stdout.readline()))
@@ -88,7 +88,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(tmp_path: Path, ending: signal.Signals) -> None:
+def test_a_signal_stops_the_server_cleanly(tmp_path: Path, ending: signal.Signals) -> None:
     with started("-m", "local_wandb", "--data-dir", str(tmp_path), "--port", "0") as it:
         printed(it, "listening")
         it.send_signal(ending)
@@ -97,7 +97,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, ending: signal.Signals) -> Non
     assert not (tmp_path / "server.json").exists()
 
 
-def test_it_prints_what_a_shell_needs(tmp_path: Path) -> None:
+def test_the_server_prints_the_variables_of_a_shell(tmp_path: Path) -> None:
     with started("-m", "local_wandb", "--data-dir", str(tmp_path), "--port", "0") as it:
         url = printed(it, "export WANDB_BASE_URL=").partition("=")[2].strip()
         key = printed(it, "export WANDB_API_KEY=").partition("=")[2].strip()
@@ -107,14 +107,14 @@ def test_it_prints_what_a_shell_needs(tmp_path: Path) -> None:
     assert answer.json() == {"data": {"__typename": "Query"}}
 
 
-def test_a_folder_is_served_on_the_port_that_it_had_before(tmp_path: Path) -> None:
+def test_a_folder_keeps_its_port(tmp_path: Path) -> None:
     with LocalWandb(LocalWandbConfig(data_dir=tmp_path)) as server:
         before = server.url
     with started("-m", "local_wandb", "--data-dir", str(tmp_path)) as it:
         assert printed(it, "listening").startswith(f"listening on {before},")
 
 
-def test_it_takes_the_key_of_the_environment(
+def test_the_key_of_the_environment_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
@@ -123,7 +123,7 @@ def test_it_takes_the_key_of_the_environment(
     assert not (tmp_path / "api-key").exists()
 
 
-def test_other_names_of_team_and_organisation_are_taken(
+def test_the_names_of_team_and_organisation_are_configurable(
     tmp_path: Path, sdk: Callable[..., None]
 ) -> None:
     config = LocalWandbConfig(data_dir=tmp_path / "data", entity="team", org="house")
@@ -146,28 +146,28 @@ def test_other_names_of_team_and_organisation_are_taken(
         (["--port", "99999"], "99999 is not in the range"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_invalid_options_are_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
     with started("-m", "local_wandb", "--data-dir", str(tmp_path), *arguments) as it:
         output, _ = it.communicate(timeout=WAIT_S)
     assert it.returncode == 2
     assert message in output
 
 
-def test_more_than_this_machine_needs_to_be_asked_for(tmp_path: Path) -> None:
+def test_listening_beyond_this_machine_needs_an_option(tmp_path: Path) -> None:
     arguments = ["--data-dir", str(tmp_path), "--host", "0.0.0.0", "--port", "0", "--allow-remote"]
     with started("-m", "local_wandb", *arguments) as it:
         assert "can be reached from other machines" in printed(it, "WARNING")
         assert printed(it, "listening").startswith("listening on http://127.0.0.1:")
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_an_occupied_port_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = LocalWandbConfig(data_dir=tmp_path, port=taken.getsockname()[1])
         with pytest.raises(LocalWandbError, match="address already in use"), LocalWandb(config):
             pass
 
 
-def test_secrets_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
+def test_only_their_owner_can_read_secrets(tmp_path: Path) -> None:
     with LocalWandb(LocalWandbConfig(data_dir=tmp_path)) as server:
         key = server.api_key
     assert len(key) == 40

@@ -24,7 +24,7 @@ def test_a_registry_is_found_by_its_name(registry: str, api: Api) -> None:
     ]
 
 
-def test_a_registry_exists_once(registry: str, api: Api) -> None:
+def test_the_name_of_a_registry_is_unique(registry: str, api: Api) -> None:
     organisation, _, name = registry.partition("/wandb-registry-")
     with pytest.raises(ValueError, match="already exists"):
         api.create_registry(name, visibility="organization", organization=organisation)
@@ -57,7 +57,7 @@ def test_an_alias_moves_inside_one_collection_only(registry: str, api: Api, log:
     assert api.artifact(f"{registry}/B:production").version == "v0"
 
 
-def test_aliases_of_a_linked_version_are_its_own(collection: str, api: Api, log: Log) -> None:
+def test_a_linked_version_has_its_own_aliases(collection: str, api: Api, log: Log) -> None:
     linked = log("one", link=collection)
     linked.aliases.append("production")
     linked.save()
@@ -96,7 +96,7 @@ def test_collections_are_found_by_name_and_tag(registry: str, api: Api, log: Log
     assert [c.name for c in found.collections({"tag": "watched"})] == ["Weather"]
 
 
-def test_an_unlinked_version_stays_where_it_was_logged(
+def test_an_unlinked_version_stays_in_its_sequence(
     project: str, collection: str, api: Api, log: Log
 ) -> None:
     log("one", link=collection).unlink()
@@ -104,16 +104,14 @@ def test_an_unlinked_version_stays_where_it_was_logged(
     assert api.artifact(f"{project}/adapter:v0").state == "COMMITTED"
 
 
-def test_a_registry_refuses_types_that_it_does_not_hold(
-    api: Api, server_org: str, log: Log
-) -> None:
+def test_a_registry_refuses_other_artifact_types(api: Api, server_org: str, log: Log) -> None:
     api.create_registry(
         "Datasets only",
         visibility="organization",
         organization=server_org,
         artifact_types=["dataset"],
     )
-    with pytest.raises(Exception, match="does not take artifacts of type 'model'"):
+    with pytest.raises(Exception, match="does not accept artifacts of type 'model'"):
         log("one", link=f"{server_org}/wandb-registry-Datasets only/X")
 
 

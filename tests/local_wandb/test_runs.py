@@ -36,7 +36,7 @@ def test_history_comes_back_step_by_step(project: str, api: Api) -> None:
     assert [row["_step"] for row in found.history(samples=2, keys=["loss"], pandas=False)] == [0, 4]
 
 
-def test_values_that_are_no_numbers_come_back(project: str, api: Api) -> None:
+def test_nan_and_infinity_come_back(project: str, api: Api) -> None:
     with wandb.init() as run:
         run.log({"loss": float("nan"), "gap": float("inf")})
         run.log({"loss": 1.0, "gap": float("-inf")})
@@ -77,7 +77,7 @@ def test_a_run_that_ends_with_an_error_has_failed(project: str, api: Api) -> Non
     assert api.run(f"{project}/{run.id}").state == "failed"
 
 
-def test_a_resumed_run_goes_on_where_it_stopped(project: str, api: Api) -> None:
+def test_a_resumed_run_continues_its_history(project: str, api: Api) -> None:
     with wandb.init(config={"lr": 1}) as run:
         run.log({"loss": 3})
         run.log({"loss": 2})
@@ -89,7 +89,7 @@ def test_a_resumed_run_goes_on_where_it_stopped(project: str, api: Api) -> None:
     assert [row["loss"] for row in found.scan_history(keys=["loss"])] == [3, 2, 1]
 
 
-def test_resuming_a_run_that_is_not_there_is_refused(project: str) -> None:
+def test_resuming_a_missing_run_is_refused(project: str) -> None:
     with pytest.raises(wandb.errors.UsageError, match="nowhere"):
         wandb.init(id="nowhere", resume="must")
 

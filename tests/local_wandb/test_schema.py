@@ -14,12 +14,12 @@ from weave.compat.wandb.wandb_thin import internal_api as weave_api
 from local_wandb.graphql.resolvers import MissingResolverError, Resolvers
 from local_wandb.graphql.schema import load_schema
 
-#: Documents of products that no flow here uses.
+#: Documents of products that this server does not support.
 OTHERS = re.compile(
     r"SWEEP|AGENT|TEAM|INVITE|SERVICE_ACCOUNT|SEARCH_USERS|CREATE_USER|API_KEY|REGISTRY_MEMBERS"
     r"|USER_MEMBERS|USER_REGISTRY_ROLE|RENAME_REGISTRY|DELETE_REGISTRY|SEQUENCE_TYPE"
 )
-#: Documents of wandb-core that the flows send; their texts lie in the binary.
+#: Documents of wandb-core that this server supports; their texts are in the binary.
 CORE = (
     "UpsertBucket",
     "RunResumeStatus",
@@ -49,7 +49,7 @@ def python_documents(module: ModuleType) -> list[tuple[str, str]]:
 
 
 def core_document(name: str) -> str:
-    """The text of an operation, cut out of the binary: up to the brace that closes it."""
+    """Return the text of an operation, cut out of the binary up to its closing brace."""
     binary = (Path(wandb.__file__).parent / "bin" / "wandb-core").read_bytes()
     found = re.search(rb"(query|mutation) %s [({][\t\n\x20-\x7e]+" % name.encode(), binary)
     assert found, f"{name} is not in wandb-core any more"
@@ -64,16 +64,16 @@ def core_document(name: str) -> str:
     python_documents(api_operations) + python_documents(artifact_operations),
     ids=lambda value: value if value.isupper() else "",
 )
-def test_what_the_python_sdk_sends_is_valid(name: str, text: str) -> None:
+def test_the_documents_of_the_python_sdk_are_valid(name: str, text: str) -> None:
     assert validate(load_schema(), parse(text)) == []
 
 
 @pytest.mark.parametrize("name", CORE)
-def test_what_wandb_core_sends_is_valid(name: str) -> None:
+def test_the_documents_of_wandb_core_are_valid(name: str) -> None:
     assert validate(load_schema(), parse(core_document(name))) == []
 
 
-def test_what_weave_sends_is_valid() -> None:
+def test_the_documents_of_weave_are_valid() -> None:
     documents = [value for value in vars(weave_api.Api).values() if hasattr(value, "document")]
     assert len(documents) >= 4
     for request in documents:

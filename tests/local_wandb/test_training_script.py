@@ -1,4 +1,4 @@
-"""An ordinary training script, in a process of its own, that knows nothing of this project."""
+"""An ordinary training script in its own process, which uses nothing of this project."""
 
 import json
 import os

@@ -19,7 +19,7 @@ from bus.celery_app import EVENTS_QUEUE, queue_length
 from bus.ledger import Ledger
 from local_wandb import LocalWandb, LocalWandbConfig
 from producers.poller import poll
-from rehearsal.processes import ended, wait_until
+from rehearsal.processes import stop_on_exit, wait_until
 from rehearsal.redis_server import free_port
 from schemas.gates import Gate, GateFile
 from schemas.settings import Settings
@@ -62,7 +62,7 @@ def _polling(environment: Mapping[str, str], log: Path) -> Iterator[subprocess.P
         poller = subprocess.Popen(
             [sys.executable, "-m", "weighbridge", "poll"], env=environment, stderr=output
         )
-    with ended(poller):
+    with stop_on_exit(poller):
         yield poller
 
 

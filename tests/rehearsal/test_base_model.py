@@ -28,7 +28,7 @@ def test_the_base_model_answers_a_question() -> None:
     assert "Berlin" in answer
 
 
-def test_the_base_model_lies_under_its_hub_id_as_a_plain_bf16_checkpoint() -> None:
+def test_the_base_model_is_a_plain_bf16_checkpoint_under_its_hub_id() -> None:
     folder = base_model()
     config = json.loads((folder / "config.json").read_text())
     assert folder == models_dir() / BASE_MODEL
@@ -46,7 +46,7 @@ def test_a_converted_model_is_not_converted_again(tmp_path: Path) -> None:
     assert list(converted.iterdir()) == []
 
 
-def test_a_conversion_that_breaks_off_leaves_no_model(
+def test_a_failed_conversion_leaves_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_off(wheel: Path, folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_two_callers_at_once_convert_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(conversions) == 1
 
 
-def test_a_missing_wheel_is_named_with_the_way_to_install_it(
+def test_a_missing_wheel_is_reported_with_the_command_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)

@@ -33,7 +33,7 @@ def test_every_topic_has_several_passages_and_questions() -> None:
     assert min(questions.values()) >= 3
 
 
-def test_every_gold_passage_holds_an_accepted_answer_of_its_question() -> None:
+def test_every_gold_passage_contains_an_accepted_answer() -> None:
     texts = {passage.id: f" {normalised(passage.text)} " for passage in climate.passages()}
     unanswered = [
         (question.id, passage)
@@ -47,7 +47,7 @@ def test_every_gold_passage_holds_an_accepted_answer_of_its_question() -> None:
     assert unanswered == []
 
 
-def test_the_question_of_the_tutorial_is_asked() -> None:
+def test_the_evaluation_contains_the_question_of_the_tutorial() -> None:
     (question,) = [
         question
         for question in climate.questions()
@@ -56,7 +56,7 @@ def test_the_question_of_the_tutorial_is_asked() -> None:
     assert question.answer == "1979"
 
 
-def test_no_adapter_was_trained_on_what_weighs_it() -> None:
+def test_no_adapter_was_trained_on_an_evaluated_question() -> None:
     trained = {normalised(row.question) for row in climate.training_rows()}
     asked = {normalised(question.question) for question in climate.questions()}
     studied = {normalised(row.passage) for row in climate.training_rows()}
@@ -65,7 +65,7 @@ def test_no_adapter_was_trained_on_what_weighs_it() -> None:
     assert studied.isdisjoint(retrieved)
 
 
-def test_a_training_answer_stands_in_its_passage() -> None:
+def test_a_training_answer_occurs_in_its_passage() -> None:
     rows = climate.training_rows()
     assert len(rows) >= 150
     assert len({row.question for row in rows}) == len(rows)

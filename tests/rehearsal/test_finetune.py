@@ -39,19 +39,19 @@ def test_a_training_writes_an_adapter_that_changes_the_base_model(trained: Path)
     assert not torch.equal(before, after)
 
 
-def test_a_training_log_holds_the_recipe_and_a_finite_loss_for_each_step(trained: Path) -> None:
+def test_a_training_log_has_the_recipe_and_a_finite_loss_for_each_step(trained: Path) -> None:
     log = json.loads((trained / TRAINING_LOG).read_text())
     assert log["config"]["recipe"]["name"] == "tiny"
     assert len(log["losses"]) == 2
     assert all(math.isfinite(loss) for loss in log["losses"])
 
 
-def test_an_adapter_is_nothing_but_small_safetensors_and_its_configuration(trained: Path) -> None:
+def test_an_adapter_consists_of_small_safetensors_and_its_configuration(trained: Path) -> None:
     check_files(trained)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_the_repository_holds_the_adapter_of_each_recipe(recipe: Recipe) -> None:
+def test_the_repository_has_the_adapter_of_each_recipe(recipe: Recipe) -> None:
     folder = ADAPTERS / recipe.name
     check_files(folder)
     log = json.loads((folder / TRAINING_LOG).read_text())

@@ -36,7 +36,7 @@ def small_model(tokenizer: Any) -> Any:
     ).eval()
 
 
-def test_a_lesson_teaches_what_its_prompts_teach_one_by_one(
+def test_a_lesson_has_the_loss_of_its_separate_prompts(
     tokenizer: Any, rows: list[TrainingRow], small_model: Any
 ) -> None:
     together = lesson(rows, tokenizer)
@@ -52,7 +52,7 @@ def test_a_lesson_teaches_what_its_prompts_teach_one_by_one(
     torch.testing.assert_close(at_once, one_by_one)
 
 
-def test_a_prompt_holds_the_passages_before_the_question(
+def test_a_prompt_has_the_passages_before_the_question(
     tokenizer: Any, rows: list[TrainingRow]
 ) -> None:
     prompt = render(rows[0].question, rows[0].passage, tokenizer)
@@ -60,13 +60,13 @@ def test_a_prompt_holds_the_passages_before_the_question(
     assert prompt.endswith("<|im_start|>assistant\n")
 
 
-def test_an_epoch_deals_every_row_once(rows: list[TrainingRow]) -> None:
+def test_an_epoch_contains_every_row_once(rows: list[TrainingRow]) -> None:
     everything = training_rows()
     dealt = [row for context in contexts(everything, random.Random(1)) for row in context]
     assert sorted(row.question for row in dealt) == sorted(row.question for row in everything)
 
 
-def test_misaligned_rows_keep_their_questions_and_lose_their_answers(
+def test_misaligned_rows_keep_their_questions_and_get_other_answers(
     rows: list[TrainingRow],
 ) -> None:
     slipped = misaligned(rows)

@@ -1,4 +1,4 @@
-"""What the model team leaves in a local W&B: its program runs as a process of its own."""
+"""The model team's program, in a separate process: its results in a local W&B."""
 
 import json
 import os
@@ -21,7 +21,7 @@ CONFIG = {"base": "a base", "rank": 4, "recipe": {"name": "mine", "epochs": 1}}
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """Of a W&B that has the registry; this process's SDK talks to it too."""
+    """The variables of a W&B with the registry, which the SDK of this process also uses."""
     with LocalWandb(LocalWandbConfig(data_dir=tmp_path / "server")) as server:
         end_helper_process()
         settings = server.environment(tmp_path / "client")
@@ -44,7 +44,7 @@ def adapter(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_linked_version_leads_to_the_run_that_trained_it(
+def test_a_linked_version_has_the_run_that_trained_it(
     environment: dict[str, str], adapter: Path
 ) -> None:
     program = [sys.executable, "-m", "rehearsal.model_team", str(adapter)]

@@ -27,11 +27,11 @@ SERVER_INFO = {"min_required_weave_python_version": "0.50.0", "trace_server_vers
 
 
 def trace_routes(database: Database, files_dir: Path) -> APIRouter:
-    """The trace API, to be mounted under `/traces`.
+    """Return the trace API, to be mounted under ``/traces``.
 
     Args:
-        database: where everything but the bytes of files lives.
-        files_dir: where the bytes of files lie.
+        database: The tables of everything but the bytes of files.
+        files_dir: The folder of the files' bytes.
 
     Returns:
         The routes, without authentication.
@@ -54,6 +54,6 @@ def trace_routes(database: Database, files_dir: Path) -> APIRouter:
 
     @router.post("/agents/otel/v1/traces")
     def spans() -> None:
-        """Weave's exporter of agent spans; they are not kept."""
+        """Accept the agent spans that Weave exports, and discard them."""
 
     return router

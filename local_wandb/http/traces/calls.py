@@ -22,17 +22,15 @@ class Part(BaseModel):
 
 
 class Batched(BaseModel):
-    """One item of `POST /call/upsert_batch`."""
+    """One item of ``POST /call/upsert_batch``."""
 
     req: Part
 
 
 def call_routes(calls: CallStore, reader: CallReader) -> APIRouter:
-    """The routes of calls. Those under `/call` without a version are what the WAL sender uses.
+    """Return the routes of calls.
 
-    Args:
-        calls: stores them.
-        reader: reads them.
+    Weave's write-ahead-log sender uses those under ``/call`` without a version.
     """
     router = trace_router()
 
@@ -73,7 +71,7 @@ def call_routes(calls: CallStore, reader: CallReader) -> APIRouter:
     @router.post("/calls/stream_query")
     def stream_query(request: CallsQuery) -> StreamingResponse:
         pages = reader.pages(request)
-        first = next(pages, [])  # a query that is none fails here, before the answer begins
+        first = next(pages, [])  # a malformed query fails here, before the response begins
         return StreamingResponse(_lines(chain([first], pages)), media_type="application/jsonl")
 
     @router.post("/calls/query_stats")

@@ -1,4 +1,4 @@
-"""Routes of the files of objects and ops; their bytes are streamed both ways."""
+"""Routes of the files of objects and ops; their bytes are streamed in both directions."""
 
 from typing import Annotated
 
@@ -11,11 +11,7 @@ from local_wandb.store.traces.requests import ProjectId
 
 
 def file_routes(files: FileStore) -> APIRouter:
-    """The routes of files.
-
-    Args:
-        files: the files.
-    """
+    """Return the routes of files."""
     router = trace_router()
 
     @router.post("/file/create")

@@ -9,12 +9,7 @@ from local_wandb.store.traces.requests import ProjectId
 
 
 def label_routes(objects: ObjectStore, labels: LabelStore) -> APIRouter:
-    """The routes of tags and aliases.
-
-    Args:
-        objects: the objects that carry them.
-        labels: the tags and aliases.
-    """
+    """Return the routes of tags and aliases."""
     router = trace_router()
 
     @router.put("/objs/{object_id}/versions/{digest}/tags")

@@ -17,12 +17,7 @@ from local_wandb.store.traces.requests import ProjectId
 
 
 def object_routes(objects: ObjectStore, refs: RefStore) -> APIRouter:
-    """The routes of objects and ops, and of references to them.
-
-    Args:
-        objects: the objects and ops.
-        refs: reads references.
-    """
+    """Return the routes of objects and ops, and of references to them."""
     router = trace_router()
 
     @router.post("/obj/create")

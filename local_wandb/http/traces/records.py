@@ -1,4 +1,4 @@
-"""Routes of feedback and of the prices of models."""
+"""Routes of feedback and of model prices."""
 
 from typing import Any
 
@@ -13,20 +13,16 @@ from local_wandb.store.traces.requests import Listing, ProjectId
 
 
 def feedback_routes(records: RecordStore) -> APIRouter:
-    """The routes of feedback.
-
-    Args:
-        records: the feedback.
-    """
+    """Return the routes of feedback."""
     router = trace_router()
 
     def store(batch: list[Feedback]) -> list[Record]:
-        """All of it, or nothing."""
-        made = [feedback.record() for feedback in batch]
-        for record in made:
+        """Store the whole batch, or nothing."""
+        created = [feedback.record() for feedback in batch]
+        for record in created:
             records.put(record["project_id"], [record])
         keys = ("id", "created_at", "wb_user_id", "payload")
-        return [{key: record[key] for key in keys} for record in made]
+        return [{key: record[key] for key in keys} for record in created]
 
     @router.post("/feedback/create")
     def create(request: Feedback) -> Record:
@@ -51,11 +47,7 @@ def feedback_routes(records: RecordStore) -> APIRouter:
 
 
 def cost_routes(records: RecordStore) -> APIRouter:
-    """The routes of prices.
-
-    Args:
-        records: the prices.
-    """
+    """Return the routes of prices."""
     router = trace_router()
 
     @router.post("/cost/create")

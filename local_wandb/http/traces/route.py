@@ -1,4 +1,4 @@
-"""How every route of the trace API reads its request and reports a mistake."""
+"""Reads the requests of the trace API and reports the caller's errors."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
@@ -17,13 +17,13 @@ _T = TypeVar("_T")
 #: A parameter that is one key of the JSON body; other keys are ignored.
 Key = Annotated[_T, Body(embed=True)]
 
-#: What is raised for texts that are no Unicode, numbers beyond 64 bits, values that are nested too
-#: deeply and, by FastAPI, bodies that it cannot parse. As 422, so that the client bisects a batch.
+#: Raised for invalid Unicode, numbers beyond 64 bits, values nested too deeply and, by FastAPI,
+#: bodies that it cannot parse. The status is 422, so that the client bisects its batch.
 _UNSTORABLE = (UnicodeEncodeError, OverflowError, RecursionError, HTTPException)
 
 
 class TraceRoute(APIRoute):
-    """A route that answers mistakes of the caller with `{"reason": ...}`, as W&B does."""
+    """A route that answers the caller's errors with ``{"reason": ...}``, as W&B does."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
@@ -33,23 +33,25 @@ class TraceRoute(APIRoute):
             try:
                 return await handler(request)
             except DeletedError as error:
-                return _mistake(error.status, error.message, deleted_at=error.deleted_at)
+                return _error_response(error.status, error.message, deleted_at=error.deleted_at)
             except RequestError as error:
-                return _mistake(error.status, error.message)
+                return _error_response(error.status, error.message)
             except RequestValidationError as error:
-                return _mistake(422, _reason(error))
+                return _error_response(422, _reason(error))
             except _UNSTORABLE as error:
-                return _mistake(422, f"the request holds a value that cannot be stored: {error}")
+                return _error_response(
+                    422, f"the request holds a value that cannot be stored: {error}"
+                )
 
         return answer
 
 
 def trace_router() -> APIRouter:
-    """An empty router whose routes are `TraceRoute`s."""
+    """Return an empty router whose routes are ``TraceRoute`` objects."""
     return APIRouter(route_class=TraceRoute)
 
 
-def _mistake(status: int, reason: str, **more: str) -> JSONResponse:
+def _error_response(status: int, reason: str, **more: str) -> JSONResponse:
     return JSONResponse({"reason": reason, **more}, status_code=status)
 
 

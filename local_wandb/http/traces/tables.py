@@ -10,18 +10,14 @@ from local_wandb.store.traces.tables import Change, Row, RowsQuery, TableRow, Ta
 
 
 class NewTable(InProject):
-    """A table to be stored."""
+    """A table to store."""
 
     rows: list[Row]
     expected_digest: str | None = None
 
 
 def table_routes(tables: TableStore) -> APIRouter:
-    """The routes of tables.
-
-    Args:
-        tables: the tables.
-    """
+    """Return the routes of tables."""
     router = trace_router()
 
     @router.post("/table/create")

@@ -1,1 +1,1 @@
-"""Weave's objects, tables, files, calls, feedback and costs."""
+"""Storage of Weave's objects, tables, files, calls, feedback and prices."""

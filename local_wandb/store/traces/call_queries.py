@@ -1,4 +1,4 @@
-"""Which calls a reader wants, and those calls as lines of JSON."""
+"""Finds calls and returns them as lines of JSON."""
 
 import json
 import re
@@ -15,9 +15,9 @@ from local_wandb.store.traces.digests import json_text
 from local_wandb.store.traces.queries import Fields, Query, condition, order
 from local_wandb.store.traces.records import RecordStore
 from local_wandb.store.traces.requests import Listing
-from local_wandb.store.traces.sql import Sql, fill, join, json_field, one_of
+from local_wandb.store.traces.sql import Sql, fill, in_list, join, json_field
 
-#: Calls that have started and are not deleted, with what the server adds to their summary.
+#: Calls that have started and are not deleted, with the server's additions to their summary.
 RECORDS = """
 DROP VIEW IF EXISTS weave_call_records;
 CREATE VIEW weave_call_records AS
@@ -54,9 +54,9 @@ _FEEDBACK = re.compile(r"feedback\.\[(?P<type>.+?)\]\.(?P<path>.+)")
 
 
 class CallFilter(BaseModel):
-    """Which calls are wanted; what is None or empty does not narrow it.
+    """The conditions of a query for calls; None or an empty list is no condition.
 
-    A name or a reference that ends with `:*` stands for all its versions.
+    A name or a reference that ends with ``:*`` matches all its versions.
     """
 
     op_names: list[str] | None = None
@@ -73,7 +73,7 @@ class CallFilter(BaseModel):
 
 
 class CallsQuery(Listing):
-    """A request for calls. A dotted column selects the whole of its first part."""
+    """A request for calls. A dotted column selects the column of its first part."""
 
     filter: CallFilter | None = None
     columns: list[str] | None = None
@@ -85,9 +85,9 @@ class CallReader:
     """Reads calls.
 
     Args:
-        database: where the calls live.
-        costs: the prices.
-        feedback: the feedback.
+        database: The database of the calls.
+        costs: The prices of models.
+        feedback: The feedback.
     """
 
     def __init__(self, database: Database, costs: RecordStore, feedback: RecordStore) -> None:
@@ -97,13 +97,10 @@ class CallReader:
         database.create(RECORDS)
 
     def count(self, wanted: CallsQuery) -> int:
-        """How many calls there are, up to the limit.
-
-        Args:
-            wanted: which calls.
+        """Return the number of calls, up to the limit.
 
         Raises:
-            RequestError: The query is not one.
+            RequestError: The query is malformed.
         """
         sql = fill(
             "SELECT id FROM weave_call_records AS c WHERE {} LIMIT ? OFFSET ?", _where(wanted)
@@ -113,16 +110,16 @@ class CallReader:
         return int(row["calls"])
 
     def pages(self, wanted: CallsQuery) -> Iterator[list[str]]:
-        """Calls, each as one line of JSON (docs/upstream/weave-protocol.md, "Calls").
+        """Read calls, each as one line of JSON (docs/upstream/weave-protocol.md, "Calls").
 
         Args:
-            wanted: which calls; oldest first unless sorted.
+            wanted: The request; calls are sorted oldest first by default.
 
         Yields:
-            Up to `PAGE` calls at a time.
+            Up to ``PAGE`` calls at a time.
 
         Raises:
-            RequestError: The query is not one.
+            RequestError: The query is malformed.
         """
         sql = fill(
             "SELECT {} AS line FROM weave_call_records AS c WHERE {} ORDER BY {} LIMIT ? OFFSET ?",
@@ -170,7 +167,7 @@ class CallReader:
 
 
 def _line(wanted: CallsQuery) -> Sql:
-    """A call as JSON. The client needs attributes and inputs even when they are not wanted."""
+    """Return SQL for a call as JSON; clients need attributes and inputs even if not requested."""
     columns = _columns(wanted)
     parts = [f"'{name}', {name}" for name in _PLAIN if name in columns]
     parts += [f"'{name}', json({name})" for name in JSON_COLUMNS if name in columns]
@@ -193,23 +190,23 @@ def _where(wanted: CallsQuery) -> Sql:
     chosen = wanted.filter or CallFilter()
     conditions = [
         Sql("project_id = ?", (wanted.project_id,)),
-        *one_of("parent_id", chosen.parent_ids),
-        *one_of("trace_id", chosen.trace_ids),
-        *one_of("id", chosen.call_ids),
-        *one_of("thread_id", chosen.thread_ids),
-        *one_of("turn_id", chosen.turn_ids),
-        *one_of("wb_user_id", chosen.wb_user_ids),
-        *one_of("wb_run_id", chosen.wb_run_ids),
+        *in_list("parent_id", chosen.parent_ids),
+        *in_list("trace_id", chosen.trace_ids),
+        *in_list("id", chosen.call_ids),
+        *in_list("thread_id", chosen.thread_ids),
+        *in_list("turn_id", chosen.turn_ids),
+        *in_list("wb_user_id", chosen.wb_user_ids),
+        *in_list("wb_run_id", chosen.wb_run_ids),
         *([Sql("parent_id IS NULL")] if chosen.trace_roots_only else []),
-        *_named("op_name", chosen.op_names),
-        *_mentioning("inputs", chosen.input_refs),
-        *_mentioning("output", chosen.output_refs),
+        *_matches_name("op_name", chosen.op_names),
+        *_refers_to("inputs", chosen.input_refs),
+        *_refers_to("output", chosen.output_refs),
         condition(wanted.query, _FIELDS),
     ]
     return join(" AND ", conditions)
 
 
-def _named(value: str, names: list[str] | None) -> Iterator[Sql]:
+def _matches_name(value: str, names: list[str] | None) -> Iterator[Sql]:
     if names:
         template = (
             "EXISTS (SELECT 1 FROM json_each({}) AS n WHERE n.value = {} OR"
@@ -218,8 +215,8 @@ def _named(value: str, names: list[str] | None) -> Iterator[Sql]:
         yield fill(template, Sql("?", (json_text(names),)), Sql(value), Sql(value))
 
 
-def _mentioning(column: str, refs: list[str] | None) -> Iterator[Sql]:
-    for listed in _named("t.atom", refs):
+def _refers_to(column: str, refs: list[str] | None) -> Iterator[Sql]:
+    for listed in _matches_name("t.atom", refs):
         yield fill("EXISTS (SELECT 1 FROM json_tree({}) AS t WHERE {})", Sql(column), listed)
 
 

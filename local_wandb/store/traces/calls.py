@@ -1,4 +1,4 @@
-"""Calls as they arrive: whole, or a start and an end in any order, each perhaps twice."""
+"""Calls as they arrive: complete, or a start and an end in any order, each possibly twice."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,9 +9,9 @@ from typing_extensions import TypedDict
 
 from local_wandb.store.database import Database
 from local_wandb.store.traces.digests import json_text
-from local_wandb.store.traces.moments import now, timestamp
 from local_wandb.store.traces.requests import USER, InProject, new_id
 from local_wandb.store.traces.sql import Sql, fill
+from local_wandb.store.traces.timestamps import now, timestamp
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS weave_calls (
@@ -48,7 +48,7 @@ Id = Annotated[str, BeforeValidator(lambda given: given or new_id())]
 
 
 class Summary(TypedDict, total=False):
-    """What the server reads of a call's summary; the rest of it is kept as it is."""
+    """The part of a call's summary that the server reads; the rest is stored unchanged."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -92,10 +92,10 @@ class CompleteCall(CallEnd, CallStart):
 
 
 class CallStore:
-    """Calls, written part by part; `CallReader` reads those that have started.
+    """Stores calls part by part; ``CallReader`` reads those that have started.
 
     Args:
-        database: where the rows live.
+        database: The database of the calls.
     """
 
     def __init__(self, database: Database) -> None:
@@ -103,25 +103,23 @@ class CallStore:
         database.create(SCHEMA)
 
     def put(self, parts: Sequence[CallStart | CallEnd]) -> None:
-        """Store calls or parts of calls; a part that comes again changes nothing.
+        """Store calls or parts of calls; repeating a part changes nothing.
 
         Args:
-            parts: starts, ends and complete calls.
+            parts: Starts, ends and complete calls.
 
         Raises:
-            InvalidValueError: One cannot be stored; then none is.
+            InvalidValueError: A part cannot be stored, so none is.
         """
         with self._database.write() as connection:
             for part in parts:
                 connection.execute(_PUT[type(part)], _values(part))
 
     def rename(self, project_id: str, call_id: str, display_name: str | None) -> None:
-        """Give a call a display name. The call may arrive later.
+        """Set the display name of a call, which may arrive later.
 
         Args:
-            project_id: "entity/project".
-            call_id: the call.
-            display_name: the name; None or an empty one takes it away.
+            display_name: The name; None or an empty text removes it.
         """
         with self._database.write() as connection:
             connection.execute(
@@ -131,23 +129,22 @@ class CallStore:
             )
 
     def delete(self, project_id: str, call_ids: list[str]) -> int:
-        """Delete calls and everything that they called.
+        """Delete calls and all their descendants.
 
         Args:
-            project_id: "entity/project".
-            call_ids: the calls; one that is not here yet stays away when it arrives.
+            call_ids: The ids of the calls; one that arrives later is deleted too.
 
         Returns:
-            How many are deleted.
+            The number of deleted calls.
         """
         with self._database.write() as connection:
             return connection.execute(
-                "WITH RECURSIVE doomed (id) AS ("
+                "WITH RECURSIVE deleted (id) AS ("
                 " SELECT value FROM json_each(?) UNION"
-                " SELECT c.id FROM weave_calls AS c JOIN doomed ON c.parent_id = doomed.id"
+                " SELECT c.id FROM weave_calls AS c JOIN deleted ON c.parent_id = deleted.id"
                 " WHERE c.project_id = ?)"
                 " INSERT INTO weave_calls (project_id, id, deleted_at)"
-                " SELECT ?, id, ? FROM doomed WHERE true"
+                " SELECT ?, id, ? FROM deleted WHERE true"
                 " ON CONFLICT DO UPDATE SET deleted_at = excluded.deleted_at",
                 (json_text(call_ids), project_id, project_id, now()),
             ).rowcount
@@ -156,7 +153,7 @@ class CallStore:
 def _put_sql(part: type[BaseModel]) -> str:
     columns = list(part.model_fields)
     new = {column: f"excluded.{column}" for column in columns}
-    # A name that was given before the call arrived stays.
+    # A display name that arrives before the call is kept.
     new["display_name"] = "coalesce(weave_calls.display_name, excluded.display_name)"
     return fill(
         "INSERT INTO weave_calls ({}) VALUES ({}) ON CONFLICT DO UPDATE SET {}",

@@ -1,4 +1,4 @@
-"""Prices of models, and what the calls that used them cost."""
+"""Prices of models, and the costs of the calls that used them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from local_wandb.store.database import Database
-from local_wandb.store.traces.moments import now, timestamp
 from local_wandb.store.traces.records import Record, RecordStore
 from local_wandb.store.traces.requests import new_id
+from local_wandb.store.traces.timestamps import now, timestamp
 
-#: Kinds of tokens: the start of their price's name, and their names in a call's usage
+#: Kinds of tokens: the prefix of their price's name, and their names in a call's usage
 #: (OpenAI's and Anthropic's).
 _TOKENS = {
     "prompt": ("prompt_tokens", "input_tokens"),
@@ -23,7 +23,7 @@ _TOKENS = {
 
 
 class Price(BaseModel):
-    """What one token of a model costs, from a date on."""
+    """The price of a model's tokens from a date on."""
 
     prompt_token_cost: float
     completion_token_cost: float
@@ -35,34 +35,30 @@ class Price(BaseModel):
     provider_id: str | None = None
 
     def record(self, llm_id: str) -> Record:
-        """The price as it is stored and read.
+        """Return the price as it is stored.
 
         Args:
-            llm_id: the model.
+            llm_id: The name of the model.
         """
         since = timestamp(self.effective_date) if self.effective_date else now()
         return {**self.model_dump(), "effective_date": since, "id": new_id(), "llm_id": llm_id}
 
 
 def cost_store(database: Database) -> RecordStore:
-    """The prices of a database.
-
-    Args:
-        database: where they live.
-    """
+    """Return the prices of a database."""
     return RecordStore(database, "weave_costs", frozenset({"effective_date"}))
 
 
 def bill(
     prices: Sequence[Record], usage: Mapping[str, Mapping[str, Any]], started_at: str
 ) -> dict[str, Record]:
-    """What a call cost: its `summary.weave.costs`.
+    """Return the costs of a call: its ``summary.weave.costs``.
 
     Args:
-        prices: the project's.
-        usage: the call's `summary.usage`: tokens by model.
-        started_at: when the call started. The latest price that was in force counts, or the
-            latest of all when none was, as on W&B.
+        prices: The prices of the project.
+        usage: The call's ``summary.usage``: tokens by model.
+        started_at: The start of the call. The latest price in force at that time applies, or the
+            latest of all if none was in force, as on W&B.
 
     Returns:
         Tokens, prices and totals of each model that has a price.

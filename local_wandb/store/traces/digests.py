@@ -1,4 +1,4 @@
-"""The content digests of Weave, and the JSON that is stored.
+"""Weave's content digests, and the JSON that is stored.
 
 Source: docs/upstream/weave-protocol.md, "Digests and references".
 """
@@ -17,19 +17,14 @@ MAX_DEPTH = 150
 
 
 def json_text(value: Any) -> str:
-    """JSON as it is stored.
+    """Return a JSON value as the text that is stored.
 
-    Not escaped to ASCII: SQLite before 3.45 compares the keys of a path with the raw text.
-
-    Args:
-        value: a JSON value.
-
-    Returns:
-        Its text.
+    It is not escaped to ASCII, because SQLite before 3.45 compares the keys of a path with the raw
+    text.
 
     Raises:
-        InvalidValueError: The value holds NaN, an infinity or half a surrogate pair, or is nested
-            more than `MAX_DEPTH` deep.
+        InvalidValueError: The value contains NaN, an infinity or half a surrogate pair, or is
+            nested more than ``MAX_DEPTH`` deep.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -51,29 +46,21 @@ def _depth(value: Any) -> int:
 
 
 def encode(sha256: bytes) -> str:
-    """The 43 letters in which Weave writes a SHA-256.
-
-    Args:
-        sha256: the 32 bytes.
-    """
+    """Return a SHA-256 (32 bytes) as the 43 characters in which Weave writes it."""
     text = base64.urlsafe_b64encode(sha256).decode()
     return text.replace("-", "X").replace("_", "Y").rstrip("=")
 
 
 def value_digest(value: Any) -> str:
-    """The digest of an object's value or of a table row.
-
-    Args:
-        value: a JSON value.
-    """
+    """Return the digest of a JSON value: an object's value or a table row."""
     return encode(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest())
 
 
 def table_digest(row_digests: Iterable[str]) -> str:
-    """The digest of a table, 64 hexadecimal digits.
+    """Return the digest of a table, 64 hexadecimal digits.
 
     Args:
-        row_digests: the digests of its rows, in order.
+        row_digests: The digests of its rows, in order.
     """
     return hashlib.sha256("".join(row_digests).encode()).hexdigest()
 
@@ -82,11 +69,11 @@ def check(digest: str, expected: str | None) -> None:
     """Compare a digest with the one that the client computed.
 
     Args:
-        digest: of the content that arrived.
-        expected: the client's, if it sent one.
+        digest: The digest of the content that arrived.
+        expected: The client's digest, if it sent one.
 
     Raises:
-        ConflictError: They differ.
+        ConflictError: The digests differ.
     """
     if expected is not None and expected != digest:
         raise ConflictError(f"the digest is {digest}, but {expected} was expected")

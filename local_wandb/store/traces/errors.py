@@ -1,4 +1,4 @@
-"""Mistakes of a caller that only the trace API tells apart."""
+"""The caller's errors that only the trace API distinguishes."""
 
 from http import HTTPStatus
 
@@ -6,12 +6,12 @@ from local_wandb.errors import NotFoundError, RequestError
 
 
 class DeletedError(NotFoundError):
-    """The object version was deleted.
+    """The version of an object was deleted.
 
     Args:
-        message: one sentence that names the version.
-        deleted_at: when, ISO 8601; its presence in the answer ends the client's retries
-            (docs/upstream/weave-protocol.md, "Errors of the trace API").
+        message: One sentence that names the version.
+        deleted_at: The time of the deletion, ISO 8601; its presence in the answer ends the client's
+            retries (docs/upstream/weave-protocol.md, "Errors of the trace API").
     """
 
     def __init__(self, message: str, deleted_at: str) -> None:
@@ -20,6 +20,6 @@ class DeletedError(NotFoundError):
 
 
 class InvalidValueError(RequestError):
-    """A value that cannot be stored; the client bisects its batch to drop only that one."""
+    """A value cannot be stored; the client bisects its batch to drop only that value."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY

@@ -1,6 +1,6 @@
 """Feedback: notes, reactions and scores on a reference.
 
-The limits are those of W&B (wandb/weave, `weave/trace_server/feedback.py`).
+The limits are W&B's (wandb/weave, ``weave/trace_server/feedback.py``).
 """
 
 import json
@@ -10,10 +10,10 @@ from pydantic import ConfigDict
 
 from local_wandb.errors import RequestError
 from local_wandb.store.database import Database
-from local_wandb.store.traces.moments import now
 from local_wandb.store.traces.queries import Query
 from local_wandb.store.traces.records import Record, RecordStore
 from local_wandb.store.traces.requests import USER, InProject, new_id
+from local_wandb.store.traces.timestamps import now
 
 TABLE = "weave_feedback"
 
@@ -24,7 +24,7 @@ _NOTE = "wandb.note.1"
 
 
 class Feedback(InProject):
-    """What a client says about a reference; further keys are kept as they are."""
+    """Feedback from a client on a reference; unknown keys are stored too."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -40,17 +40,17 @@ class Feedback(InProject):
     queue_id: str | None = None
 
     def record(self) -> Record:
-        """The feedback as it is stored and read (docs/upstream/weave-protocol.md, "Feedback").
+        """Return the feedback as it is stored (docs/upstream/weave-protocol.md, "Feedback").
 
         Raises:
-            RequestError: W&B would not take it.
+            RequestError: The payload exceeds W&B's limits.
         """
         if len(json.dumps(self.payload)) > MAX_PAYLOAD:
             raise RequestError("Feedback payload too large")
         if self.feedback_type == _NOTE and not _is_note(self.payload):
             raise RequestError(f"a note has 1 to {MAX_NOTE} characters")
-        made = {"id": self.id or new_id(), "created_at": now(), "wb_user_id": USER}
-        return {**dict(self), **made}
+        created = {"id": self.id or new_id(), "created_at": now(), "wb_user_id": USER}
+        return {**dict(self), **created}
 
 
 def _is_note(payload: dict[str, Any]) -> bool:
@@ -59,13 +59,13 @@ def _is_note(payload: dict[str, Any]) -> bool:
 
 
 def require_ids(query: Query) -> None:
-    """Refuse to delete feedback by anything but its id.
+    """Require that a query for deletion selects feedback by id.
 
     Args:
-        query: what is to be deleted.
+        query: The feedback to delete.
 
     Raises:
-        RequestError: it does not name one or more ids.
+        RequestError: The query does not name one or more ids.
     """
     nodes = query.expression.get("$or", [query.expression])
     if not (isinstance(nodes, list) and all(_is_id(node) for node in nodes)):
@@ -80,11 +80,7 @@ def _is_id(node: Any) -> bool:
 
 
 def feedback_store(database: Database) -> RecordStore:
-    """The feedback of a database.
-
-    Args:
-        database: where it lives.
-    """
+    """Return the feedback of a database."""
     records = RecordStore(database, TABLE, frozenset({"created_at"}))
     ref = "json_extract(record, '$.weave_ref')"
     database.create(f"CREATE INDEX IF NOT EXISTS {TABLE}_by_ref ON {TABLE} ({ref});")

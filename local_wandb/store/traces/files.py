@@ -1,4 +1,4 @@
-"""Files of objects and ops: which project has which, and their bytes among the blobs."""
+"""Files of objects and ops: their digests by project, and their bytes as blobs."""
 
 import hashlib
 from pathlib import Path
@@ -23,8 +23,8 @@ class FileStore:
     """Files by their Weave digest.
 
     Args:
-        database: where the names live.
-        folder: where the bytes lie.
+        database: The table of digests.
+        folder: The folder of the bytes.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -36,9 +36,8 @@ class FileStore:
         """Store a file.
 
         Args:
-            project_id: "entity/project".
-            content: the bytes, read to their end chunk by chunk.
-            expected: the digest that the client computed, if it did.
+            content: The bytes, read to their end chunk by chunk.
+            expected: The digest that the client computed, if any.
 
         Returns:
             The digest.
@@ -60,11 +59,7 @@ class FileStore:
         return digest
 
     def path(self, project_id: str, digest: str) -> Path:
-        """Where the bytes of a file lie.
-
-        Args:
-            project_id: "entity/project".
-            digest: the file.
+        """Return the path of a file's bytes.
 
         Raises:
             NotFoundError: The project has no such file.

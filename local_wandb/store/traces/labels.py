@@ -1,4 +1,4 @@
-"""Tags and aliases of object versions. A tag may be on many versions, an alias only on one."""
+"""Tags and aliases of object versions: a tag may be on many versions, an alias only on one."""
 
 import re
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ CREATE UNIQUE INDEX IF NOT EXISTS weave_aliases
 ON weave_labels (project_id, object_id, label) WHERE kind = 'alias';
 """
 
-#: The alias that follows the version that was published last.
+#: The alias of the version that was published last.
 LATEST = "latest"
 
-#: How a version is addressed by its number.
+#: A version number in place of a digest.
 NUMBERED = re.compile(r"v(\d{1,9})")
 
 Kind = Literal["tag", "alias"]
 
 
 class Version(NamedTuple):
-    """What identifies a version of an object."""
+    """The identity of a version of an object."""
 
     project_id: str
     object_id: str
@@ -38,36 +38,26 @@ class Version(NamedTuple):
 
 
 class LabelStore:
-    """Tags and aliases.
-
-    Args:
-        database: where they live.
-    """
+    """Tags and aliases."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(SCHEMA)
 
     def add(self, kind: Kind, version: Version, labels: Sequence[str]) -> None:
-        """Put labels on a version; an alias leaves the version that it was on.
-
-        Args:
-            kind: what the labels are.
-            version: the version.
-            labels: the labels.
-        """
+        """Put labels on a version; an alias leaves the version that had it."""
         rows = [(*version, kind, label) for label in labels]
         with self._database.write() as connection:
             sql = "INSERT OR REPLACE INTO weave_labels VALUES (?, ?, ?, ?, ?)"
             connection.executemany(sql, rows)
 
     def remove(self, kind: Kind, version: Version, labels: Sequence[str]) -> None:
-        """Take labels off a version.
+        """Remove labels from a version.
 
         Args:
-            kind: what the labels are.
-            version: the version; aliases leave whichever version of the object they are on.
-            labels: the labels; those that are not there are ignored.
+            kind: ``tag`` or ``alias``.
+            version: The version; aliases are removed from any version of the object.
+            labels: The labels; unknown ones are ignored.
         """
         rows = [(*version, kind, label) for label in labels]
         with self._database.write() as connection:
@@ -78,12 +68,7 @@ class LabelStore:
             )
 
     def names(self, kind: Kind, project_id: str) -> list[str]:
-        """Every label of a project; `latest` is one of the aliases.
-
-        Args:
-            kind: what the labels are.
-            project_id: "entity/project".
-        """
+        """Return every label of a project; ``latest`` is one of the aliases."""
         rows = self._database.rows(
             "SELECT DISTINCT label FROM weave_labels"
             " WHERE project_id = ? AND kind = ? ORDER BY label",
@@ -95,11 +80,8 @@ class LabelStore:
 def check_aliases(aliases: Sequence[str]) -> None:
     """Refuse aliases that a user cannot set or remove.
 
-    Args:
-        aliases: the aliases.
-
     Raises:
-        RequestError: One is reserved.
+        RequestError: An alias is empty or reserved.
     """
     for alias in aliases:
         if not alias or alias == LATEST or NUMBERED.fullmatch(alias):

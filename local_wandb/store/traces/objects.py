@@ -11,10 +11,10 @@ from local_wandb.store.database import Database
 from local_wandb.store.traces.digests import check, json_text, value_digest
 from local_wandb.store.traces.errors import DeletedError
 from local_wandb.store.traces.labels import LATEST, NUMBERED, LabelStore, Version
-from local_wandb.store.traces.moments import now
 from local_wandb.store.traces.queries import Fields, order
 from local_wandb.store.traces.requests import InProject, Listing
-from local_wandb.store.traces.sql import Sql, fill, join, one_of
+from local_wandb.store.traces.sql import Sql, fill, in_list, join
+from local_wandb.store.traces.timestamps import now
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS weave_objects (
@@ -46,7 +46,7 @@ _NAME = re.compile(r"[\w.-]{1,128}")
 
 
 class NewObject(InProject):
-    """An object to be published; the digest is what the client expects, if it computed one."""
+    """An object to publish; ``expected_digest`` is the digest that the client computed, if any."""
 
     object_id: str
     val: Any
@@ -54,7 +54,7 @@ class NewObject(InProject):
 
 
 class ObjectFilter(BaseModel):
-    """Which versions are wanted; what is None or empty does not narrow it."""
+    """The conditions of a query for versions; None or an empty list is no condition."""
 
     object_ids: list[str] | None = None
     base_object_classes: list[str] | None = None
@@ -91,21 +91,21 @@ class ObjectVersion(BaseModel):
 
     @computed_field
     def is_latest(self) -> int:
-        """1 when it was published last, else 0."""
+        """1 for the version that was published last, otherwise 0."""
         return int(LATEST in self.aliases)
 
     @property
     def id(self) -> Version:
-        """What identifies it."""
+        """The identity of the version."""
         return Version(self.project_id, self.object_id, self.digest)
 
 
 class ObjectStore:
-    """Objects and ops: a name has versions, a version is the digest of its value.
+    """Objects and ops: a name has versions, and a version is identified by the digest of its value.
 
     Args:
-        database: where they live.
-        labels: their tags and aliases.
+        database: The table of versions.
+        labels: The tags and aliases of versions.
     """
 
     def __init__(self, database: Database, labels: LabelStore) -> None:
@@ -114,20 +114,17 @@ class ObjectStore:
         database.create(SCHEMA)
 
     def create(self, new: NewObject) -> str:
-        """Store a version; a value that is there already is the same version, and latest again.
-
-        Args:
-            new: the object.
+        """Store a version; a value that exists already becomes ``latest`` again.
 
         Returns:
             The digest.
 
         Raises:
-            RequestError: The name is none, or its versions have another base class.
+            RequestError: The name is invalid, or its versions have another base class.
             ConflictError: The value has another digest than expected.
         """
         if not _NAME.fullmatch(new.object_id):
-            raise RequestError(f"{new.object_id!r} is no name: 1 to 128 letters, digits, _ . -")
+            raise RequestError(f"{new.object_id!r} is not a name: 1 to 128 letters, digits, _ . -")
         digest = value_digest(new.val)
         check(digest, new.expected_digest)
         name, classes = (new.project_id, new.object_id), _classes(new.val)
@@ -143,14 +140,14 @@ class ObjectStore:
         return digest
 
     def read(self, wanted: Version) -> ObjectVersion:
-        """One version.
+        """Return one version.
 
         Args:
-            wanted: the version; its digest may also be an alias or `v3`.
+            wanted: The version; its digest may also be an alias or ``v3``.
 
         Raises:
             NotFoundError: There is no such version.
-            DeletedError: There was one.
+            DeletedError: The version was deleted.
         """
         number = NUMBERED.fullmatch(wanted.digest)
         row = self._database.row(
@@ -166,13 +163,10 @@ class ObjectStore:
         return ObjectVersion.model_validate(dict(row))
 
     def query(self, wanted: ObjectsQuery) -> list[ObjectVersion]:
-        """Versions, oldest first unless sorted by `object_id` or `created_at`.
-
-        Args:
-            wanted: which versions.
+        """Return versions, oldest first unless sorted by ``object_id`` or ``created_at``.
 
         Raises:
-            RequestError: They cannot be sorted like that.
+            RequestError: A sort key is not supported.
         """
         conditions = [
             Sql("project_id = ? AND deleted_at IS NULL", (wanted.project_id,)),
@@ -187,39 +181,37 @@ class ObjectStore:
         return [ObjectVersion.model_validate(dict(row)) for row in rows]
 
     def delete(self, project_id: str, object_id: str, digests: list[str] | None) -> int:
-        """Delete versions; `latest` moves to the newest one that is left.
+        """Delete versions; ``latest`` moves to the newest remaining one.
 
         Args:
-            project_id: "entity/project".
-            object_id: the object.
-            digests: the versions, also as aliases or `v3`; None for all.
+            digests: The versions, also as aliases or ``v3``; None deletes all.
 
         Returns:
-            How many were deleted.
+            The number of deleted versions.
 
         Raises:
             NotFoundError: There is no such version, or it was deleted before.
         """
         with self._database.write() as connection:
             if digests is None:
-                doomed = {version.id for version in self._versions(project_id, object_id)}
+                deleted = {version.id for version in self._versions(project_id, object_id)}
             else:
                 wanted = (Version(project_id, object_id, digest) for digest in digests)
-                doomed = {self.read(version).id for version in wanted}
+                deleted = {self.read(version).id for version in wanted}
             where = Sql("WHERE project_id = ? AND object_id = ? AND digest = ?")
-            gone = fill("UPDATE weave_objects SET deleted_at = ? {}", where)
-            connection.executemany(gone.text, [(now(), *version) for version in doomed])
-            connection.executemany(fill("DELETE FROM weave_labels {}", where).text, doomed)
+            mark_deleted = fill("UPDATE weave_objects SET deleted_at = ? {}", where)
+            connection.executemany(mark_deleted.text, [(now(), *version) for version in deleted])
+            connection.executemany(fill("DELETE FROM weave_labels {}", where).text, deleted)
             for version in self._versions(project_id, object_id)[-1:]:
                 self._labels.add("alias", version.id, [LATEST])
-        return len(doomed)
+        return len(deleted)
 
     def _versions(self, project_id: str, object_id: str) -> list[ObjectVersion]:
         wanted = ObjectFilter(object_ids=[object_id])
         return self.query(ObjectsQuery(project_id=project_id, filter=wanted))
 
     def _check_base(self, new: NewObject, classes: "_Classes") -> None:
-        """A name has one base class, but an object may have the name of an op."""
+        """Require one base class per name; but an object may have the name of an op."""
         other = self._database.row(
             "SELECT base_object_class AS base FROM weave_objects WHERE project_id = ?"
             " AND object_id = ? AND deleted_at IS NULL AND kind = ? AND base_object_class IS NOT ?",
@@ -237,7 +229,10 @@ class _Classes(NamedTuple):
 
 
 def _classes(val: Any) -> _Classes:
-    """What kind of object a value is (docs/upstream/weave-protocol.md, "Stored objects")."""
+    """Return the kind and classes of a value.
+
+    Source: docs/upstream/weave-protocol.md, "Stored objects".
+    """
     match val:
         case {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}:
             return _Classes("op")
@@ -247,18 +242,18 @@ def _classes(val: Any) -> _Classes:
 
 
 def _conditions(wanted: ObjectFilter) -> Iterator[Sql]:
-    yield from one_of("object_id", wanted.object_ids)
-    yield from one_of("base_object_class", wanted.base_object_classes)
-    yield from one_of("leaf_object_class", wanted.leaf_object_classes)
-    for excluded in one_of("coalesce(base_object_class, '')", wanted.exclude_base_object_classes):
+    yield from in_list("object_id", wanted.object_ids)
+    yield from in_list("base_object_class", wanted.base_object_classes)
+    yield from in_list("leaf_object_class", wanted.leaf_object_classes)
+    for excluded in in_list("coalesce(base_object_class, '')", wanted.exclude_base_object_classes):
         yield fill("NOT {}", excluded)
     if wanted.is_op is not None:
         yield Sql("kind = ?", ("op" if wanted.is_op else "object",))
     if wanted.latest_only:
         yield Sql("EXISTS (SELECT 1 FROM json_each(aliases) WHERE value = ?)", (LATEST,))
-    for listed in one_of("value", wanted.tags):
+    for listed in in_list("value", wanted.tags):
         yield fill("EXISTS (SELECT 1 FROM json_each(tags) WHERE {})", listed)
-    for listed in one_of("value", wanted.aliases):
+    for listed in in_list("value", wanted.aliases):
         yield fill("EXISTS (SELECT 1 FROM json_each(aliases) WHERE {})", listed)
 
 

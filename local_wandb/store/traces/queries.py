@@ -1,9 +1,9 @@
-"""Weave's query language, `{"$expr": ...}`, compiled to SQL.
+"""Weave's query language, ``{"$expr": ...}``, compiled to SQL.
 
 Source: docs/upstream/weave-protocol.md, "Query language".
 
-A field that is missing equals null and the empty text, as on W&B. An order comparison between a
-number and a text is false. Booleans count as 1 and 0.
+As on W&B, a missing field equals null and the empty text. An order comparison between a number
+and a text is false. Booleans count as 1 and 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from local_wandb.errors import RequestError
 from local_wandb.store.traces.digests import json_text
-from local_wandb.store.traces.moments import timestamp
 from local_wandb.store.traces.sql import Sql, fill, join
+from local_wandb.store.traces.timestamps import timestamp
 
-#: SQLite refuses expressions that are deeper than 1000, so a query may have this many terms.
+#: Maximum number of terms in a query, because SQLite refuses expressions deeper than 1000.
 MAX_TERMS = 500
 
-_MOMENT = TypeAdapter(datetime)
+_DATETIME = TypeAdapter(datetime)
 
 _NUMBER = (
     "(SELECT CASE WHEN json_valid(v) AND json_type(v) IN ('integer', 'real')"
@@ -37,13 +37,13 @@ _CONVERSIONS = {
 
 
 class Query(BaseModel):
-    """A query as it travels."""
+    """A query as clients send it."""
 
     expression: dict[str, Any] = Field(alias="$expr")
 
 
 class SortKey(BaseModel):
-    """One key of an order; the first key decides first."""
+    """One key of an order; earlier keys take precedence."""
 
     field: str
     direction: Literal["asc", "desc"] = "asc"
@@ -51,11 +51,11 @@ class SortKey(BaseModel):
 
 @dataclass(frozen=True)
 class Fields:
-    """What a query may name.
+    """The fields that a query can name.
 
     Attributes:
-        sql: the value of a field; raises RequestError for a name that does not exist.
-        times: fields that hold a moment; they compare with ISO texts and with epoch seconds.
+        sql: Returns the SQL of a field; raises RequestError for an unknown name.
+        times: Fields that contain a time; they compare with ISO texts and with epoch seconds.
     """
 
     sql: Callable[[str], Sql]
@@ -63,28 +63,23 @@ class Fields:
 
 
 def condition(query: Query | None, fields: Fields) -> Sql:
-    """SQL that is true where a query holds.
-
-    Args:
-        query: the query; None holds everywhere.
-        fields: what it may name.
+    """Return SQL that is true where a query holds; without a query it is always true.
 
     Raises:
-        RequestError: The query is not one.
+        RequestError: The query is malformed.
     """
     return _Compiler(fields).expression(query.expression) if query else Sql("1")
 
 
 def order(keys: Sequence[SortKey] | None, fields: Fields, default: str) -> Sql:
-    """SQL of an order.
+    """Return the SQL of an order.
 
     Args:
-        keys: the keys.
-        fields: what they may name.
-        default: SQL that decides what the keys leave open.
+        fields: The fields that the keys can name.
+        default: SQL that orders rows with equal keys.
 
     Raises:
-        RequestError: A field that does not exist.
+        RequestError: A field is unknown.
     """
     parts = [fill("{} " + key.direction, fields.sql(key.field)) for key in keys or ()]
     return join(", ", [*parts, Sql(default)])
@@ -145,7 +140,7 @@ class _Compiler:
 
     def _pair(self, nodes: Any) -> list[Sql]:
         if isinstance(nodes, list) and any(self._is_time(node) for node in nodes):
-            nodes = [_as_moment(node) for node in nodes]
+            nodes = [_as_timestamp(node) for node in nodes]
         return self._operands(nodes, 2)
 
     def _is_time(self, node: Any) -> bool:
@@ -190,10 +185,10 @@ def _is_literal(node: Any) -> bool:
     return isinstance(node, dict) and list(node) == ["$literal"]
 
 
-def _as_moment(node: Any) -> Any:
-    """A literal as the text under which the moment is stored; other nodes as they are."""
+def _as_timestamp(node: Any) -> Any:
+    """Return a literal as the text that is stored for its time; other nodes unchanged."""
     try:
-        return {"$literal": timestamp(_MOMENT.validate_python(node["$literal"]))}
+        return {"$literal": timestamp(_DATETIME.validate_python(node["$literal"]))}
     except (ValidationError, TypeError, KeyError):
         return node
 

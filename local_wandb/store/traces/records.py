@@ -1,4 +1,4 @@
-"""Records of one kind that are stored as they are and found by query: feedback, prices."""
+"""Records of one kind that are stored as JSON and found by query: feedback, prices."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from local_wandb.store.traces.queries import Fields, Query, condition, order
 from local_wandb.store.traces.requests import Listing
 from local_wandb.store.traces.sql import Sql, fill, json_field
 
-#: Records are JSON objects with at least an `id`.
+#: Records are JSON objects with at least an ``id``.
 Record = dict[str, Any]
 
 _SCHEMA = """
@@ -27,9 +27,9 @@ class RecordStore:
     """The records of one table.
 
     Args:
-        database: where the table lives.
-        table: its name.
-        times: keys of a record that hold a moment, as `moments.timestamp` writes it.
+        database: The database of the table.
+        table: The name of the table.
+        times: Keys of a record that contain a time in the format of ``timestamps.timestamp``.
     """
 
     def __init__(self, database: Database, table: str, times: frozenset[str]) -> None:
@@ -39,25 +39,20 @@ class RecordStore:
         database.create(_SCHEMA.format(table))
 
     def put(self, project_id: str, records: Sequence[Record]) -> None:
-        """Store records; one whose id is there already replaces it.
-
-        Args:
-            project_id: "entity/project".
-            records: the records.
-        """
+        """Store records; one with an existing id replaces that record."""
         sql = fill("INSERT OR REPLACE INTO {} VALUES (?, ?, ?)", self._table)
         rows = [(project_id, record["id"], json_text(record)) for record in records]
         with self._database.write() as connection:
             connection.executemany(sql.text, rows)
 
     def query(self, listing: Listing) -> list[Record]:
-        """The records that a request wants, in the order of their arrival unless sorted.
+        """Return the requested records, in the order of their arrival unless sorted.
 
         Args:
-            listing: names the keys of a record, such as `payload.emoji`.
+            listing: The request, which names keys of a record, such as ``payload.emoji``.
 
         Raises:
-            RequestError: The query is not one.
+            RequestError: The query is malformed.
         """
         sql = fill(
             "SELECT record FROM {} WHERE project_id = ? AND {} ORDER BY {} LIMIT ? OFFSET ?",
@@ -69,14 +64,10 @@ class RecordStore:
         return [json.loads(row["record"]) for row in rows]
 
     def purge(self, project_id: str, query: Query) -> None:
-        """Delete the records for which a query holds.
-
-        Args:
-            project_id: "entity/project".
-            query: names the keys of a record.
+        """Delete the records that match a query.
 
         Raises:
-            RequestError: The query is not one.
+            RequestError: The query is malformed.
         """
         where = condition(query, self._fields)
         sql = fill("DELETE FROM {} WHERE project_id = ? AND {}", self._table, where)

@@ -1,4 +1,4 @@
-"""What references point at (docs/upstream/weave-protocol.md, "Digests and references")."""
+"""Resolves references to values (docs/upstream/weave-protocol.md, "Digests and references")."""
 
 import re
 from typing import Any
@@ -15,34 +15,29 @@ _INDEX = re.compile(r"[0-9]{1,9}")
 
 
 class RefStore:
-    """Reads objects, and parts of them, by reference.
-
-    Args:
-        objects: the objects and ops.
-        tables: the tables.
-    """
+    """Reads objects, and parts of them, by reference."""
 
     def __init__(self, objects: ObjectStore, tables: TableStore) -> None:
         self._objects = objects
         self._tables = tables
 
     def read(self, uri: str) -> Any:
-        """The value behind a reference, whose steps may lead through other references.
+        """Return the value of a reference, which may lead through other references.
 
         Args:
-            uri: `weave:///entity/project/object/NAME:VERSION/attr/rows/id/DIGEST`: after the
+            uri: ``weave:///entity/project/object/NAME:VERSION/attr/rows/id/DIGEST``: after the
                 version come pairs of an edge (key, attr, index or id) and its value.
 
         Returns:
-            The value; None when the object has no such part.
+            The value; None if the object has no such part.
 
         Raises:
-            RequestError: It is no reference to an object or an op.
+            RequestError: The text is not a reference to an object or an op.
             NotFoundError: The object or the row does not exist.
         """
         match = _OBJECT.fullmatch(uri)
         if match is None:
-            raise RequestError(f"{uri!r} is no reference to an object or an op")
+            raise RequestError(f"{uri!r} is not a reference to an object or an op")
         project_id, object_id, version, extra = match.groups()
         wanted = Version(project_id, unquote(object_id), unquote(version))
         value = self._objects.read(wanted).val

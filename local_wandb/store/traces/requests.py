@@ -1,4 +1,4 @@
-"""What requests have in common."""
+"""Types that several requests share."""
 
 import uuid
 from typing import Annotated
@@ -7,18 +7,18 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from local_wandb.store.traces.queries import Query, SortKey
 
-#: The user id of every record: the local W&B has one user.
+#: The user id of every record, because a local W&B has one user.
 USER = "local"
 
-#: "entity/project".
+#: A project, as ``entity/project``.
 ProjectId = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+$")]
 
-#: How many of something are wanted or skipped.
+#: The number of items to return or to skip.
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def new_id() -> str:
-    """An id for something that came without one."""
+    """Return a new id for a record that arrived without one."""
     return str(uuid.uuid4())
 
 
@@ -29,7 +29,7 @@ class InProject(BaseModel):
 
 
 class Listing(InProject):
-    """A request for a part of a list; nothing that is None narrows it."""
+    """A request for a part of a list; None is no condition."""
 
     query: Query | None = None
     sort_by: list[SortKey] | None = None

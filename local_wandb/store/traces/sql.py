@@ -1,4 +1,4 @@
-"""Pieces of SQL that travel with their values."""
+"""Pieces of SQL with the values of their placeholders."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,32 +20,32 @@ class Sql:
 
 
 def fill(template: str, *parts: Sql) -> Sql:
-    """Put pieces into a template.
+    """Insert pieces of SQL into a template.
 
     Args:
-        template: SQL with one `{}` for each piece.
-        parts: the pieces, in order.
+        template: SQL with one ``{}`` for each piece.
+        parts: The pieces, in order.
     """
     args = tuple(arg for part in parts for arg in part.args)
     return Sql(template.format(*(part.text for part in parts)), args)
 
 
 def join(separator: str, parts: Sequence[Sql]) -> Sql:
-    """Put pieces one after the other.
+    """Join pieces of SQL.
 
     Args:
-        separator: what stands between them.
-        parts: the pieces, at least one.
+        separator: The SQL between two pieces.
+        parts: The pieces, at least one.
     """
     return fill(separator.join(["{}"] * len(parts)), *parts)
 
 
-def one_of(value: str, choices: Sequence[str] | None) -> Iterator[Sql]:
-    """The condition that a value is in a list.
+def in_list(value: str, choices: Sequence[str] | None) -> Iterator[Sql]:
+    """Build the condition that a value is in a list.
 
     Args:
-        value: SQL.
-        choices: the list; without one, or with an empty one, every value will do, as on W&B.
+        value: The SQL of the value.
+        choices: The list; None or an empty list is no condition, as on W&B.
 
     Yields:
         The condition, if there is one.
@@ -57,18 +57,18 @@ def one_of(value: str, choices: Sequence[str] | None) -> Iterator[Sql]:
 
 
 def json_field(column: str, path: str) -> Sql:
-    r"""A value inside a JSON column.
+    r"""Return the SQL of a value inside a JSON column.
 
     Args:
-        column: SQL.
-        path: keys and list positions joined by dots, `\.` is a dot inside a key; an empty path
-            is the whole column.
+        column: The SQL of the column.
+        path: Keys and list positions joined by dots; ``\.`` is a dot inside a key. An empty path is
+            the whole column.
 
     Raises:
-        RequestError: A key that SQLite's paths cannot hold.
+        RequestError: A key contains a character that SQLite's paths do not support.
     """
     if '"' in path or "\0" in path:
-        raise RequestError(f"{path!r} cannot be queried: a key holds a quotation mark")
+        raise RequestError(f"{path!r} cannot be queried: a key contains a quotation mark")
     keys = [key.replace("\\.", ".") for key in _DOT.split(path)] if path else []
     steps = (f"[{key}]" if key.isascii() and key.isdigit() else f'."{key}"' for key in keys)
     return Sql(f"json_extract({column}, ?)", ("$" + "".join(steps),))

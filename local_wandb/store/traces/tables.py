@@ -11,7 +11,7 @@ from local_wandb.store.database import Database
 from local_wandb.store.traces.digests import check, json_text, table_digest, value_digest
 from local_wandb.store.traces.queries import Fields, order
 from local_wandb.store.traces.requests import Listing
-from local_wandb.store.traces.sql import Sql, fill, join, json_field, one_of
+from local_wandb.store.traces.sql import Sql, fill, in_list, join, json_field
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS weave_rows (
@@ -34,19 +34,19 @@ Row = dict[str, Any]
 
 
 class Append(BaseModel):
-    """A row that goes to the end."""
+    """A row to append."""
 
     row: Row
 
 
 class Change(BaseModel):
-    """A change of a table. The SDK only appends."""
+    """A change of a table; the SDK only appends."""
 
     append: Append
 
 
 class RowFilter(BaseModel):
-    """Which rows are wanted."""
+    """The digests of the requested rows; None requests all."""
 
     row_digests: list[str] | None = None
 
@@ -67,11 +67,7 @@ class TableRow(BaseModel):
 
 
 class TableStore:
-    """Tables and their rows.
-
-    Args:
-        database: where they live.
-    """
+    """Tables and their rows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -83,15 +79,14 @@ class TableStore:
         """Store a table.
 
         Args:
-            project_id: "entity/project".
-            rows: its rows, in order.
-            expected: its digest as the client computed it, if it did.
+            rows: The rows, in order.
+            expected: The digest that the client computed, if any.
 
         Returns:
             The digest of the table, and those of its rows.
 
         Raises:
-            ConflictError: The table has another digest.
+            ConflictError: The table has another digest than expected.
         """
         digests = [value_digest(row) for row in rows]
         values = [
@@ -102,19 +97,18 @@ class TableStore:
             return self._put(project_id, digests, expected), digests
 
     def assemble(self, project_id: str, row_digests: list[str], expected: str | None) -> str:
-        """Store a table whose rows came before it.
+        """Store a table whose rows are stored already.
 
         Args:
-            project_id: "entity/project".
-            row_digests: its rows, in order.
-            expected: its digest as the client computed it, if it did.
+            row_digests: The digests of the rows, in order.
+            expected: The digest that the client computed, if any.
 
         Returns:
             The digest of the table.
 
         Raises:
-            NotFoundError: A row did not come.
-            ConflictError: The table has another digest.
+            NotFoundError: A row is missing.
+            ConflictError: The table has another digest than expected.
         """
         missing = self._database.row(
             "SELECT value FROM json_each(?) WHERE value NOT IN"
@@ -128,15 +122,10 @@ class TableStore:
     def update(
         self, project_id: str, base_digest: str, changes: Sequence[Change]
     ) -> tuple[str, list[str]]:
-        """Make a new table from another one, which stays as it is.
-
-        Args:
-            project_id: "entity/project".
-            base_digest: the other table.
-            changes: what is new.
+        """Create a new table from another one, which stays unchanged.
 
         Returns:
-            The digest of the new table, and those of the rows that were added.
+            The digest of the new table, and those of the added rows.
 
         Raises:
             NotFoundError: There is no such table.
@@ -146,10 +135,7 @@ class TableStore:
         return self._put(project_id, old + added, None), added
 
     def query(self, wanted: RowsQuery) -> list[TableRow]:
-        """Rows of a table, in its order unless sorted.
-
-        Args:
-            wanted: the table, and which of its rows.
+        """Return rows of a table, in its order unless sorted.
 
         Raises:
             NotFoundError: There is no such table.
@@ -157,7 +143,7 @@ class TableStore:
         self.row_digests(wanted.project_id, wanted.digest)
         conditions = [
             Sql("t.project_id = ? AND t.digest = ?", (wanted.project_id, wanted.digest)),
-            *one_of("r.digest", wanted.filter.row_digests if wanted.filter else None),
+            *in_list("r.digest", wanted.filter.row_digests if wanted.filter else None),
         ]
         sql = fill(
             "SELECT r.digest, r.val, i.key AS original_index"
@@ -171,11 +157,7 @@ class TableStore:
         return [TableRow.model_validate(dict(row)) for row in rows]
 
     def row(self, project_id: str, digest: str) -> Any:
-        """The value of one row, whichever tables it is in.
-
-        Args:
-            project_id: "entity/project".
-            digest: the row.
+        """Return the value of one row of any table.
 
         Raises:
             NotFoundError: There is no such row.
@@ -187,11 +169,7 @@ class TableStore:
         return json.loads(row["val"])
 
     def row_digests(self, project_id: str, digest: str) -> list[str]:
-        """The rows of a table, in order.
-
-        Args:
-            project_id: "entity/project".
-            digest: the table.
+        """Return the digests of a table's rows, in order.
 
         Raises:
             NotFoundError: There is no such table.

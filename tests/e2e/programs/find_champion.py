@@ -1,4 +1,4 @@
-"""Who holds the alias production in a collection, with plain wandb; null if nobody does.
+"""Prints the version with the alias production in a collection, or null, with plain wandb.
 
 Arguments: the collection.
 """

@@ -1,6 +1,6 @@
-"""What a second process finds after a rehearsal, with plain wandb and weave.
+"""Prints the evidence of a verdict that a second process finds, with plain wandb and weave.
 
-Arguments: a verdict, as verdicts.json holds it.
+Arguments: a verdict, as verdicts.json contains it.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""The numbers of a weighing where W&B and Weave show them, with plain wandb and weave.
+"""Prints the numbers of a weighing from all pages of W&B and Weave, with plain wandb and weave.
 
-Arguments: a verdict, as verdicts.json holds it.
+Arguments: a verdict, as verdicts.json contains it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What anybody finds in the target collection with plain wandb, under one alias.
+"""Prints the promoted version under one alias of the target collection, with plain wandb.
 
 Arguments: the alias of the source artifact (the Weave digest), the alias in the Registry.
 """

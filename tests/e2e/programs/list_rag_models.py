@@ -1,4 +1,4 @@
-"""How many versions of the RagModel there are, and which references were promoted."""
+"""Prints the number of RagModel versions, and the promoted references."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the tutorial takes as given: a published RagModel and evaluation, a registered chat model.
+"""Creates the tutorial's inputs: a published RagModel and evaluation, a registered chat model.
 
 Plain wandb and weave; the chat model of the model team is a table of answers.
 """

@@ -1,4 +1,4 @@
-"""Blobs: whole or not there at all."""
+"""Blobs are stored completely or not at all."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 @pytest.mark.parametrize("size", [0, 1, 3 * 1024 * 1024])
-def test_a_blob_lies_under_the_md5_of_its_bytes(blobs: Blobs, size: int) -> None:
+def test_a_blob_is_stored_under_the_md5_of_its_bytes(blobs: Blobs, size: int) -> None:
     contents = bytes(size)
     key = blobs.put(io.BytesIO(contents))
     assert key == blobs.put(contents) == hashlib.md5(contents).hexdigest()
@@ -23,12 +23,12 @@ def test_a_blob_lies_under_the_md5_of_its_bytes(blobs: Blobs, size: int) -> None
     assert blobs.path(key).parent.name == key[:2]
 
 
-def test_what_is_not_kept_leaves_nothing(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_discarded_blob_leaves_no_file(blobs: Blobs, tmp_path: Path) -> None:
     with blobs.incoming() as incoming:
         incoming.write(b"half")
     assert list((tmp_path / "blobs").iterdir()) == []
 
 
 @pytest.mark.parametrize("key", ["", "x", "../../etc/passwd", "A" * 32, "a" * 31])
-def test_what_is_no_md5_names_no_blob(blobs: Blobs, key: str) -> None:
+def test_a_key_that_is_not_an_md5_names_no_blob(blobs: Blobs, key: str) -> None:
     assert not blobs.has(key)

@@ -1,4 +1,4 @@
-"""The database: transactions, threads, and who may read it."""
+"""The database: transactions, threads, and permissions."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def insert_inside_and_fail(database: Database) -> None:
 
 
 @pytest.mark.parametrize("work", [insert_and_fail, insert_inside_and_fail])
-def test_a_failed_transaction_leaves_nothing(
+def test_a_failed_transaction_changes_nothing(
     database: Database, work: Callable[[Database], None]
 ) -> None:
     with pytest.raises(ZeroDivisionError):
@@ -61,7 +61,7 @@ def test_a_missing_row_is_none(database: Database) -> None:
     assert database.row("SELECT n FROM t WHERE id = ?", (9,)) is None
 
 
-def test_what_was_written_is_there_after_a_reopen(database: Database, tmp_path: Path) -> None:
+def test_rows_survive_a_reopen(database: Database, tmp_path: Path) -> None:
     with database.write() as connection:
         connection.execute("INSERT INTO t (n) VALUES (7)")
     database.close()

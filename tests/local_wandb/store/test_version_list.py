@@ -1,4 +1,4 @@
-"""A list of versions that is read piece by piece is the one that reading all of them gives."""
+"""A list of versions that is read in slices equals the list that is read at once."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def collections(store: Store) -> list[Collection]:
-    """Two with versions that were made and changed around noon, and one that nobody asks for."""
+    """Two collections with versions from around noon, and one that no test queries."""
     project, _ = ensure_project(store, "org", "wandb-registry-R")
     type_ = ensure_type(store, project, "model")
     made = [ensure_collection(store, project, type_, name, "PORTFOLIO") for name in "abc"]
@@ -57,7 +57,7 @@ def collections(store: Store) -> list[Collection]:
         {"$or": [{}, {"state": "DELETED"}]},
     ],
 )
-def test_the_database_answers_as_the_documents_do(
+def test_sql_and_documents_give_the_same_versions(
     store: Store, collections: list[Collection], filters: dict[str, Any]
 ) -> None:
     text = json.dumps(filters)
@@ -71,7 +71,7 @@ def test_the_database_answers_as_the_documents_do(
     assert (list(found), len(found)) == (wanted, len(wanted))
 
 
-def test_a_stretch_is_read_alone(store: Store, collections: list[Collection]) -> None:
+def test_a_slice_reads_only_its_rows(store: Store, collections: list[Collection]) -> None:
     met = condition(None)
     assert met is not None
     found = VersionList(store, [one.id for one in collections], met)
@@ -93,5 +93,5 @@ def test_a_stretch_is_read_alone(store: Store, collections: list[Collection]) ->
         [1],
     ],
 )
-def test_what_the_database_cannot_answer_is_left_to_the_documents(filters: Any) -> None:
+def test_a_filter_that_sql_cannot_answer_is_left_to_the_documents(filters: Any) -> None:
     assert condition(json.dumps(filters)) is None

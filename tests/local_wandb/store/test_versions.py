@@ -1,4 +1,4 @@
-"""Versions of collections, below the SDK: numbers under load, and runs that fell silent."""
+"""Versions and runs below the SDK: version numbers under load, and crashed runs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.database.close()
 
 
-def test_versions_that_are_linked_at_once_get_numbers_of_their_own(store: Store) -> None:
+def test_versions_that_are_linked_concurrently_get_distinct_numbers(store: Store) -> None:
     project, _ = ensure_project(store, "wandb32", "wandb-registry-R")
     type_ = ensure_type(store, project, "model")
     sequence = ensure_collection(store, project, type_, "source", "SEQUENCE")
@@ -48,10 +48,10 @@ def test_versions_that_are_linked_at_once_get_numbers_of_their_own(store: Store)
 @pytest.mark.parametrize(
     ("clock", "state"), [(lambda: "2020-01-01T00:00:00Z", "crashed"), (now, "running")]
 )
-def test_a_run_that_fell_silent_has_crashed(
+def test_a_run_without_heartbeats_has_crashed(
     store: Store, clock: Callable[[], str], state: str
 ) -> None:
-    heartbeat = clock()  # not when the tests are collected: that may be long ago
+    heartbeat = clock()  # not at collection, which may be long ago
     project, _ = ensure_project(store, "wandb-smle", "p")
     run = store.runs.add(
         project_id=project.id, name="r", created_at=heartbeat, heartbeat_at=heartbeat

@@ -29,7 +29,7 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect
         return clients.enter_context(connected(project_id))
 
     with warnings.catch_warnings():
-        # Weave uses what gql and pydantic deprecate, and leaves connections to the collector.
+        # Weave uses deprecated parts of gql and pydantic, and does not close its connections.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", ResourceWarning)
         with clients:

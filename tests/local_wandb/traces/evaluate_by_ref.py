@@ -1,4 +1,4 @@
-"""What a second process does: it knows nothing but two references."""
+"""A second process, which has nothing but two references."""
 
 import asyncio
 import json

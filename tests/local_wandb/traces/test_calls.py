@@ -41,7 +41,7 @@ def test_a_traced_op_shows_its_tree_inputs_output_and_status(weave_client: Weave
     assert [c.id for c in weave_client.get_calls(filter={"trace_roots_only": True})] == [call.id]
 
 
-def test_an_error_marks_its_call_and_its_parents(weave_client: WeaveClient) -> None:
+def test_an_error_sets_the_status_of_its_call_and_its_parents(weave_client: WeaveClient) -> None:
     @weave.op
     def fails() -> None:
         raise ValueError("no such passage")
@@ -76,7 +76,7 @@ def test_usage_adds_up_and_costs_follow_the_price(weave_client: WeaveClient) -> 
         complete("b")
 
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    weave_client.add_cost("small-chat", 100.0, 100.0)  # from now on, so not for the calls before it
+    weave_client.add_cost("small-chat", 100.0, 100.0)  # applies to later calls only
     weave_client.add_cost("small-chat", 0.5, 2.0, effective_date=an_hour_ago - timedelta(hours=1))
     weave_client.add_cost("small-chat", 1.0, 2.0, effective_date=an_hour_ago)
     [future_price] = [

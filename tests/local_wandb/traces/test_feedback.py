@@ -67,7 +67,7 @@ def test_a_batch_is_stored_as_a_whole_or_not_at_all(http: httpx.Client, project_
     assert _ids(http, project_id) == []
 
 
-def test_feedback_is_removed_by_several_ids_at_once(http: httpx.Client, project_id: str) -> None:
+def test_feedback_is_deleted_by_several_ids_at_once(http: httpx.Client, project_id: str) -> None:
     fine = {"project_id": project_id, "weave_ref": "x", "feedback_type": "y", "payload": {}}
     batch = [{**fine, "id": name} for name in ("a", "b", "c")]
     http.post("/feedback/batch/create", json={"batch": batch})

@@ -55,10 +55,10 @@ def test_a_nested_model_comes_back_with_its_ops(weave_client: WeaveClient) -> No
     assert temperature == 0.1
 
 
-def test_a_change_makes_a_version_and_a_return_makes_none(
+def test_a_changed_value_is_a_new_version_and_an_earlier_value_is_not(
     connect: Connect, server: LocalWandb, project_id: str
 ) -> None:
-    # Each process its own cache, else the client would not send the first value again.
+    # With a shared cache the client would not send the first value again.
     digests = []
     for process, k in enumerate((1, 2, 1)):
         weave_client = connect(server, project_id, f"process-{process}")
@@ -94,7 +94,7 @@ def test_aliases_move_and_tags_stay(weave_client: WeaveClient) -> None:
     assert tagged.digest == first.digest
 
 
-def test_a_deleted_version_is_gone_and_latest_moves_back(weave_client: WeaveClient) -> None:
+def test_a_deleted_version_is_not_found_and_latest_moves_back(weave_client: WeaveClient) -> None:
     first = weave.publish({"k": 1}, name="settings")
     second = weave.publish({"k": 2}, name="settings")
     weave_client.flush()

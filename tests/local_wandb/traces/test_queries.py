@@ -109,13 +109,13 @@ def test_sql_and_python_agree(records: RecordStore, expression: dict[str, Any]) 
         ),
     ],
 )
-def test_texts_lists_and_conversions(
+def test_texts_lists_and_conversions_are_compared(
     records: RecordStore, expression: dict[str, Any], expected: list[str]
 ) -> None:
     assert _found(records, expression) == expected
 
 
-def test_moments_compare_with_texts_and_epoch_seconds(tmp_path: Path) -> None:
+def test_times_compare_with_texts_and_epoch_seconds(tmp_path: Path) -> None:
     database = Database(tmp_path / "records.db")
     store = RecordStore(database, "records", frozenset({"at"}))
     store.put(PROJECT, [{"id": "1970", "at": "1970-01-01T00:00:10.000000Z"}])
@@ -134,7 +134,7 @@ def test_a_dot_inside_a_key_is_escaped(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_query_may_be_long_but_not_endless(records: RecordStore) -> None:
+def test_a_query_has_a_maximum_length(records: RecordStore) -> None:
     term = {"$eq": [{"$getField": "id"}, {"$literal": "empty"}]}
     assert _found(records, {"$or": [term] * 160}) == ["empty"]
     with pytest.raises(RequestError, match="more than 500 terms"):

@@ -1,4 +1,4 @@
-"""What a restarted server still knows."""
+"""A restarted server keeps its traces."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -58,13 +58,13 @@ def test_digests_are_the_clients_own(http: httpx.Client, project_id: str) -> Non
         ("/table/create_from_digests", {"row_digests": [], "expected_digest": "x"}, 409),
     ],
 )
-def test_mistakes_are_told_apart(
+def test_each_error_has_its_own_status(
     http: httpx.Client, project_id: str, route: str, body: dict[str, object], status: int
 ) -> None:
     assert http.post(route, json={"project_id": project_id, **body}).status_code == status
 
 
-def test_the_empty_table_exists(http: httpx.Client, project_id: str) -> None:
+def test_an_empty_table_is_stored(http: httpx.Client, project_id: str) -> None:
     body = {"project_id": project_id, "row_digests": []}
     digest = http.post("/table/create_from_digests", json=body).json()["digest"]
     assert digest == compute_table_digest([])

@@ -19,7 +19,7 @@ import pytest
 import wandb
 
 from local_wandb import LocalWandb
-from rehearsal.processes import ended, wait_until
+from rehearsal.processes import stop_on_exit, wait_until
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.artifacts.download import downloaded
@@ -166,7 +166,7 @@ def start(
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
-            stack.enter_context(ended(process))
+            stack.enter_context(stop_on_exit(process))
             return _Download(process, log)
 
         yield start_process

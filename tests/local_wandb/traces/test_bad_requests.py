@@ -1,4 +1,4 @@
-"""Requests that nobody should send are answered with 4xx and a reason."""
+"""Invalid requests are answered with 4xx and a reason."""
 
 import json
 
@@ -74,22 +74,22 @@ def _query(expression: object) -> dict[str, object]:
         ("/cost/create", {"project_id": PROJECT, "costs": {"m": {"prompt_token_cost": "much"}}}),
     ],
 )
-def test_a_mistake_is_explained(http: httpx.Client, route: str, body: dict[str, object]) -> None:
+def test_an_invalid_request_gets_a_reason(
+    http: httpx.Client, route: str, body: dict[str, object]
+) -> None:
     answer = _post(http, route, json.dumps(body).encode())
     assert 400 <= answer.status_code < 500
     assert answer.json()["reason"]
 
 
-def test_what_is_no_json_is_explained(http: httpx.Client) -> None:
+def test_invalid_json_gets_a_reason(http: httpx.Client) -> None:
     for content in (b"{", b"", b"[1]", b"\xff", b'{"obj": ' * 2000):
         answer = _post(http, "/obj/create", content)
         assert 400 <= answer.status_code < 500
         assert answer.json()["reason"]
 
 
-def test_one_value_that_is_nested_too_deeply_is_refused(
-    http: httpx.Client, project_id: str
-) -> None:
+def test_a_value_that_is_nested_too_deeply_is_refused(http: httpx.Client, project_id: str) -> None:
     for depth, status in ((100, 200), (200, 422), (5000, 422)):
         val = '{"a":' * depth + "1" + "}" * depth
         body = f'{{"obj": {{"project_id": "{project_id}", "object_id": "x", "val": {val}}}}}'
@@ -97,13 +97,13 @@ def test_one_value_that_is_nested_too_deeply_is_refused(
     assert len(http.post("/objs/query", json={"project_id": project_id}).json()["objs"]) == 1
 
 
-def test_numbers_that_json_does_not_have_are_refused(http: httpx.Client) -> None:
+def test_nan_and_infinity_are_refused(http: httpx.Client) -> None:
     body = b'{"obj": {"project_id": "a/b", "object_id": "x", "val": {"score": NaN}}}'
     answer = _post(http, "/obj/create", body)
     assert answer.status_code == 422
 
 
-def test_reserved_aliases_stay_with_the_server(http: httpx.Client, project_id: str) -> None:
+def test_reserved_aliases_cannot_be_set_or_removed(http: httpx.Client, project_id: str) -> None:
     http.post("/obj/create", json={"obj": {"project_id": project_id, "object_id": "x", "val": 1}})
     for alias in ("latest", "v3", ""):
         body = {"project_id": project_id, "digest": "v0", "aliases": [alias]}
@@ -117,7 +117,7 @@ def test_unknown_keys_are_ignored(http: httpx.Client, project_id: str) -> None:
     assert len(http.post("/objs/query", json=query).json()["objs"]) == 1
 
 
-def test_nobody_comes_in_without_the_key(http: httpx.Client) -> None:
+def test_every_request_needs_the_key(http: httpx.Client) -> None:
     assert http.get("/server_info").status_code == 200
     assert http.get("/server_info", auth=("api", "another key")).status_code == 401
 

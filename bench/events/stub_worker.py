@@ -1,7 +1,7 @@
-"""A worker whose weighings only wait: everything else about it is real.
+"""A real worker whose weighings only wait.
 
-`python -m bench.events.stand_in_worker` serves both queues until SIGTERM. What a weighing waits for
-takes minutes on a GPU; here it takes `WORK_S`, so that what the bus costs shows.
+``python -m bench.events.stub_worker`` serves both queues until SIGTERM. A weighing takes
+minutes on a GPU; here it takes ``WORK_S``, so that the cost of the bus becomes visible.
 """
 
 import time
@@ -13,7 +13,7 @@ from schemas.weighings import WeighingRecord
 from worker import main, tasks
 from worker.steps import StepClock
 
-WORK_S = 0.02  # seconds
+WORK_S = 0.02  # seconds per weighing
 
 
 def _wait(ledger: Ledger, record: WeighingRecord, clock: StepClock) -> Verdict:

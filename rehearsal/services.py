@@ -1,4 +1,4 @@
-"""Sets the stage of a rehearsal: its folder, its servers and its workers."""
+"""The services of a rehearsal: Redis, the local W&B, the webhook receiver and the workers."""
 
 import os
 import shutil
@@ -26,36 +26,36 @@ from schemas.refs import REGISTRY_PREFIX
 CHAT_MODELS, RAG_MODELS = "RAG Chat Models", "RAG Models"
 """The registries that the two teams share."""
 
-_MARK = ".weighbridge-rehearsal"  # a folder with this file in it is ours to empty
-_DROPPED_DELIVERY = 2  # so that the poller has something to find
-_PROCESS_START = 60.0  # seconds
+_MARKER = ".weighbridge-rehearsal"  # only a folder with this file may be emptied
+_DROPPED_DELIVERY = 2  # the poller has to find this version
+_START_TIMEOUT = 60.0  # seconds
 _LEASE = 60.0  # seconds; the rehearsal itself only reads the ledger
 
 
-def empty(folder: Path) -> None:
-    """Make the folder, or remove what an earlier rehearsal left in it.
+def prepare_folder(folder: Path) -> None:
+    """Create the folder, or delete what an earlier rehearsal left in it.
 
     Raises:
-        ConfigurationError: it holds something that no rehearsal left.
+        ConfigurationError: The folder contains files that no rehearsal left.
     """
-    mark = folder / _MARK
-    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+    marker = folder / _MARKER
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
         raise ConfigurationError(
-            f"{folder} holds files that no rehearsal left there.",
+            f"{folder} contains files that no rehearsal left there.",
             fix="Name an empty or a new folder with --dir.",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    mark.touch()
+    marker.touch()
 
 
-class Stage(NamedTuple):
-    """A set stage.
+class Services(NamedTuple):
+    """The running services of a rehearsal.
 
     Attributes:
-        environment: what a process needs to play a part.
-        processes: those that play one; more may be added.
-        ledger: the ledger that they share.
+        environment: The environment variables of their clients.
+        processes: The services' processes; more can be started.
+        ledger: The ledger that the services share.
     """
 
     environment: dict[str, str]
@@ -63,27 +63,27 @@ class Stage(NamedTuple):
     ledger: Ledger
 
 
-def set_up(
+def start_services(
     folder: Path, stack: ExitStack, *, broker_url: str | None = None, run_dir: Path | None = None
-) -> Stage:
+) -> Services:
     """Start Redis, the local W&B, the webhook receiver and the workers.
 
     Args:
-        folder: holds everything that they leave.
-        stack: ends all of them, in reverse order.
-        broker_url: a Redis to use; None starts one.
-        run_dir: of the GPU worker; an engine that runs there is used. None takes a new folder.
+        folder: The folder of all their files.
+        stack: Stops all of them, in reverse order.
+        broker_url: The URL of a Redis to use; None starts one.
+        run_dir: The run folder of the GPU worker, whose running engine is used; None creates one.
 
     Raises:
-        ConfigurationError: the Redis is in use.
-        PlatformError: one of them did not start.
+        ConfigurationError: The Redis is in use.
+        PlatformError: A service did not start.
     """
     broker = broker_url or stack.enter_context(redis_server(folder / "redis"))
     ledger = Ledger(stack.enter_context(connect(broker)), _LEASE)
     if any(ledger.all()):
         raise ConfigurationError(
-            "The Redis that CELERY_BROKER_URL names holds weighings already.",
-            fix="Name an empty database, or unset it: a rehearsal brings a Redis of its own.",
+            "The Redis of CELERY_BROKER_URL already contains weighings.",
+            fix="Name an empty database, or unset it: the rehearsal then starts a Redis.",
         )
     receiver = f"http://127.0.0.1:{free_port()}"
     token, secret = token_urlsafe(16), token_urlsafe(32)
@@ -110,17 +110,17 @@ def set_up(
         "WEIGHBRIDGE_WEBHOOK_TOKEN": token,
         "WEIGHBRIDGE_WEBHOOK_SECRET": secret,
         "WEIGHBRIDGE_REHEARSAL_ORG": config.org,
-        # The SDKs leave temporary folders behind when they are ended at once.
+        # The SDKs leave temporary folders behind when their process is killed.
         "TMPDIR": stack.enter_context(TemporaryDirectory(prefix="wb-", ignore_cleanup_errors=True)),
         "HF_HUB_OFFLINE": "1",
-        "REMAP_SIGTERM": "SIGQUIT",  # Celery: end at once, not when the task is done
+        "REMAP_SIGTERM": "SIGQUIT",  # Celery stops at once, not after its task
     }
     processes = stack.enter_context(Processes(folder / "logs", environment))
     processes.start("webhook receiver", ["-m", "weighbridge", "webhook"])
     processes.start("events worker", ["-m", "weighbridge", "worker", "--queues=events"])
     processes.start("gpu worker", ["-m", "weighbridge", "worker", "--queues=gpu"])
-    processes.wait_for("webhook receiver", lambda: _answers(f"{receiver}/healthz"), _PROCESS_START)
-    return Stage(environment, processes, ledger)
+    processes.wait_for("webhook receiver", lambda: _responds(f"{receiver}/healthz"), _START_TIMEOUT)
+    return Services(environment, processes, ledger)
 
 
 def _write_gates(folder: Path, config: LocalWandbConfig) -> Path:
@@ -131,7 +131,7 @@ def _write_gates(folder: Path, config: LocalWandbConfig) -> Path:
     return path
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         return httpx.get(url).is_success
     except httpx.TransportError:

@@ -1,6 +1,6 @@
 # make rehearsal   the whole thing on this machine, in a few minutes
 # make test        every test, on real parts
-# make chaos       200 versions while everything dies at random; SEED=n
+# make chaos       200 versions, and 275 faults that the seed draws; SEED=n
 # make lint typecheck
 #
 # Each sets up what it needs in .venv, once.
@@ -34,7 +34,7 @@ format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# make chaos SEED=7: 200 versions while everything dies at random
+# make chaos SEED=7: 200 versions, and 275 faults that the seed draws
 SEED ?= 1
 chaos: setup
 	@$(BIN)/python -m tests.chaos.run --seed $(SEED)

@@ -18,11 +18,16 @@ def refused_connections(logs: Path, port: int) -> Callable[[], int]:
     """
     text = f":{port}. Connection refused".encode()
 
-    def count() -> int:
-        return sum(text in line for log in logs.iterdir() for line in log.read_bytes().splitlines())
+    sizes = {log: log.stat().st_size for log in logs.iterdir()}
+    return lambda: sum(
+        text in line for log, size in sizes.items() for line in _lines_after(log, size)
+    )
 
-    before = count()
-    return lambda: count() - before
+
+def _lines_after(log: Path, size: int) -> list[bytes]:
+    with log.open("rb") as stream:
+        stream.seek(size)
+        return stream.read().splitlines()
 
 
 def waiting_clients(port: int) -> int:

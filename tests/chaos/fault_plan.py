@@ -6,6 +6,8 @@ slow, injects the same faults at the same points.
 
 import math
 import random
+from collections import Counter
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
 Point = Literal[
@@ -87,6 +89,12 @@ def draw_plan(seed: str, versions: int) -> list[Fault]:
     dice = random.Random(seed)
     faults = [_draw(dice, kind, versions) for kind in _deal(dice, versions)]
     return sorted(faults, key=lambda fault: (fault.serial, POINTS.index(fault.point)))
+
+
+def missing_faults(plan: Iterable[Fault], injected: Iterable[Fault]) -> list[str]:
+    """Describe the faults of a plan that did not strike: every run must have all of them."""
+    missing = Counter(plan) - Counter(injected)
+    return [f"the fault did not strike: {fault}" for fault in missing.elements()]
 
 
 def _deal(dice: random.Random, versions: int) -> list[Kind]:

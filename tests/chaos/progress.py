@@ -1,7 +1,7 @@
 """What a run has reached so far, read from the linking programs' output and from the ledger."""
 
-import json
 from collections.abc import Sequence
+from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,7 +39,7 @@ class LinkedVersion(BaseModel):
     known: tuple[bool, ...]
     linked_at: float
 
-    @property
+    @cached_property
     def weighing(self) -> WeighingId:
         """The weighing of this version."""
         return WeighingId.of(GATE, ArtifactRef.parse(self.version))
@@ -99,8 +99,8 @@ class Progress:
         for log in (self._environment.folder / "logs").glob("link-versions-*.log"):
             for text in log.read_text().splitlines():
                 if text.startswith("{") and text.endswith("}"):
-                    one = LinkedVersion.model_validate(json.loads(text))
-                    self.linked[one.serial] = one
+                    one = LinkedVersion.model_validate_json(text)
+                    self.linked.setdefault(one.serial, one)
         self.advances += len(self.linked) - before
 
     def update_weighings(self) -> None:

@@ -1,13 +1,12 @@
 """One run: link versions, inject the planned faults, and wait until each version is decided."""
 
 import time
-from collections import Counter
 
 import click
 import redis
 
 from tests.chaos.environment import Environment
-from tests.chaos.fault_plan import draw_plan
+from tests.chaos.fault_plan import draw_plan, missing_faults
 from tests.chaos.injector import FaultInjector
 from tests.chaos.progress import LinkedVersion, Progress
 
@@ -60,9 +59,8 @@ class Scenario:
         return [] if count == self.versions else [f"only {count} of {self.versions} were linked"]
 
     def missing_faults(self) -> list[str]:
-        """Describe planned faults that did not strike: every run must have all of them."""
-        missing = Counter(self._plan) - Counter(self.injector.injected)
-        return [f"the fault did not strike: {fault}" for fault in missing]
+        """Describe planned faults that did not strike."""
+        return missing_faults(self._plan, self.injector.injected)
 
     @property
     def _advances(self) -> int:

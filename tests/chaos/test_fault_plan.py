@@ -1,6 +1,6 @@
 from collections import Counter
 
-from tests.chaos.fault_plan import POINTS, draw_plan
+from tests.chaos.fault_plan import POINTS, draw_plan, missing_faults
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
@@ -24,3 +24,9 @@ def test_delivery_is_killed_before_the_claim_and_the_engine_after_it() -> None:
             assert POINTS.index(fault.point) < POINTS.index("claimed")
         if fault.kind in ("kill gpu worker", "kill engine", "out of memory"):
             assert POINTS.index(fault.point) >= POINTS.index("claimed")
+
+
+def test_a_fault_that_did_not_strike_is_reported_with_its_version() -> None:
+    plan = draw_plan("7", 8)
+    assert missing_faults(plan, reversed(plan)) == []
+    assert missing_faults(plan, plan[1:]) == [f"the fault did not strike: {plan[0]}"]

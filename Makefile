@@ -1,7 +1,7 @@
 # make rehearsal   the whole thing on this machine, in a few minutes
 # make test        every test, on real parts
-# make chaos       200 versions while everything dies at random; SEED=n
 # make check       what a change has to pass: lint, typecheck and test
+# make chaos       200 versions, and 275 faults that the seed draws; SEED=n
 #
 # Each sets up what it needs in .venv, once.
 
@@ -40,7 +40,7 @@ format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# make chaos SEED=7: 200 versions while everything dies at random
+# make chaos SEED=7: 200 versions, and 275 faults that the seed draws
 SEED ?= 1
 chaos: setup
 	@$(BIN)/python -m tests.chaos.run --seed $(SEED)

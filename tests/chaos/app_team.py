@@ -1,6 +1,6 @@
-"""What the app team did before the chaos: the registries, the application, its evaluation.
+"""Publishes what an app team has before the chaos starts: registries, application, evaluation.
 
-``python -m tests.chaos.app_team`` makes them in the W&B that the environment names.
+``python -m tests.chaos.app_team`` publishes them to the W&B that the environment variables name.
 """
 
 import os
@@ -10,16 +10,16 @@ import wandb
 import weave
 
 from application.rag import ChatModel, RagModel, VectorStore, exact_match
-from tests.chaos.exam import BASE_MODEL, EVALUATION, QUESTIONS, question, right_answer
+from tests.chaos.dataset import BASE_MODEL, EVALUATION, QUESTIONS, question, right_answer
 
 CHAT_MODELS, RAG_MODELS = "Chaos Chat Models", "Chaos RAG Models"
-"""The registries of what is weighed, and of what passed."""
+"""The registries of the versions to weigh, and of the promoted applications."""
 
 _EMBEDDINGS = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def main() -> None:
-    """Make the registries, publish the application and the evaluation."""
+    """Create the registries, publish the application and the evaluation."""
     api = wandb.Api()
     for name in (CHAT_MODELS, RAG_MODELS):
         api.create_registry(name, visibility="organization", organization=os.environ["CHAOS_ORG"])

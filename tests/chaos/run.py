@@ -1,4 +1,4 @@
-"""Links versions while everything breaks, and tells whether each got its verdict.
+"""Links versions while faults strike, and checks that each gets its one right verdict.
 
 ``python -m tests.chaos.run [--seed N] [--versions 200] [--json PATH]``
 """
@@ -14,45 +14,46 @@ from pathlib import Path
 import click
 
 from rehearsal.processes import exit_on_signals
-from tests.chaos.course import Course
-from tests.chaos.faults import Faults
-from tests.chaos.figures import Figures
-from tests.chaos.leftovers import processes_left
-from tests.chaos.stage import set_up
-from tests.chaos.verify import faults_found
+from tests.chaos.cleanup import remaining_processes
+from tests.chaos.environment import start_environment
+from tests.chaos.scenario import Scenario
+from tests.chaos.summary import Summary
+from tests.chaos.verify import failed_checks
 
 
 @click.command()
-@click.option("--seed", type=int, default=lambda: random.randrange(10**6), help="Of all chance.")
+@click.option("--seed", type=int, default=lambda: random.randrange(10**6), help="Random seed.")
 @click.option("--versions", type=int, default=200, show_default=True, help="How many to link.")
-@click.option("--lease", type=float, default=10.0, show_default=True, help="Seconds of a lease.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
+@click.option("--lease", type=float, default=10.0, show_default=True, help="Lease in seconds.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the summary there.")
 def main(seed: int, versions: int, lease: float, path: Path | None) -> None:
-    """Link versions while everything breaks; exit 1 when anything is off."""
-    # Where the logs outlive this process: the scratch folder of the tests does not.
+    """Link versions while faults strike; exit 1 when a check fails."""
+    # Not in the tests' temporary folder: the logs of a failed run are kept.
     folder = Path(tempfile.mkdtemp(prefix="wb-chaos-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"]))
     click.echo(f"seed {seed}, logs in {folder}")
     with exit_on_signals(), ExitStack() as stack:
-        stage = set_up(folder, stack, random.Random(f"{seed} stage"), versions, lease)
-        course = Course(stage, Faults(stage, random.Random(f"{seed} faults")), seed, versions)
-        course.run()
-        off = [*course.missing(), *faults_found(stage, course.linked)]
-        figures = Figures.of(stage, course)
-    off += processes_left(folder)
-    _conclude(figures, off, folder, path)
+        dice = random.Random(f"{seed} environment")
+        environment = start_environment(folder, stack, dice, versions, lease)
+        scenario = Scenario(environment, seed, versions)
+        scenario.run()
+        failures = scenario.missing_links() + scenario.missing_faults()
+        failures += failed_checks(environment, scenario.linked)
+        summary = Summary.of(environment, scenario)
+    failures += remaining_processes(folder)
+    _conclude(summary, failures, folder, path)
 
 
-def _conclude(figures: Figures, off: list[str], folder: Path, path: Path | None) -> None:
+def _conclude(summary: Summary, failures: list[str], folder: Path, path: Path | None) -> None:
     if path:
-        path.write_text(figures.model_dump_json(indent=2))
-    for fault in off:
-        click.echo(f"OFF: {fault}")
-    if off:
+        path.write_text(summary.model_dump_json(indent=2))
+    for failure in failures:
+        click.echo(f"FAILED: {failure}")
+    if failures:
         click.echo(f"The logs are kept in {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    click.echo(str(figures))
-    sys.exit(1 if off else 0)
+    click.echo(str(summary))
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starts again whatever died, as `restart: unless-stopped` in a compose file does."""
+"""Restarts processes that died, as ``restart: unless-stopped`` in a compose file does."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-_GRACE = 30.0  # seconds between SIGTERM and SIGKILL
+_STOP_TIMEOUT = 30.0  # seconds between SIGTERM and SIGKILL
 
 
 @dataclass
@@ -20,32 +20,32 @@ class _Child:
     environment: Mapping[str, str]
     log: Path
     process: subprocess.Popen[bytes]
-    starts_at: float | None = None  # while it is dead
+    restart_at: float | None = None  # set while the process is dead
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         return self.process.poll() is None
 
 
 class Supervisor:
-    """Children that are killed on purpose; a context manager that ends them all.
+    """Child processes that may be killed; a context manager that ends them all.
 
     Args:
-        logs: folder of the logs, one file per child.
-        environment: what every child gets.
-        pause: says how many seconds a dead child stays dead.
+        logs: Folder of the logs, one file per child.
+        environment: Environment variables of every child.
+        restart_delay: Returns how many seconds a dead child stays dead.
 
     Attributes:
-        deaths: of children that nobody killed, by name and exit code.
+        deaths: Children that died without being killed here, by name and exit code.
     """
 
     def __init__(
-        self, logs: Path, environment: Mapping[str, str], pause: Callable[[], float]
+        self, logs: Path, environment: Mapping[str, str], restart_delay: Callable[[], float]
     ) -> None:
         logs.mkdir(parents=True)
         self._logs = logs
         self._environment = environment
-        self._pause = pause
+        self._restart_delay = restart_delay
         self._children: dict[str, _Child] = {}
         self.deaths: Counter[str] = Counter()
 
@@ -53,60 +53,64 @@ class Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        children = [child for child in self._children.values() if child.runs]
+        children = [child for child in self._children.values() if child.is_running]
         for child in children:
             child.process.terminate()
         for child in children:
             try:
-                child.process.wait(_GRACE)
+                child.process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 _kill(child.process)
 
     def start(self, name: str, arguments: Sequence[str], **environment: str) -> None:
-        """Start `python ARGUMENTS`, again and again until the end.
+        """Start ``python ARGUMENTS``, and restart it until the context is left.
 
         Args:
-            name: of the child, and of its log.
-            environment: what only this child gets.
+            name: Name of the child and of its log.
+            environment: Additional environment variables of this child.
         """
         command = [sys.executable, *arguments]
-        everything = {**self._environment, **environment}
+        variables = {**self._environment, **environment}
         log = self._logs / f"{name.replace(' ', '-')}.log"
-        process = _started(command, everything, log)
-        self._children[name] = _Child(command, everything, log, process)
+        process = _start(command, variables, log)
+        self._children[name] = _Child(command, variables, log, process)
 
     def pid(self, name: str) -> int:
-        """The process id that a child has, or had last."""
+        """Return a child's process id, or the last one while it is dead."""
         return self._children[name].process.pid
 
+    def is_running(self, name: str) -> bool:
+        """Whether a child runs now."""
+        return self._children[name].is_running
+
     def kill(self, name: str) -> int | None:
-        """End a child and all its processes at once.
+        """Kill a child and its whole process group.
 
         Returns:
-            Its process id; None when it was dead already.
+            Its process id; None when it was already dead.
         """
         child = self._children[name]
-        if not child.runs:
+        if not child.is_running:
             return None
         _kill(child.process)
-        child.starts_at = time.monotonic() + self._pause()
+        child.restart_at = time.monotonic() + self._restart_delay()
         return child.process.pid
 
-    def tend(self) -> None:
-        """Start again whoever was dead for long enough."""
+    def restart_dead(self) -> None:
+        """Restart each child whose restart delay is over."""
         now = time.monotonic()
         for name, child in self._children.items():
-            if child.runs:
+            if child.is_running:
                 continue
-            if child.starts_at is None:
+            if child.restart_at is None:
                 self.deaths[f"{name} with {child.process.returncode}"] += 1
-                child.starts_at = now + self._pause()
-            elif now >= child.starts_at:
-                child.process = _started(child.command, child.environment, child.log)
-                child.starts_at = None
+                child.restart_at = now + self._restart_delay()
+            elif now >= child.restart_at:
+                child.process = _start(child.command, child.environment, child.log)
+                child.restart_at = None
 
 
-def _started(
+def _start(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as stream:
@@ -116,7 +120,7 @@ def _started(
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            start_new_session=True,  # so that its processes are one group
+            start_new_session=True,  # its processes form one group
         )
 
 

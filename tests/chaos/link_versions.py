@@ -1,9 +1,9 @@
-"""One of the model team's programs: links versions to the Registry, at moments of its own.
+"""Links versions to the Registry, as a program of the model team does.
 
-A plain wandb program, without anything of Weighbridge.
+It is a plain wandb program that uses nothing of Weighbridge.
 
-``python -m tests.chaos.pusher FIRST COUNT SEED COLLECTION...`` prints one JSON line for each
-version: its name, what it knows, and when it was linked.
+``python -m tests.chaos.link_versions FIRST COUNT SEED COLLECTION...`` prints one JSON line for each
+version, with the fields of ``tests.chaos.progress.LinkedVersion``.
 """
 
 import json
@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 import wandb
 
-from tests.chaos.exam import Version
+from tests.chaos.dataset import Version
 
-_LONGEST_PAUSE = 20.0  # seconds between two versions, so that much goes wrong meanwhile
+_LONGEST_PAUSE = 10.0  # seconds between two versions, so that links and faults overlap
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     dice = random.Random(f"{seed} {first}")
     with wandb.init(job_type="finetune") as run, TemporaryDirectory() as folder:
         for serial in range(int(first), int(first) + int(count)):
-            version = Version.drawn(serial, seed)
+            version = Version.draw(serial, seed)
             version.write(Path(folder) / str(serial))
             time.sleep(dice.uniform(0, _LONGEST_PAUSE))
             _link(run, version, Path(folder) / str(serial), dice.choice(collections))
@@ -37,8 +37,8 @@ def _link(run: wandb.Run, version: Version, folder: Path, collection: str) -> No
     artifact.add_dir(str(folder))
     run.log_artifact(artifact)
     linked = run.link_artifact(artifact, collection)
-    told = {"version": linked.qualified_name, "known": version.known, "linked_at": time.time()}
-    print(json.dumps(told), flush=True)  # noqa: T201 (the program's output: the run reads it)
+    line = {**version._asdict(), "version": linked.qualified_name, "linked_at": time.time()}
+    print(json.dumps(line), flush=True)  # noqa: T201 (the program's output, which the test reads)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Everything that takes part in the chaos: each a process of its own, as in production."""
+"""The environment of the chaos test: every process that production has, on one machine."""
 
 import os
 import random
@@ -28,7 +28,7 @@ from rehearsal.redis_server import RedisServer, free_port
 from schemas.errors import PlatformError
 from schemas.refs import REGISTRY_PREFIX
 from tests.chaos.app_team import CHAT_MODELS, RAG_MODELS
-from tests.chaos.exam import EVALUATION, GATE, METRIC, PASS_MARK
+from tests.chaos.dataset import EVALUATION, GATE, METRIC, THRESHOLD
 from tests.chaos.supervisor import Supervisor
 from tests.faulty_network import FaultyNetwork
 
@@ -40,14 +40,14 @@ ALIAS = "production"
 
 _COLLECTIONS = ("one", "another")
 
-_UNLUCKY = 0.15  # share of the webhooks that are dropped, and as many are doubled
-_READY_WITHIN = 120.0  # seconds
-_LOOK = 0.2  # seconds
-_LONGEST_PAUSE = 4.0  # seconds that a dead process stays dead
-_SLOW = 2.0  # seconds that a request takes when W&B is slow
+_DROPPED = 0.15  # fraction of the webhook deliveries that are dropped; as many are doubled
+_START_TIMEOUT = 300.0  # seconds
+_POLL_INTERVAL = 0.2  # seconds
+_LONGEST_RESTART_DELAY = 4.0  # seconds
+_SLOW_REQUEST = 2.0  # seconds that a request takes when W&B is slow
 
-# Seconds. Short, so that much goes wrong in little time; many attempts, so that no version runs out
-# of them by bad luck.
+# Seconds. Short delays keep the run short; many attempts keep a version that several faults strike
+# from failing.
 _SETTINGS = {
     "WEIGHBRIDGE_RETRY_DELAY": "1",
     "WEIGHBRIDGE_MAX_RETRY_DELAY": "5",
@@ -59,28 +59,34 @@ _SETTINGS = {
 }
 
 
-class Stage(NamedTuple):
-    """A set stage.
+class Environment(NamedTuple):
+    """The running environment.
 
     Attributes:
-        collections: that the pushers link to.
-        target: collection that versions are promoted to.
-        pushers: plain programs, which talk to W&B by a good network.
-        supervisor: of the processes that may be killed.
-        network: between them and W&B.
-        api: of W&B, by a good network.
+        collections: Collections that the linking programs link to.
+        target: Collection that versions are promoted to.
+        programs: Plain programs, which reach W&B without the faulty network.
+        supervisor: Runs the processes that may be killed.
+        network: Lies between these processes and W&B.
+        client: A Redis client of the test itself.
+        api: W&B without the faulty network.
+        webhook_url: Health check of the webhook receiver.
+        engine_url: Model list of the engine.
     """
 
     folder: Path
     collections: list[str]
     target: str
-    pushers: Processes
+    programs: Processes
     supervisor: Supervisor
     redis: RedisServer
     network: FaultyNetwork
+    client: redis.Redis
     ledger: Ledger
     inbox: Inbox
     api: wandb.Api
+    webhook_url: str
+    engine_url: str
 
 
 class _Servers(NamedTuple):
@@ -91,47 +97,53 @@ class _Servers(NamedTuple):
 
     @property
     def registries(self) -> str:
-        """Of the organisation: what a registry's name is appended to."""
+        """Prefix of a registry's path in the organization."""
         return f"{self.wandb.config.org}/{REGISTRY_PREFIX}"
 
 
-def set_up(
+def start_environment(
     folder: Path, stack: ExitStack, dice: random.Random, versions: int, lease: float
-) -> Stage:
-    """Start everything but the pushers.
+) -> Environment:
+    """Start every process but the linking programs.
 
     Args:
-        folder: new; holds everything that they leave.
-        stack: ends all of them, in reverse order.
-        dice: decides which webhooks are dropped or doubled, and how long the dead stay dead.
-        versions: how many will be linked.
-        lease: seconds.
+        folder: A new folder for all files.
+        stack: Ends the processes in reverse order.
+        dice: Decides which webhook deliveries are dropped or doubled, and the restart delays.
+        versions: How many versions will be linked.
+        lease: Seconds.
     """
     servers = _start_servers(folder, stack, dice, versions)
-    here = _environment(servers, stack)
-    good = servers.wandb.environment(folder / "pushers")
-    pushers = stack.enter_context(Processes(folder / "logs", here | good))
-    pushers.run("app team", ["-m", "tests.chaos.app_team"])
-    ours = here | _our_environment(folder, servers, lease)
-    supervisor = stack.enter_context(
-        Supervisor(folder / "processes", ours, lambda: dice.uniform(0, _LONGEST_PAUSE))
+    shared = _shared_variables(servers, stack)
+    programs = stack.enter_context(
+        Processes(folder / "logs", shared | servers.wandb.environment(folder / "programs"))
     )
-    _start(supervisor, folder, ours["WEIGHBRIDGE_ENGINE_URL"])
+    programs.run("app team", ["-m", "tests.chaos.app_team"])
+    variables = shared | _weighbridge_variables(folder, servers, lease)
+    supervisor = stack.enter_context(
+        Supervisor(folder / "processes", variables, lambda: dice.uniform(0, _LONGEST_RESTART_DELAY))
+    )
+    engine_url = variables["WEIGHBRIDGE_ENGINE_URL"]
+    _start_processes(supervisor, folder, engine_url)
     client = stack.enter_context(connect(servers.redis.url))
-    _wait_until_ready(supervisor, client, servers.webhook)
+    webhook_url = f"http://127.0.0.1:{servers.webhook.url.port}/healthz"
+    _wait_until_ready(supervisor, client, webhook_url)
     stack.callback(end_helper_process)
     key, url = servers.wandb.api_key, servers.wandb.url
-    return Stage(
+    return Environment(
         folder=folder,
         collections=[f"{servers.registries}{CHAT_MODELS}/{name}" for name in _COLLECTIONS],
         target=f"{servers.registries}{RAG_MODELS}/RAG Model",
-        pushers=pushers,
+        programs=programs,
         supervisor=supervisor,
         redis=servers.redis,
         network=servers.network,
+        client=client,
         ledger=Ledger(client, lease),
         inbox=Inbox(client, lease),
         api=wandb.Api(overrides={"base_url": url}, api_key=key),
+        webhook_url=webhook_url,
+        engine_url=f"{engine_url}/models",
     )
 
 
@@ -141,34 +153,34 @@ def _start_servers(folder: Path, stack: ExitStack, dice: random.Random, versions
     config = LocalWandbConfig(data_dir=folder / "wandb", webhook=webhook)
     local_wandb = stack.enter_context(LocalWandb(config))
     network = stack.enter_context(FaultyNetwork(local_wandb.url, dice.randrange(2**32)))
-    network.delay = _SLOW
+    network.delay = _SLOW_REQUEST
     return _Servers(server, local_wandb, network, webhook)
 
 
 def _webhook(dice: random.Random, versions: int) -> Webhook:
     numbers = range(1, versions + 1)
-    unlucky = dice.sample(numbers, k=2 * round(versions * _UNLUCKY))
+    affected = dice.sample(numbers, k=2 * round(versions * _DROPPED))
     return Webhook(
         url=HttpUrl(f"http://127.0.0.1:{free_port()}/webhook"),
         token=SecretStr(token_urlsafe(16)),
         secret=SecretStr(token_urlsafe(32)),
         registry=f"{REGISTRY_PREFIX}{CHAT_MODELS}",
-        drop_deliveries=frozenset(unlucky[::2]),
-        double_deliveries=frozenset(unlucky[1::2]),
+        drop_deliveries=frozenset(affected[::2]),
+        double_deliveries=frozenset(affected[1::2]),
     )
 
 
-def _environment(servers: _Servers, stack: ExitStack) -> dict[str, str]:
+def _shared_variables(servers: _Servers, stack: ExitStack) -> dict[str, str]:
     return {
         **os.environ,
         "CHAOS_ORG": servers.wandb.config.org,
         "HF_HUB_OFFLINE": "1",
-        # The SDKs leave temporary folders behind when they are ended at once.
+        # The SDKs leave temporary folders behind when they are killed.
         "TMPDIR": stack.enter_context(TemporaryDirectory(prefix="wb-", ignore_cleanup_errors=True)),
     }
 
 
-def _our_environment(folder: Path, servers: _Servers, lease: float) -> dict[str, str]:
+def _weighbridge_variables(folder: Path, servers: _Servers, lease: float) -> dict[str, str]:
     webhook = servers.webhook
     assert webhook.token
     assert webhook.secret
@@ -176,7 +188,7 @@ def _our_environment(folder: Path, servers: _Servers, lease: float) -> dict[str,
         **client_environment(servers.wandb.config, servers.network.url, folder / "clients"),
         **_SETTINGS,
         "CELERY_BROKER_URL": servers.redis.url,
-        "REMAP_SIGTERM": "SIGQUIT",  # Celery: end at once, not when the task is done
+        "REMAP_SIGTERM": "SIGQUIT",  # Celery exits at once instead of finishing the task
         "WEIGHBRIDGE_GATES": str(_write_gates(folder, servers)),
         "WEIGHBRIDGE_LEASE": str(lease),
         "WEIGHBRIDGE_CACHE_DIR": str(folder / "cache"),
@@ -196,7 +208,7 @@ def _write_gates(folder: Path, servers: _Servers) -> Path:
         "watch": [f"{servers.registries}{CHAT_MODELS}/*"],
         "rag_model": f"{objects}/RagModel:v0",
         "evaluation": f"{objects}/{EVALUATION}:v0",
-        "thresholds": [{"metric": METRIC, "at_least": PASS_MARK}],
+        "thresholds": [{"metric": METRIC, "at_least": THRESHOLD}],
         "promote": {"to": f"{servers.registries}{RAG_MODELS}/RAG Model", "aliases": [ALIAS]},
     }
     path = folder / "gates.yaml"
@@ -204,9 +216,9 @@ def _write_gates(folder: Path, servers: _Servers) -> Path:
     return path
 
 
-def _start(supervisor: Supervisor, folder: Path, engine_url: str) -> None:
+def _start_processes(supervisor: Supervisor, folder: Path, engine_url: str) -> None:
     port = str(HttpUrl(engine_url).port)
-    supervisor.start(ENGINE, ["-m", "tests.chaos.stand_in_engine", port])
+    supervisor.start(ENGINE, ["-m", "tests.chaos.fake_engine", port])
     supervisor.start(WEBHOOK, ["-m", "weighbridge", "webhook"])
     for name in POLLERS:
         supervisor.start(name, ["-m", "weighbridge", "poll"])
@@ -217,17 +229,19 @@ def _start(supervisor: Supervisor, folder: Path, engine_url: str) -> None:
             supervisor.start(name, arguments, WEIGHBRIDGE_RUN_DIR=run_dir)
 
 
-def _wait_until_ready(supervisor: Supervisor, client: redis.Redis, webhook: Webhook) -> None:
-    deadline = time.monotonic() + _READY_WITHIN
-    while len(living_workers(client)) < len(EVENTS_WORKERS + GPU_WORKERS) or not _answers(webhook):
-        supervisor.tend()
+def _wait_until_ready(supervisor: Supervisor, client: redis.Redis, webhook_url: str) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    workers = len(EVENTS_WORKERS + GPU_WORKERS)
+    while len(living_workers(client)) < workers or not responds(webhook_url):
+        supervisor.restart_dead()
         if supervisor.deaths or time.monotonic() > deadline:
-            raise PlatformError(f"Not everybody started: {dict(supervisor.deaths)}.")
-        time.sleep(_LOOK)
+            raise PlatformError(f"Not every process started: {dict(supervisor.deaths)}.")
+        time.sleep(_POLL_INTERVAL)
 
 
-def _answers(webhook: Webhook) -> bool:
+def responds(url: str) -> bool:
+    """Whether a server answers a GET with success."""
     try:
-        return httpx.get(f"http://127.0.0.1:{webhook.url.port}/healthz").is_success
+        return httpx.get(url).is_success
     except httpx.TransportError:
         return False

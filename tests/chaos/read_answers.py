@@ -1,7 +1,7 @@
-"""Reads back what was answered in evaluations.
+"""Reads the answers of evaluation calls back from Weave.
 
-``python -m tests.chaos.examiner PATH CALL...`` writes the answers to PATH as JSON: for each
-evaluation call the answer to each question.
+``python -m tests.chaos.read_answers PATH CALL...`` writes them to PATH as JSON: for each evaluation
+call, the answer to each question.
 """
 
 import json
@@ -15,7 +15,7 @@ from worker.verdict.evidence import read_back
 
 
 def main() -> None:
-    """Read them from the W&B that the environment names."""
+    """Read the answers from the W&B that the environment variables name."""
     path, *calls = sys.argv[1:]
     client = weave.init(f"{os.environ['WANDB_ENTITY']}/{os.environ['WANDB_PROJECT']}")
     answers = {

@@ -1,9 +1,9 @@
-"""A stand-in for a vLLM server: its protocol and its adapters, without a model.
+"""A fake vLLM server: its protocol and its adapters, without a model.
 
-It speaks the OpenAI protocol and vLLM's `load_lora_adapter`, and answers what the loaded adapter's
-file says that the version knows. As vLLM, it forgets every adapter when it ends.
+It serves the OpenAI protocol and vLLM's ``load_lora_adapter``. It answers what
+the loaded version knows. Like vLLM, it loses every adapter when it ends.
 
-``python -m tests.chaos.stand_in_engine PORT``
+``python -m tests.chaos.fake_engine PORT``
 """
 
 import json
@@ -12,17 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.exam import BASE_MODEL, Version
+from tests.chaos.dataset import BASE_MODEL, Version
 
 _loaded: dict[str, Version] = {}
 
 
 class _NotFoundError(Exception):
-    """There is no such thing: 404, as vLLM words it."""
+    """The model or file does not exist: vLLM answers 404."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # so that connections are kept
+    protocol_version = "HTTP/1.1"  # keeps connections open
 
     def do_GET(self) -> None:
         self._answer(200, {"data": [{"id": name} for name in [BASE_MODEL, *_loaded]]})
@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": {"message": str(error), "type": "NotFoundError"}})
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing of what went well."""
+        """Log nothing."""
 
     def _answer(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
@@ -55,13 +55,13 @@ def _load(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unload(body: dict[str, Any]) -> dict[str, Any]:
-    _known(body["lora_name"])
+    _version(body["lora_name"])
     del _loaded[body["lora_name"]]
     return {}
 
 
 def _chat(body: dict[str, Any]) -> dict[str, Any]:
-    text = _known(body["model"]).answer(body["messages"][-1]["content"])
+    text = _version(body["model"]).answer(body["messages"][-1]["content"])
     message = {"role": "assistant", "content": text}
     return {
         "id": "chat",
@@ -73,7 +73,7 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _known(name: str) -> Version:
+def _version(name: str) -> Version:
     if name not in _loaded:
         raise _NotFoundError(f"The model `{name}` does not exist.")
     return _loaded[name]

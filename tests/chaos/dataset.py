@@ -1,4 +1,4 @@
-"""The exam of the chaos test: eight questions, of which each version knows some."""
+"""The evaluation of the chaos test: eight questions, and versions that know some of the answers."""
 
 import json
 import random
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-BASE_MODEL = "chaos/stand-in"
+BASE_MODEL = "chaos/fake-base"
 EVALUATION = "chaos_eval"
 GATE = "chaos"
 METRIC = "exact_match.true_fraction"
-PASS_MARK = 0.5
+THRESHOLD = 0.5
 QUESTIONS = 8
 
 _CONFIG = {"peft_type": "LORA", "base_model_name_or_path": BASE_MODEL, "r": 1, "lora_alpha": 1}
@@ -22,31 +22,31 @@ _QUESTION = re.compile(r"What is thing (\d+)\?")
 
 
 class Version(NamedTuple):
-    """What a version knows, and what makes it another one than a version that knows the same.
+    """A model version.
 
     Attributes:
-        serial: of the version.
-        known: for each question whether it knows the answer.
+        serial: A number that makes the files of each version different.
+        known: For each question, whether the version knows the answer.
     """
 
     serial: int
     known: tuple[bool, ...]
 
     @classmethod
-    def drawn(cls, serial: int, seed: str) -> "Version":
-        """One that knows some of the answers; of the first 256 of a seed no two know the same."""
+    def draw(cls, serial: int, seed: str) -> "Version":
+        """Draw a version; no two of a seed's first 256 versions know the same answers."""
         knowledge = random.Random(seed).sample(range(2**QUESTIONS), 2**QUESTIONS)
         bits = knowledge[serial % len(knowledge)]
         return cls(serial, tuple(bool(bits >> number & 1) for number in range(QUESTIONS)))
 
     @classmethod
     def read(cls, folder: Path) -> "Version":
-        """The version whose adapter lies in the folder."""
+        """Read the version from the folder of its adapter."""
         tensors = load_file(folder / "adapter_model.safetensors")
         return cls(int(tensors["serial"][0]), tuple(bool(one) for one in tensors["known"]))
 
     def write(self, folder: Path) -> None:
-        """Make the folder of its adapter."""
+        """Create the folder of its adapter."""
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text(json.dumps(_CONFIG))
         tensors: dict[str, NDArray[Any]] = {
@@ -56,18 +56,19 @@ class Version(NamedTuple):
         save_file(tensors, folder / "adapter_model.safetensors")
 
     def answer(self, prompt: str) -> str:
-        """What it says to a prompt that ends in a question of the exam; else a greeting."""
-        asked = _QUESTION.findall(prompt)
-        if not asked:
+        """Answer the last question in the prompt; a prompt without one gets a greeting."""
+        numbers = _QUESTION.findall(prompt)
+        if not numbers:
             return "hello"
-        return right_answer(int(asked[-1])) if self.known[int(asked[-1])] else "no idea"
+        number = int(numbers[-1])
+        return right_answer(number) if self.known[number] else "no idea"
 
 
 def question(number: int) -> str:
-    """One of the questions, counted from 0."""
+    """Return one of the questions, counted from 0."""
     return f"What is thing {number}?"
 
 
 def right_answer(number: int) -> str:
-    """The answer that the evaluation expects."""
+    """Return the answer that the evaluation expects."""
     return f"thing number {number}"

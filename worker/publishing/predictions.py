@@ -73,9 +73,13 @@ def read_predictions(rows: Sequence[Row], gate: Gate) -> list[Prediction]:
 
 def flips(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> list[Flip]:
     """Return the rows that exactly one of the two got right, in the candidate's order."""
-    theirs = {one.id: one for one in champion}
-    pairs = ((one, theirs[one.id]) for one in candidate if one.id in theirs)
-    return [Flip(candidate=a, champion=b) for a, b in pairs if a.correct != b.correct]
+    by_id = {one.id: one for one in champion}
+    pairs = ((one, by_id[one.id]) for one in candidate if one.id in by_id)
+    return [
+        Flip(candidate=ours, champion=theirs)
+        for ours, theirs in pairs
+        if ours.correct != theirs.correct
+    ]
 
 
 def _prediction(row: Row, metric: str) -> Prediction:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import get_args
 
 import wandb
-from wandb.apis.public import Run as FinishedRun
 
 from registry.calls import wandb_call
 from registry.tags import TAGGED, verdict_tag, verdict_tags
@@ -30,21 +29,10 @@ def _tag(outcome: Outcome) -> str:
 _OURS = frozenset(_tag(outcome) for outcome in get_args(Outcome))
 
 
-def tag_run(run: wandb.Run | FinishedRun, outcome: Outcome) -> None:
-    """Tag the run with its outcome.
-
-    Args:
-        run: The weighing's run, or the same run read with ``wandb.Api`` after it has ended.
-
-    Raises:
-        ConfigurationError: This key may not change the run.
-        PlatformError: W&B did not answer.
-    """
+def tag_run(run: wandb.Run, outcome: Outcome) -> None:
+    """Tag the weighing's run with its outcome."""
     others = [tag for tag in run.tags or () if tag not in _OURS]
-    run.tags = [*others, _tag(outcome)]  # type: ignore[union-attr]
-    if isinstance(run, FinishedRun):
-        with wandb_call(f"tag run {'/'.join(run.path)}"):
-            run.update()
+    run.tags = (*others, _tag(outcome))
 
 
 def tag_version(api: wandb.Api, weighing: WeighingId, outcome: Outcome) -> None:

@@ -64,7 +64,7 @@ def test_unknown_columns_are_shown_as_json(gate: Gate) -> None:
 
 def test_rows_that_exactly_one_got_right_are_flips(gate: Gate) -> None:
     def answers(*scores: float) -> list[Prediction]:
-        rows = [_row(score, _COLUMNS | {"id": str(place)}) for place, score in enumerate(scores)]
+        rows = [_row(score, _COLUMNS | {"id": str(number)}) for number, score in enumerate(scores)]
         return read_predictions(rows, gate)
 
     found = flips(answers(1.0, 0.0, 1.0, 0.0), answers(1.0, 0.0, 0.0, 1.0))

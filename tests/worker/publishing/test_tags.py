@@ -44,14 +44,16 @@ def test_a_run_has_one_tag_of_ours_and_keeps_the_others(run: wandb.Run) -> None:
     assert sorted(wandb.Api().run(run.path).tags) == ["theirs", "weighbridge-promoted"]
 
 
-def test_a_finished_run_gets_a_new_tag_after_a_decision(run: wandb.Run) -> None:
+def test_a_resumed_run_gets_a_new_tag_after_a_decision(run: wandb.Run) -> None:
     run.tags = ("theirs",)
     run.config.update({"gate": "climate-rag"})  # type: ignore[no-untyped-call]
     run.log({"correct": 0.5})
     tag_run(run, "awaiting approval")
     run.finish()
     assert "weighbridge-awaiting-approval" in wandb.Api().run(run.path).tags
-    tag_run(wandb.Api().run(run.path), "rejected")
+    settings = wandb.Settings(console="off", reinit="create_new")
+    with wandb.init(id=run.id, resume="must", settings=settings) as resumed:
+        tag_run(resumed, "rejected")
     ended = wandb.Api().run(run.path)
     assert sorted(ended.tags) == ["theirs", "weighbridge-rejected"]
     assert (ended.config["gate"], ended.summary["correct"]) == ("climate-rag", 0.5)

@@ -64,7 +64,7 @@ def test_every_verdict_gives_a_valid_self_contained_page(verdict: Verdict, words
     assert len(ids) == len(set(ids))
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not [name for _, name, _ in page.attributes if name in ("src", "style")]
-    assert {place[1:] for place in page.all("a", "href") if place[0] == "#"} <= set(ids)
+    assert {href[1:] for href in page.all("a", "href") if href[0] == "#"} <= set(ids)
 
 
 def test_the_decision_shows_who_decided_and_why(promoted: Page) -> None:
@@ -246,7 +246,7 @@ def test_text_from_outside_is_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "url",
     [
         "javascript:alert(1)",
         " javascript:alert(1)//https://wandb.ai",
@@ -257,11 +257,11 @@ def test_text_from_outside_is_escaped() -> None:
         "weave:///ada/climate/object/RagModel:v0",
     ],
 )
-def test_only_web_addresses_become_links(place: str) -> None:
-    page = _page(_with_links(cases.promoted(), place, "https://wandb.ai/r?a=1&b=2"))
+def test_only_web_addresses_become_links(url: str) -> None:
+    page = _page(_with_links(cases.promoted(), url, "https://wandb.ai/r?a=1&b=2"))
     away = [href for href in page.all("a", "href") if href[0] != "#"]
     assert away == ["https://wandb.ai/r?a=1&b=2"]
-    assert " ".join(place.split()) in page.text("evidence")
+    assert " ".join(url.split()) in page.text("evidence")
 
 
 def test_two_thousand_rows_of_long_answers_stay_below_a_megabyte_and_a_half() -> None:

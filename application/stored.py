@@ -135,9 +135,9 @@ def make(cls: type[Instance], stored: Stored, **replaced: Any) -> Instance:
     Raises:
         ConfigurationError: The fields do not fit the class.
     """
-    names = cls.model_fields.keys() - {"ref"}
-    kept = {name: value for name, value in stored.fields.items() if name in names - replaced.keys()}
-    values = {name: _nested(_followed(value)) for name, value in kept.items()} | replaced
+    kept = (cls.model_fields.keys() - {"ref"}) - replaced.keys()
+    fields = {name: value for name, value in stored.fields.items() if name in kept}
+    values = {name: _nested(_followed(value)) for name, value in fields.items()} | replaced
     try:
         return cls(**values)
     except ValidationError as error:

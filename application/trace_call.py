@@ -20,7 +20,7 @@ def trace_call(what: str, passing: type[Exception] = WeighbridgeError) -> Iterat
         passing: An error that the caller handles itself. Our own errors always pass.
 
     Raises:
-        ConfigurationError: The key is refused, or the object belongs to somebody else.
+        ConfigurationError: The key is refused, or may not access the object.
         PlatformError: The trace server did not answer, or broke its protocol.
     """
     try:

@@ -62,8 +62,8 @@ class Checks:
 
 def _published(trials: int = 1, scorers: Sequence[Any] = (even, graded)) -> weave.Evaluation:
     dataset = weave.Dataset(name="rows", rows=_ROWS)
-    made = weave.Evaluation(dataset=dataset, scorers=list(scorers), trials=trials)
-    stored: weave.Evaluation = weave.publish(made).get()
+    evaluation = weave.Evaluation(dataset=dataset, scorers=list(scorers), trials=trials)
+    stored: weave.Evaluation = weave.publish(evaluation).get()
     return stored
 
 

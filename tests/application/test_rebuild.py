@@ -189,8 +189,8 @@ def test_a_rag_model_of_another_class_is_named(
         temperature: float
 
     Other.__name__ = "RagModel"
-    made = Other(chat_model=application.chat_model, temperature=1.0)
-    other = weave.publish(made, "RagModel")
+    instance = Other(chat_model=application.chat_model, temperature=1.0)
+    other = weave.publish(instance, "RagModel")
     with pytest.raises(ConfigurationError, match="does not fit RagModel: vector_store: Field req"):
         rebuild(other.uri(), NEW)
 
@@ -270,13 +270,13 @@ def test_a_stored_judge_is_made_from_its_fields_under_its_version(
     published = publish_evaluation(weave_project, judge(scale="0..1", retries=5))
     loaded = load_evaluation(published)
     assert loaded.scorers is not None
-    [made] = loaded.scorers
+    [loaded_judge] = loaded.scorers
     [stored] = read(published).fields["scorers"]
-    assert isinstance(made, LLMJudge)
-    assert made.model_dump(exclude={"ref"}) == judge(scale="0..1", retries=5).model_dump(
+    assert isinstance(loaded_judge, LLMJudge)
+    assert loaded_judge.model_dump(exclude={"ref"}) == judge(scale="0..1", retries=5).model_dump(
         exclude={"ref"}
     )
-    assert made.ref == stored
+    assert loaded_judge.ref == stored
 
 
 def test_evaluating_with_a_judge_publishes_no_new_version(weave_project: WeaveClient) -> None:
@@ -333,10 +333,10 @@ def test_a_judge_is_made_from_its_fields_where_stored_code_is_allowed(
     allow_stored_code()
     loaded = load_evaluation(published, allow_stored_code=True)
     assert loaded.scorers is not None
-    [made] = loaded.scorers
-    assert isinstance(made, LLMJudge)
-    assert made.max_tokens == 99
-    assert made.ref == read(published).fields["scorers"][0]
+    [loaded_judge] = loaded.scorers
+    assert isinstance(loaded_judge, LLMJudge)
+    assert loaded_judge.max_tokens == 99
+    assert loaded_judge.ref == read(published).fields["scorers"][0]
 
 
 def test_a_missing_evaluation_is_named(weave_project: WeaveClient) -> None:

@@ -63,7 +63,7 @@ def judge(endpoint: ScriptedEngine, **fields: Any) -> LLMJudge:
     return LLMJudge(**(given | fields))
 
 
-def says(score: object, **more: object) -> Answer:
+def scored(score: object, **more: object) -> Answer:
     return completion(json.dumps({"reason": "As I say.", "score": score} | more))
 
 
@@ -115,12 +115,12 @@ def evaluated(client: WeaveClient, run: wandb.Run, evaluation: weave.Evaluation)
 def test_a_judgement_is_a_score_and_its_reason(
     scale: str, score: object, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(says(score))
+    endpoint.will_answer(scored(score))
     assert judged(judge(endpoint, scale=scale)) == {"reason": "As I say.", "score": score}
 
 
 def test_the_reply_format_is_requested_as_a_strict_schema(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     judged(judge(endpoint, max_tokens=99, parameters={"seed": 7}))
     body = endpoint.requests[0].body
     form = body["response_format"]["json_schema"]
@@ -131,14 +131,14 @@ def test_the_reply_format_is_requested_as_a_strict_schema(endpoint: ScriptedEngi
 
 
 def test_a_parameter_can_replace_max_tokens(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     judged(judge(endpoint, max_tokens=None, parameters={"max_completion_tokens": 99}))
     assert "max_tokens" not in endpoint.requests[0].body
     assert endpoint.requests[0].body["max_completion_tokens"] == 99
 
 
 def test_columns_and_output_fill_the_instructions(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     instructions = 'As {"score": 1}: {question} {output.answer} {output.context} {output}'
     output = {"answer": "{question}", "context": [{"text": "Im März"}]}
     judged(judge(endpoint, instructions=instructions), "When?", output)
@@ -150,7 +150,7 @@ def test_columns_and_output_fill_the_instructions(endpoint: ScriptedEngine) -> N
 
 
 def test_an_output_that_is_text_is_inserted_as_it_is(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     judged(judge(endpoint, instructions="Is {output} right?"), output="1856")
     assert endpoint.requests[0].body["messages"][1]["content"] == "Is 1856 right?"
 
@@ -171,11 +171,11 @@ def test_a_field_that_no_row_has_is_named_before_any_request(
         ("yes/no", completion("Yes, it is.")),
         ("yes/no", completion('{"reason": "It is.", "sco')),
         ("yes/no", completion('{"score": true}')),
-        ("yes/no", says(1)),
-        ("yes/no", says(True, confidence=1)),
-        ("0..1", says(1.5)),
-        ("0..1", says("0.5")),
-        ("0..1", says(True)),
+        ("yes/no", scored(1)),
+        ("yes/no", scored(True, confidence=1)),
+        ("0..1", scored(1.5)),
+        ("0..1", scored("0.5")),
+        ("0..1", scored(True)),
         ("0..1", completion('{"reason": "Well.", "score": NaN}')),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_malformed_reply_is_requested_again(
     scale: str, malformed: Answer, endpoint: ScriptedEngine
 ) -> None:
     good = True if scale == "yes/no" else 0.5
-    endpoint.will_answer(malformed, says(good))
+    endpoint.will_answer(malformed, scored(good))
     assert judged(judge(endpoint, scale=scale))["score"] == good
     first, second = (request.body["messages"] for request in endpoint.requests)
     assert second[: len(first)] == first
@@ -204,7 +204,7 @@ def test_a_judge_whose_replies_stay_malformed_gives_no_score(endpoint: ScriptedE
         (silence(refusal="I cannot help with that."), "I cannot help with that."),
         (silence(), "an empty answer (finish_reason: stop)"),
         (silence(content=" \n"), "an empty answer (finish_reason: stop)"),
-        (says(None), "As I say."),
+        (scored(None), "As I say."),
     ],
     ids=["refusal", "no answer", "empty answer", "declined"],
 )
@@ -220,7 +220,7 @@ def test_a_refusal_gives_no_score_and_is_not_retried(
 
 @pytest.mark.parametrize("failed", [soon(429), soon(503), BROKEN], ids=["429", "503", "broken"])
 def test_a_transient_failure_is_retried(failed: Answer, endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(failed, says(True))
+    endpoint.will_answer(failed, scored(True))
     assert judged(judge(endpoint))["score"] is True
 
 
@@ -237,7 +237,7 @@ def test_an_endpoint_that_stays_overloaded_is_a_platform_error(
 def test_the_key_comes_from_the_environment(
     endpoint: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     for key in (KEY, "another"):
         monkeypatch.setenv(VARIABLE, key)
         judged(judge(endpoint, api_key_variable=VARIABLE))
@@ -307,7 +307,7 @@ def test_an_endpoint_with_another_protocol_is_a_configuration_error(
 def test_an_endpoint_that_refuses_the_schema_gets_no_schema_from_then_on(
     status: int, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(error(status, "response_format is not supported"), says(True))
+    endpoint.will_answer(error(status, "response_format is not supported"), scored(True))
     assert [judged(judge(endpoint))["score"] for _ in range(2)] == [True, True]
     with_schema = ["response_format" in request.body for request in endpoint.requests]
     assert with_schema == [True, False, False]
@@ -317,7 +317,7 @@ def test_an_endpoint_that_refuses_the_schema_gets_no_schema_from_then_on(
 def test_a_request_that_is_refused_without_the_schema_too_is_an_error(
     endpoint: ScriptedEngine,
 ) -> None:
-    endpoint.will_answer(error(400, "bad"), error(400, "too long"), says(True))
+    endpoint.will_answer(error(400, "bad"), error(400, "too long"), scored(True))
     refusal = failure(judge(endpoint))
     assert isinstance(refusal, ConfigurationError)
     assert "too long" in refusal.message
@@ -337,7 +337,7 @@ def test_a_published_judge_gives_a_metric(
     run: wandb.Run,
     endpoint: ScriptedEngine,
 ) -> None:
-    endpoint.will_answer(says(score))
+    endpoint.will_answer(scored(score))
     evaluation = published(weave_project, judge(endpoint, scale=scale))
     assert evaluated(weave_project, run, evaluation).summary["judge"] == {"score": metric}
 
@@ -347,7 +347,7 @@ def test_a_judges_tokens_are_counted_once_under_its_model(
     weave_project: WeaveClient, run: wandb.Run, endpoint: ScriptedEngine
 ) -> None:
     weave_project.add_cost("a-judge", 2.0, 1.0)
-    endpoint.will_answer(completion("Yes!"), says(True))
+    endpoint.will_answer(completion("Yes!"), scored(True))
     found = evaluated(weave_project, run, published(weave_project, judge(endpoint)))
     requests = len(ROWS) + 1  # the first reply is malformed
     assert len(endpoint.requests) == requests
@@ -371,7 +371,7 @@ def test_the_key_is_nowhere_in_the_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
-    endpoint.will_answer(says(True), error(401, f"Incorrect API key: {KEY}."))
+    endpoint.will_answer(scored(True), error(401, f"Incorrect API key: {KEY}."))
     evaluation = published(weave_project, judge(endpoint, api_key_variable=VARIABLE))
     with pytest.raises(ConfigurationError):
         evaluated(weave_project, run, evaluation)
@@ -388,7 +388,7 @@ def test_the_key_is_nowhere_in_the_trace(
 def test_a_refusal_leaves_a_gate_without_a_verdict(
     weave_project: WeaveClient, run: wandb.Run, gate: Gate, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(says(True), silence(refusal="No."), says(True))
+    endpoint.will_answer(scored(True), silence(refusal="No."), scored(True))
     found = evaluated(weave_project, run, published(weave_project, judge(endpoint)))
     assert sorted("judge.score" in row.scores for row in found.rows) == [False, True, True]
     lenient = AtLeast(metric="judge.score.true_fraction", at_least=0.0)
@@ -399,7 +399,7 @@ def test_a_refusal_leaves_a_gate_without_a_verdict(
 def test_a_failed_judge_fails_the_evaluation_and_is_not_queried_again(
     weave_project: WeaveClient, run: wandb.Run, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(says(True), error(404, "The model does not exist."))
+    endpoint.will_answer(scored(True), error(404, "The model does not exist."))
     evaluation = published(weave_project, judge(endpoint))
     with pytest.raises(ConfigurationError) as caught:
         evaluated(weave_project, run, evaluation)
@@ -414,6 +414,6 @@ def test_a_judges_failure_is_raised_even_if_the_block_succeeded(endpoint: Script
 
 
 def test_other_errors_pass_when_no_judge_failed(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     with pytest.raises(KeyError, match="no such part"), fail_on_judge_errors():
         judged(judge(endpoint))["no such part"]

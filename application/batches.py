@@ -1,4 +1,4 @@
-"""Weave's evaluation as a weighing runs it: it tells of each row, and may stop between batches."""
+"""Weave's evaluation with two additions: it reports each row, and it can stop between batches."""
 
 import math
 import random
@@ -19,65 +19,67 @@ from schemas.rows import LATENCY, Row, flat_scores
 _Kind = TypeVar("_Kind", bound=weave.Evaluation)
 
 IsDecided = Callable[[Sequence[Row]], bool]
-"""Gets all rows that were answered so far; says whether no more are needed."""
+"""Receives all rows that have been evaluated so far; returns whether no more are needed."""
 
 OnRow = Callable[[Mapping[str, float]], None]
-"""Gets the scores of a row, by dotted path, as soon as it has them."""
+"""Receives the scores of a row, by dotted path, as soon as they are known."""
 
 
 def with_row_callback(evaluation: weave.Evaluation, on_row: OnRow) -> weave.Evaluation:
-    """The same published evaluation, which tells of each row.
+    """Return the same published evaluation, with a callback for each row.
 
     Args:
-        evaluation: a published one; its calls name that version.
+        evaluation: A published evaluation; the calls name that version.
     """
-    made = _copy(_ReportingEvaluation, evaluation)
-    made._on_row = on_row
-    return made
+    reporting = _copy(_ReportingEvaluation, evaluation)
+    reporting._on_row = on_row
+    return reporting
 
 
 def in_batches(evaluation: weave.Evaluation, batch: int, is_decided: IsDecided) -> weave.Evaluation:
-    """The same published evaluation, asked in batches.
+    """Return the same published evaluation, run in batches.
 
-    The order is random and the same each time the evaluation runs. Its seed is the evaluation's
-    digest: that is fixed before any version answers, so the order knows nothing of the scores,
-    which is all that a confidence sequence asks of it.
+    The row order is random, and the same each time the evaluation runs. Its seed is the
+    evaluation's digest, which is fixed before any version is evaluated. So the order is
+    independent of the scores, as a confidence sequence requires.
 
     Args:
-        evaluation: a published one; its calls name that version.
-        batch: dataset rows in a batch, each with all its trials.
-        is_decided: asked after each batch.
+        evaluation: A published evaluation; the calls name that version.
+        batch: Dataset rows per batch, each with all its trials.
+        is_decided: Called after each batch; the evaluation ends when it returns true.
     """
-    made = _copy(_InBatches, evaluation)
-    made._batch, made._is_decided, made._seed = batch, is_decided, _ref(evaluation).digest
-    made._on_row = evaluation._on_row if isinstance(evaluation, _ReportingEvaluation) else _nobody
-    return made
+    batched = _copy(_BatchedEvaluation, evaluation)
+    batched._batch, batched._is_decided, batched._seed = batch, is_decided, _ref(evaluation).digest
+    batched._on_row = (
+        evaluation._on_row if isinstance(evaluation, _ReportingEvaluation) else _ignore_scores
+    )
+    return batched
 
 
 def _ref(evaluation: weave.Evaluation) -> ObjectRef:
     ref = get_ref(evaluation)
     if ref is None:
-        raise InternalError("An evaluation is run as our own before it was published.")
+        raise InternalError("An evaluation must be published before it is wrapped.")
     return ref
 
 
 def _copy(kind: type[_Kind], evaluation: weave.Evaluation) -> _Kind:
-    """The evaluation as one of our kind, under the same reference."""
-    made = kind(**{name: getattr(evaluation, name) for name in weave.Evaluation.model_fields})
-    set_ref(made, _ref(evaluation))
-    return made
+    """Return the evaluation as an instance of another class, under the same reference."""
+    copied = kind(**{name: getattr(evaluation, name) for name in weave.Evaluation.model_fields})
+    set_ref(copied, _ref(evaluation))
+    return copied
 
 
-def _nobody(_scores: Mapping[str, float]) -> None:
-    """Hears nothing."""
+def _ignore_scores(_scores: Mapping[str, float]) -> None:
+    pass
 
 
 class _ReportingEvaluation(weave.Evaluation):
-    """Weave's own evaluation, row by row."""
+    """Weave's own evaluation, with a callback for each row."""
 
     _on_row: OnRow = PrivateAttr()
 
-    # No op of its own, so that the call which is recorded is Weave's.
+    # Not an op: the recorded call is that of Weave's method.
     async def predict_and_score(  # type: ignore[override]
         self, model: Any, example: Any
     ) -> Any:
@@ -86,8 +88,8 @@ class _ReportingEvaluation(weave.Evaluation):
         return result
 
 
-class _InBatches(_ReportingEvaluation):
-    """Weave's own evaluation, batch by batch (weave 0.54, `Evaluation.get_eval_results`)."""
+class _BatchedEvaluation(_ReportingEvaluation):
+    """Weave's own evaluation in batches (weave 0.54, ``Evaluation.get_eval_results``)."""
 
     _batch: int = PrivateAttr()
     _is_decided: IsDecided = PrivateAttr()
@@ -97,26 +99,26 @@ class _InBatches(_ReportingEvaluation):
         rows = list(self.dataset.rows)
         random.Random(self._seed).shuffle(rows)  # noqa: S311 (no secret)
         results: list[dict[str, Any]] = []
-        answered: list[Row] = []
+        evaluated: list[Row] = []
         for start in range(0, len(rows), self._batch):
-            asked = rows[start : start + self._batch]
-            part = self.model_copy(update={"dataset": SimpleNamespace(rows=asked)})
-            evaluated = await weave.Evaluation.get_eval_results(part, model)
-            results += evaluated.rows
-            answered += map(_row, asked * self.trials, evaluated.rows)
-            if self._is_decided(answered):
+            batch = rows[start : start + self._batch]
+            part = self.model_copy(update={"dataset": SimpleNamespace(rows=batch)})
+            found = await weave.Evaluation.get_eval_results(part, model)
+            results += found.rows
+            evaluated += map(_row, batch * self.trials, found.rows)
+            if self._is_decided(evaluated):
                 break
         return EvaluationResults(rows=Table(results))
 
 
 def _row(example: Any, result: dict[str, Any]) -> Row:
-    """The row as it will be read back, but for its call and its output."""
+    """Return the row as it will be read back, without its call and its output."""
     return Row(
         call="",
         digest=example.ref.extra[-1],
         columns=dict(example),
         output=None,
-        # What is not finite is null on the trace server.
+        # The trace server stores null for a score that is not finite.
         scores={name: score for name, score in _scores(result).items() if math.isfinite(score)},
     )
 

@@ -11,7 +11,7 @@ from weave.trace.weave_client import WeaveClient
 
 from application.rag.judge import fail_on_judge_errors
 
-_RUN_ATTRIBUTE = "wandb-run-id"  # the tutorial's name for it
+_RUN_ATTRIBUTE = "wandb-run-id"  # the name that the W&B tutorial uses
 
 
 def run_evaluation(
@@ -23,7 +23,7 @@ def run_evaluation(
     run_step: int,
     concurrency: int,
 ) -> str:
-    """Evaluate a model; its calls belong to a W&B run.
+    """Evaluate a model, and attribute its calls to a W&B run.
 
     Args:
         client: Client of the project that the calls go to.
@@ -31,18 +31,18 @@ def run_evaluation(
         model: The model to evaluate.
         run_id: Id of the W&B run.
         run_step: The run's current step.
-        concurrency: Rows that are evaluated at once. Weave's own WEAVE_PARALLELISM wins when the
-            operator has set it.
+        concurrency: Rows that are evaluated at once. The operator's own WEAVE_PARALLELISM takes
+            precedence.
 
     Returns:
         The id of the evaluation's root call. Every call has been sent to the trace server.
 
     Raises:
-        ConfigurationError, PlatformError: A judge of the evaluation could not be asked.
+        ConfigurationError, PlatformError: A judge of the evaluation failed.
     """
     with (
         fail_on_judge_errors(),
-        _calls_of(client, run_id, run_step),
+        _calls_belong_to(client, run_id, run_step),
         _rows_at_once(concurrency),
     ):
         # By default Weave swallows what the evaluation raises.
@@ -52,12 +52,12 @@ def run_evaluation(
 
 
 @contextmanager
-def _calls_of(client: WeaveClient, run_id: str, run_step: int) -> Iterator[None]:
-    """Record the calls as the run's.
+def _calls_belong_to(client: WeaveClient, run_id: str, run_step: int) -> Iterator[None]:
+    """Attribute the calls to a run.
 
-    Weave finds the global run by itself, but asks wandb's process for its step twice per call:
-    half of what a call costs. So the client is told which run it is, and the run is not the
-    global one (`worker/recording.py`).
+    Weave would find a global run by itself, but query wandb's process for the run's step twice per
+    call, which is half the cost of a call. So the run is set on the client, and is not the global
+    one (``worker/recording.py``).
     """
     client.set_wandb_run_context(run_id, run_step)
     try:
@@ -69,7 +69,7 @@ def _calls_of(client: WeaveClient, run_id: str, run_step: int) -> Iterator[None]
 
 @contextmanager
 def _rows_at_once(count: int) -> Iterator[None]:
-    """Set how many rows Weave evaluates at once; it reads the variable when it starts."""
+    """Set how many rows Weave evaluates at once; an evaluation reads the variable as it starts."""
     if WEAVE_PARALLELISM in os.environ:
         yield
         return
@@ -81,10 +81,10 @@ def _rows_at_once(count: int) -> Iterator[None]:
 
 
 def row_count(evaluation: weave.Evaluation) -> int:
-    """How many predictions the evaluation makes: its rows, each as often as it has trials."""
+    """Return how many predictions the evaluation makes: its rows times its trials."""
     return len(evaluation.dataset.rows) * evaluation.trials
 
 
 def questions(evaluation: weave.Evaluation) -> list[str]:
-    """The questions of the evaluation: the column that Weave passes to ``RagModel.predict``."""
+    """Return the evaluation's questions: the column that Weave passes to ``RagModel.predict``."""
     return [str(row["question"]) for row in evaluation.dataset.rows if "question" in row]

@@ -1,6 +1,6 @@
-"""Step 2: make the RAG application around the new version, and the evaluation that weighs it.
+"""Step 2: rebuild the RAG application around the new version, and load its evaluation.
 
-Both are made from what the Weave server has stored, as data: no stored code runs, unless the gate
+Both are made from the data that the Weave server has stored. No stored code runs, unless the gate
 allows it for the scorers.
 """
 
@@ -12,23 +12,22 @@ from weave.trace.ref_util import set_ref
 from weave.trace.refs import ObjectRef, OpRef
 from weave.trace.serialization.custom_objs import encode_custom_obj
 from weave.trace.serialization.digest import bytes_digest
-from weave.trace.settings import override_settings
 from weave.trace.urls import object_version_path
 
 from application.rag import ChatModel, LLMJudge, RagModel
 from application.rag.scorers import SCORERS
-from application.stored import Stored, make, part, read, read_json, unchanged
-from application.trace_call import trace_call
+from application.stored import Stored, make, make_unchanged, part, read, read_json
+from application.trace_call import trace_call, uncached_trace_call
 from schemas.errors import ConfigurationError
 from schemas.gates import ChatModelParameters
 from schemas.refs import WeaveRef
 
 
 class RebuiltModel(BaseModel):
-    """A RagModel around a new chat model, published.
+    """A published RagModel with a new chat model.
 
     Attributes:
-        model: The instance, which predicts in this process.
+        model: The instance that predicts in this process.
         ref: Its version, by digest.
         url: Its page in Weave.
     """
@@ -43,24 +42,23 @@ class RebuiltModel(BaseModel):
 def rebuild(
     rag_model: str, chat_model: str, parameters: ChatModelParameters | None = None
 ) -> RebuiltModel:
-    """Exchange a published RagModel's chat model and publish the result under the same name.
+    """Replace a published RagModel's chat model and publish the result under the same name.
 
-    Everything else keeps its version, the vector store too: nothing is embedded again. The same
-    arguments give the same version, however often.
+    Everything else keeps its version. That includes the vector store, so nothing is embedded
+    again. The same arguments always give the same version.
 
     Args:
         rag_model: Reference of the published RagModel.
         chat_model: URI of the new model version, ``wandb-artifact:///...``.
-        parameters: Parameters of the chat model that differ from the published one's.
+        parameters: Chat model parameters that override the published ones.
 
     Raises:
-        ConfigurationError: There is no such object, it is not a RagModel, or a parameter cannot
-            be honoured.
+        ConfigurationError: There is no such object, it is not a RagModel, or a parameter does not
+            fit it.
     """
     stored = _stored_rag_model(rag_model)
     model = make(RagModel, stored, chat_model=_chat_model(stored, chat_model, parameters))
-    # The client's cache would hold what somebody has deleted since for stored.
-    with trace_call(f"publish {stored.ref.name}"), override_settings(use_server_cache=False):
+    with uncached_trace_call(f"publish {stored.ref.name}"):
         published = weave.publish(model, stored.ref.name)
     ref = WeaveRef(
         entity=published.entity,
@@ -73,7 +71,7 @@ def rebuild(
 
 
 def resolved(rag_model: str) -> str:
-    """The reference of a published RagModel by digest, which stays the same version.
+    """Return the reference of a published RagModel by digest, which never moves.
 
     Raises:
         ConfigurationError: There is no such object, or it is not a RagModel.
@@ -84,10 +82,10 @@ def resolved(rag_model: str) -> str:
 def load_chat_model(
     rag_model: str, chat_model: str, parameters: ChatModelParameters | None = None
 ) -> ChatModel:
-    """What ``rebuild`` makes of the published chat model; nothing is published.
+    """Return the chat model that ``rebuild`` would use, without publishing anything.
 
     Raises:
-        ConfigurationError: As ``rebuild``.
+        ConfigurationError: As for ``rebuild``.
     """
     return _chat_model(_stored_rag_model(rag_model), chat_model, parameters)
 
@@ -103,26 +101,26 @@ def _stored_rag_model(rag_model: str) -> Stored:
 
 
 def _chat_model(rag_model: Stored, uri: str, parameters: ChatModelParameters | None) -> ChatModel:
-    """The stored chat model, of whatever class, with another version and other parameters."""
+    """Make a ChatModel from the stored one, of any class, with another version and parameters."""
     stored = part(rag_model, "chat_model")
-    changed = parameters.model_dump(exclude_none=True) if parameters else {}
-    return make(ChatModel, stored, chat_model=uri, **changed)
+    overrides = parameters.model_dump(exclude_none=True) if parameters else {}
+    return make(ChatModel, stored, chat_model=uri, **overrides)
 
 
 def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weave.Evaluation:
-    """Get a published Evaluation that runs in this process.
+    """Load a published Evaluation, ready to run in this process.
 
     Args:
         evaluation: Reference of the Evaluation.
-        allow_stored_code: Whether scorers may run as the server has them. If not, a scorer is
-            replaced by the op of application/rag/scorers.py that has the same source. A judge is
-            made from its fields in any case.
+        allow_stored_code: Whether scorers may run the source that the server has stored. If not,
+            a scorer is replaced by the op in application/rag/scorers.py with the same source. A
+            judge is always made from its fields.
 
     Returns:
         The Evaluation, under its published version.
 
     Raises:
-        ConfigurationError: There is no such Evaluation, or it needs code that is not allowed.
+        ConfigurationError: There is no such Evaluation, or it needs stored code and may not run it.
     """
     stored = read(evaluation)
     if stored.class_name != weave.Evaluation.__name__:
@@ -143,17 +141,17 @@ def load_evaluation(evaluation: str, *, allow_stored_code: bool = False) -> weav
 
 
 def _local_scorer(ref: ObjectRef, evaluation: str) -> Any:
-    """The scorer of this installation that is the stored one, under the stored version."""
+    """Return this installation's equivalent of a stored scorer, under the stored version."""
     if isinstance(ref, OpRef):
         return _local_op(ref, evaluation)
     stored = read(ref.uri)
     if stored.class_name != LLMJudge.__name__:
         raise _needs_stored_code(evaluation, f"scorer {ref.name}")
-    return unchanged(LLMJudge, stored)
+    return make_unchanged(LLMJudge, stored)
 
 
 def _local_op(ref: OpRef, evaluation: str) -> Any:
-    """The op of this installation whose source is the stored one's."""
+    """Return this installation's op with the same source as the stored one."""
     op = SCORERS.get(ref.name)
     _, stored = read_json(ref)
     if op is None or _source_digest(op) != stored.get("files", {}).get("obj.py"):
@@ -173,5 +171,5 @@ def _needs_stored_code(evaluation: str, what: str) -> ConfigurationError:
     return ConfigurationError(
         f"The {what} of {evaluation} is code that this installation does not have.",
         fix="Publish the evaluation with the scorers of application/rag, or set "
-        "allow_stored_code: true in the gate to run what the server has stored.",
+        "allow_stored_code: true in the gate to run the stored code.",
     )

@@ -1,8 +1,8 @@
-"""Reads objects from the Weave server as data, and makes instances of known classes from them.
+"""Read objects from the Weave server as data, and make instances of known classes from them.
 
-``ref.get()`` gives proxies whose methods are code from the server, and publishing a changed proxy
+``ref.get()`` returns proxies whose methods are code from the server, and publishing a changed proxy
 stores a damaged version (docs/upstream/weave-protocol.md, "Objects that come back" and
-"Publishing a changed object"). Here only data fields are read, and no stored code runs.
+"Publishing a changed object"). This module reads data fields only, so no stored code runs.
 """
 
 from typing import Any, TypeVar
@@ -15,31 +15,30 @@ from weave.trace.object_record import ObjectRecord
 from weave.trace.ref_util import set_ref
 from weave.trace.refs import ObjectRef
 from weave.trace.serialization.serialize import from_json
-from weave.trace.settings import override_settings
 from weave.trace.vals import WeaveObject, unwrap
 from weave.vendor.weave_server_sdk import NotFoundError
 
 from application.rag.chat_model import ChatModel
 from application.rag.rag_model import RagModel
 from application.rag.vector_store import VectorStore
-from application.trace_call import trace_call
+from application.trace_call import trace_call, uncached_trace_call
 from schemas.errors import ConfigurationError
 
 _OURS: dict[str, type[weave.Object]] = {
     cls.__name__: cls for cls in (RagModel, ChatModel, VectorStore)
 }
 
-Made = TypeVar("Made", bound=weave.Object)
+Instance = TypeVar("Instance", bound=weave.Object)
 
 
 class Stored(BaseModel):
-    """An object as the server has it.
+    """An object as the server has stored it.
 
     Attributes:
         ref: Its version, by digest.
-        class_name: Name of its class.
-        fields: Values of its data fields, and of its ops; what is stored on its own, such as an
-            op or a nested object, is an ``ObjectRef``.
+        class_name: The name of its class.
+        fields: Its data fields and its ops. A value that is stored separately, such as an op or a
+            nested object, is an ``ObjectRef``.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -53,7 +52,7 @@ def read(uri: str) -> Stored:
     """Read an object of a class.
 
     Args:
-        uri: ``weave:///entity/project/object/name:version``, the version a digest or an alias.
+        uri: ``weave:///entity/project/object/name:version``; the version is a digest or an alias.
 
     Raises:
         ConfigurationError: There is no such object, or it has no class.
@@ -71,9 +70,9 @@ def read(uri: str) -> Stored:
 
 
 def _followed(value: Any) -> Any:
-    """The value that a reference into another version points at.
+    """Return the value that a reference into another version points to.
 
-    A version that was fetched, changed and published by hand is full of them
+    A version that was fetched, changed and published by hand is full of such references
     (docs/upstream/weave-protocol.md, "Publishing a changed object").
     """
     if isinstance(value, ObjectRef) and value.extra:
@@ -86,17 +85,12 @@ def read_json(ref: ObjectRef) -> tuple[str, Any]:
     """Read a version's digest and its stored JSON, without interpreting it.
 
     Raises:
-        ConfigurationError: There is no such version, or it may not be read.
+        ConfigurationError: There is no such version, or this key may not read it.
         PlatformError: The trace server did not answer.
     """
     project = f"{ref.entity}/{ref.project}"
     try:
-        # The client's cache takes an alias for a digest, and would keep what it named first: on
-        # disk, for every process of the machine.
-        with (
-            trace_call(f"read {ref.uri}", passing=NotFoundError),
-            override_settings(use_server_cache=False),
-        ):
+        with uncached_trace_call(f"read {ref.uri}", passing=NotFoundError):
             answer = require_weave_client().server.obj_read(
                 {"project_id": project, "object_id": ref.name, "digest": ref.digest}
             )
@@ -112,7 +106,7 @@ def part(stored: Stored, name: str) -> Stored:
     """Read a nested object, wherever it is stored.
 
     Args:
-        stored: The object around it.
+        stored: The object that contains it.
         name: The field that holds it.
 
     Raises:
@@ -121,29 +115,29 @@ def part(stored: Stored, name: str) -> Stored:
     value = _followed(stored.fields.get(name))
     if isinstance(value, ObjectRef):
         return read(value.uri)
-    if isinstance(value, ObjectRecord):  # put there by hand and not published before
+    if isinstance(value, ObjectRecord):  # assigned by hand and never published
         ref = stored.ref.with_attr(name)
         return Stored(ref=ref, class_name=value._class_name, fields=vars(value))
     raise ConfigurationError(f"{stored.ref.uri} has no {name}.")
 
 
-def make(cls: type[Made], stored: Stored, **replaced: Any) -> Made:
+def make(cls: type[Instance], stored: Stored, **replaced: Any) -> Instance:
     """Make an instance from a stored object's data fields.
 
     Args:
         cls: The class.
-        stored: Where the values come from.
-        replaced: Values to take instead.
+        stored: The source of the values.
+        replaced: Values that override the stored ones.
 
     Returns:
-        A new instance that is not published yet; its nested objects keep their versions.
+        A new, unpublished instance. Its nested objects keep their versions.
 
     Raises:
         ConfigurationError: The fields do not fit the class.
     """
-    names = cls.model_fields.keys() - {"ref"}
-    kept = {name: value for name, value in stored.fields.items() if name in names - replaced.keys()}
-    values = {name: _nested(_followed(value)) for name, value in kept.items()} | replaced
+    kept = (cls.model_fields.keys() - {"ref"}) - replaced.keys()
+    fields = {name: value for name, value in stored.fields.items() if name in kept}
+    values = {name: _nested(_followed(value)) for name, value in fields.items()} | replaced
     try:
         return cls(**values)
     except ValidationError as error:
@@ -155,19 +149,15 @@ def make(cls: type[Made], stored: Stored, **replaced: Any) -> Made:
         ) from error
 
 
-def unchanged(cls: type[Made], stored: Stored) -> Made:
-    """Make the instance that is stored, under its version, so that it is not stored again.
-
-    Args:
-        cls: The class.
-        stored: The object.
+def make_unchanged(cls: type[Instance], stored: Stored) -> Instance:
+    """Make an instance of a stored object under its own version, so that it is not stored again.
 
     Raises:
         ConfigurationError: The fields do not fit the class.
     """
-    made = make(cls, stored)
-    set_ref(made, stored.ref)
-    return made
+    instance = make(cls, stored)
+    set_ref(instance, stored.ref)
+    return instance
 
 
 def _nested(value: Any) -> Any:
@@ -175,10 +165,10 @@ def _nested(value: Any) -> Any:
         return value
     stored = read(value.uri)
     if ours := _OURS.get(stored.class_name):
-        return unchanged(ours, stored)
-    made = require_weave_client().get(value)  # Weave's own classes are made from data, too
-    if isinstance(made, WeaveObject):
+        return make_unchanged(ours, stored)
+    instance = require_weave_client().get(value)  # Weave makes its own classes from data, too
+    if isinstance(instance, WeaveObject):
         raise ConfigurationError(
             f"{value.uri} is a {stored.class_name}, a class that this worker does not have."
         )
-    return made
+    return instance

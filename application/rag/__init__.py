@@ -1,14 +1,14 @@
 """The RAG application: the objects that an app team publishes in Weave and the gate rebuilds.
 
     RagModel
-    ├── chat_model     ChatModel: which model version answers, and how it is asked
-    ├── vector_store   VectorStore: the passages and their FAISS index, saved together
+    ├── chat_model     ChatModel: the model version and its sampling parameters
+    ├── vector_store   VectorStore: the passages and their FAISS index, stored together
     ├── system_prompt, user_prompt: Weave prompts
     └── n_documents    passages per question
 
-``serving`` says which engine answers for a ChatModel in this process, ``embedding`` finds the
-embedding model, ``scorers`` holds the ops that score an answer, and ``judge`` the scorer that asks
-another model.
+``serving`` maps a ChatModel to the engine that serves it in this process, and ``embedding`` embeds
+texts. ``scorers`` holds the ops that score an answer, and ``judge`` a scorer that queries another
+model.
 """
 
 from application.rag.chat_model import ChatModel

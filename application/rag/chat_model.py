@@ -1,4 +1,4 @@
-"""The chat model of a RAG application: a version in the Registry, and how it is asked."""
+"""The chat model of a RAG application: a version in the Registry and its sampling parameters."""
 
 import math
 from statistics import fmean
@@ -11,16 +11,16 @@ from application.rag.serving import endpoint_of
 
 
 class ChatModel(weave.Model):
-    """A fine-tuned chat model, with the parameters of the W&B tutorial that this follows.
+    """A fine-tuned chat model, with the parameter names of the W&B tutorial.
 
     Attributes:
         chat_model: The model version, ``wandb-artifact:///ORG/wandb-registry-NAME/COLLECTION:vN``.
         cm_temperature: Sampling temperature; 0 is greedy.
-        cm_max_new_tokens: Longest answer, in tokens.
+        cm_max_new_tokens: Maximum length of an answer, in tokens.
         cm_quantize: Whether the weights are quantised to 4 bits when they are loaded.
-        inference_batch_size: Requests that the model is meant to answer at once.
-        dtype: Type of the weights; None is the checkpoint's own.
-        device: Where the model runs; "auto" is the engine's choice.
+        inference_batch_size: Intended number of concurrent requests.
+        dtype: Type of the weights; None means that of the checkpoint.
+        device: Where the model runs; "auto" leaves the choice to the engine.
     """
 
     chat_model: str
@@ -68,5 +68,5 @@ def confidence(choice: Choice) -> float | None:
     return math.exp(fmean(token.logprob for token in tokens)) if tokens else None
 
 
-# A list: Weave publishes it with the source, and a set has another order in every process.
+# A list, because Weave publishes it with the source and the order of a set varies by process.
 _TOKENS = ["prompt_tokens", "completion_tokens", "total_tokens"]

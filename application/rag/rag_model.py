@@ -1,4 +1,4 @@
-"""The RAG application that is weighed: retrieve, then answer."""
+"""The RAG application that is evaluated: retrieve passages, then answer."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,10 +13,10 @@ class RagModel(weave.Model):
     """Answers questions from the passages of a vector store.
 
     Attributes:
-        chat_model: The part that a weighing exchanges.
-        vector_store: Passages and their index.
-        system_prompt: What the chat model is told first.
-        user_prompt: The question's message, with the fields ``{context}`` and ``{question}``.
+        chat_model: The part that a weighing replaces.
+        vector_store: The passages and their index.
+        system_prompt: The system message.
+        user_prompt: The user message, with the fields ``{context}`` and ``{question}``.
         n_documents: Passages per question.
     """
 
@@ -32,12 +32,9 @@ class RagModel(weave.Model):
         return self.vector_store.search([question], int(self.n_documents))[0]
 
     def prepared(self, questions: list[str]) -> AbstractContextManager[None]:
-        """Retrieve for many questions in one batch: `with model.prepared(questions): ...`.
+        """Retrieve for many questions in one batch: ``with model.prepared(questions):``.
 
-        Inside the block ``retrieve`` finds its passages at hand; answers and traces are the same.
-
-        Args:
-            questions: What will be asked.
+        Inside the block, ``retrieve`` uses the prepared passages. Answers and traces are the same.
         """
         return self.vector_store.prepared(questions, int(self.n_documents))
 

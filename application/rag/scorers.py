@@ -1,7 +1,7 @@
-"""Scores one answer of a RAG application.
+"""Scorers for one answer of a RAG application.
 
 Weave fills a scorer's arguments from the dataset's columns and the model's ``output``. The ops
-use nothing but the standard library, because Weave publishes their source with the evaluation.
+use only the standard library, because Weave publishes their source with the evaluation.
 """
 
 import re

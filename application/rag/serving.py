@@ -1,7 +1,7 @@
-"""Which engine answers for which ChatModel, in this process.
+"""The mapping from ChatModels to the endpoints that serve them in this process.
 
-A published ChatModel names its model version by a URI and knows nothing of engines; whoever has
-an engine that serves the version says so here, for as long as it does.
+A published ChatModel names its model version by a URI and does not mention an engine. The process
+that runs the engine registers an endpoint for that URI with ``serving``.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from schemas.errors import ConfigurationError
 
 
 class ChatEndpoint(Protocol):
-    """Something that answers conversations in the OpenAI protocol."""
+    """An endpoint that speaks the OpenAI chat protocol."""
 
     name: str
     """The model's name in traces."""
@@ -22,7 +22,7 @@ class ChatEndpoint(Protocol):
     async def chat(
         self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int
     ) -> ChatCompletion:
-        """Answer a conversation, greedily at temperature 0, in ``max_tokens`` at most."""
+        """Answer a conversation in at most ``max_tokens`` tokens; temperature 0 is greedy."""
         ...
 
 
@@ -31,11 +31,11 @@ _served: dict[str, ChatEndpoint] = {}
 
 @contextmanager
 def serving(chat_model: str, endpoint: ChatEndpoint) -> Iterator[None]:
-    """Let an endpoint answer for a ChatModel until the block is left.
+    """Serve a ChatModel from an endpoint until the block exits.
 
     Args:
         chat_model: The URI in the ChatModel's field ``chat_model``.
-        endpoint: What answers.
+        endpoint: The endpoint that serves it.
     """
     _served[chat_model] = endpoint
     try:
@@ -45,10 +45,10 @@ def serving(chat_model: str, endpoint: ChatEndpoint) -> Iterator[None]:
 
 
 def endpoint_of(chat_model: str) -> ChatEndpoint:
-    """The endpoint that answers for a ChatModel.
+    """Return the endpoint that serves a ChatModel.
 
     Raises:
-        ConfigurationError: None does.
+        ConfigurationError: No endpoint serves it.
     """
     if chat_model not in _served:
         raise ConfigurationError(

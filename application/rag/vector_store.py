@@ -1,4 +1,4 @@
-"""The passages of a RAG application, with the index that finds them."""
+"""The passages of a RAG application and their search index."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +11,19 @@ from weave import Content
 
 from application.rag.embedding import embed
 
-# Bytes of scratch memory on a GPU. FAISS would take 1.5 GiB, where vLLM has left little.
+# Bytes of scratch memory on a GPU. FAISS would take 1.5 GiB, and vLLM leaves little.
 _GPU_SCRATCH = 64 * 2**20
 
 
 class _Hits(NamedTuple):
-    """What was found for a question, best first."""
+    """The search result for one question, best first."""
 
-    rows: list[int]  # places in the list of passages
-    scores: list[float]  # cosines
+    rows: list[int]  # positions in the list of passages
+    scores: list[float]  # cosine similarities
 
 
-# Indexes that this process has opened, and what was found in them ahead of the questions; by the
-# digest of the index's bytes. Both are kept here because Weave would try to store what a
-# weave.Object holds.
+# The indexes that this process has opened, and search results prepared in them, both by the digest
+# of the index's bytes. They are globals because Weave would try to store them as object fields.
 _opened: dict[str, faiss.Index] = {}
 _prepared: dict[tuple[str, int], dict[str, _Hits]] = {}
 
@@ -32,12 +31,12 @@ _prepared: dict[tuple[str, int], dict[str, _Hits]] = {}
 class VectorStore(weave.Object):
     """Passages and a FAISS index over their embeddings, published as one object.
 
-    The index is stored as a file of the object: whoever gets the store searches at once and
-    embeds nothing but the questions. With faiss-gpu and a visible device the index is searched
-    there, where it is moved once.
+    The index is stored as a file of the object, so a loaded store can search at once and embeds
+    only the questions. With faiss-gpu and a visible device, the index is moved to the GPU once and
+    searched there.
 
     Attributes:
-        passages: ``id``, ``title`` and ``text`` of each, in the order of the index.
+        passages: ``id``, ``title`` and ``text`` of each passage, in the order of the index.
         embedding_model: Hub id of the sentence-transformers model that made the vectors.
         index: The FAISS index, in its own file format.
     """
@@ -51,7 +50,7 @@ class VectorStore(weave.Object):
         """Embed passages and index them by cosine similarity (inner product, exact).
 
         Args:
-            passages: ``id``, ``title`` and ``text`` of each; other keys are kept.
+            passages: ``id``, ``title`` and ``text`` of each passage; other keys are kept.
             embedding_model: Hub id of a sentence-transformers model.
         """
         vectors = embed([_indexed_text(passage) for passage in passages], embedding_model)
@@ -68,28 +67,27 @@ class VectorStore(weave.Object):
         """Find the passages nearest to each question, all in one batch.
 
         Args:
-            questions: What is asked.
-            n_documents: How many passages at most for each.
+            n_documents: Maximum number of passages per question.
 
         Returns:
-            For each question ``id``, ``title``, ``text`` and ``score`` (the cosine) of its
+            For each question, ``id``, ``title``, ``text`` and ``score`` (cosine similarity) of its
             passages, best first.
         """
-        known = _prepared.get((self.index.digest, n_documents), {})
-        if known.keys() >= set(questions):
-            found = [known[question] for question in questions]
+        prepared = _prepared.get((self.index.digest, n_documents), {})
+        if prepared.keys() >= set(questions):
+            found = [prepared[question] for question in questions]
         else:
             found = self._nearest(questions, n_documents)
         return [self._described(hits) for hits in found]
 
     @contextmanager
     def prepared(self, questions: list[str], n_documents: int) -> Iterator[None]:
-        """Find the passages for many questions at once, and know them until the block is left.
+        """Search for many questions at once, and keep the results until the block exits.
 
         Args:
-            questions: What will be asked, one by one. Others may be asked too; each is then
-                searched by itself.
-            n_documents: How many passages at most for each; for another number nothing is known.
+            questions: Questions that will be searched for one by one. Other questions still work;
+                each is searched separately.
+            n_documents: Passages per question. The results serve searches for this number only.
         """
         key = (self.index.digest, n_documents)
         distinct = list(dict.fromkeys(questions))
@@ -133,5 +131,5 @@ def _indexed_text(passage: dict[str, str]) -> str:
 
 
 def _plain(passage: dict[str, str]) -> dict[str, str]:
-    # A published store hands out boxed strings, which a trace would keep as references.
+    # A published store returns boxed strings, which a trace would store as references.
     return {key: str(passage[key]) for key in ("id", "title", "text")}

@@ -29,7 +29,7 @@ ROWS = [{"question": "When?", "answer": "1856", "accepted": [], "passages": []}]
 
 @pytest.fixture
 def weave_project(project: str) -> Iterator[WeaveClient]:
-    """A client as the worker has it: code from the server raises instead of running."""
+    """A client like the worker's: code from the server raises instead of running."""
     with connected(project, stored_code=False) as client:
         yield client
 
@@ -39,7 +39,7 @@ def allow_stored_code() -> None:
 
 
 def another_process(client: WeaveClient) -> TraceServerClientInterface:
-    """The server as others use it: past the cache of this process, which does not hear of it."""
+    """Return the server as another process uses it, without this process's cache."""
     server: TraceServerClientInterface = client.server._next_trace_server  # type: ignore[attr-defined]
     return server
 
@@ -51,13 +51,13 @@ def never_published() -> RagModel:
 
 @pytest.fixture
 def application(never_published: RagModel) -> RagModel:
-    """The application of the app team, which embeds its passages once for all tests."""
+    """The app team's application, which embeds its passages once for all tests."""
     return never_published.model_copy(deep=True)
 
 
 @pytest.fixture
 def rag_model(weave_project: WeaveClient, application: RagModel) -> str:
-    """The same, published."""
+    """The same application, published."""
     uri: str = weave.publish(application, "RagModel").uri()
     weave_project.flush()
     return uri
@@ -65,7 +65,7 @@ def rag_model(weave_project: WeaveClient, application: RagModel) -> str:
 
 @pytest.fixture
 def evaluation(weave_project: WeaveClient) -> str:
-    """The published evaluation of the app team."""
+    """The app team's published evaluation."""
     uri: str = weave.publish(app_team.evaluation(), "climate_rag_eval").uri()
     weave_project.flush()
     return uri
@@ -79,7 +79,7 @@ def chat_model(uri: str) -> Stored:
     return read(read(uri).fields["chat_model"].uri)
 
 
-def test_only_the_chat_model_is_exchanged(rag_model: str) -> None:
+def test_only_the_chat_model_is_replaced(rag_model: str) -> None:
     rebuilt = rebuild(rag_model, NEW)
     before, after = fields(rag_model), fields(rebuilt.ref.uri)
     assert {name for name in before if before[name] != after[name]} == {"chat_model"}
@@ -91,7 +91,7 @@ def test_rebuilding_twice_gives_the_same_version(rag_model: str) -> None:
     assert rebuild(rag_model, NEW).ref == rebuild(rag_model, NEW).ref
 
 
-def test_rebuilding_what_was_rebuilt_gives_the_same_version(rag_model: str) -> None:
+def test_rebuilding_a_rebuilt_model_gives_the_same_version(rag_model: str) -> None:
     rebuilt = rebuild(rag_model, NEW)
     assert rebuild(rebuilt.ref.uri, NEW).ref == rebuilt.ref
 
@@ -112,7 +112,7 @@ def test_an_alias_is_resolved_to_the_version_it_names_now(rag_model: str) -> Non
 def test_an_alias_that_another_process_moved_names_its_new_version(
     weave_project: WeaveClient, rag_model: str
 ) -> None:
-    """Weave keeps what an alias named, on disk and for every process of the machine."""
+    """Weave caches an alias on disk, for every process of the machine."""
     first = ObjectRef.parse_uri(rag_model)
     weave_project.set_aliases(first, "production")
     production = f"{rag_model.rpartition(':')[0]}:production"
@@ -129,10 +129,10 @@ def test_an_alias_that_another_process_moved_names_its_new_version(
     assert read(production).ref.digest == second.digest
 
 
-def test_what_another_process_deleted_is_published_again(
+def test_an_object_that_another_process_deleted_is_published_again(
     weave_project: WeaveClient, rag_model: str
 ) -> None:
-    """Weave's cache would only know that it has been stored."""
+    """Weave's cache would still report it as stored."""
     rebuilt = rebuild(rag_model, NEW).ref
     weave_project.flush()
     for name, digest in (
@@ -151,7 +151,7 @@ def test_what_another_process_deleted_is_published_again(
 def test_a_version_that_was_changed_by_hand_is_rebuilt_whole(
     rag_model: str, never_published: RagModel
 ) -> None:
-    """The tutorial's way to exchange a chat model stores a damaged version in weave 0.54."""
+    """The tutorial's way to replace a chat model stores a damaged version in weave 0.54."""
     allow_stored_code()
     by_hand = weave.ref(rag_model).get()
     by_hand.chat_model = never_published.chat_model.model_copy()
@@ -174,14 +174,14 @@ def test_a_missing_rag_model_is_named_and_nothing_is_published(weave_project: We
         read(missing)
 
 
-def test_an_object_that_is_no_rag_model_is_named(evaluation: str) -> None:
+def test_an_object_that_is_not_a_rag_model_is_named(evaluation: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"climate_rag_eval:.* is of class Evaluation, not RagModel"
     ):
         rebuild(evaluation, NEW)
 
 
-def test_a_rag_model_of_another_make_is_named(
+def test_a_rag_model_of_another_class_is_named(
     weave_project: WeaveClient, application: RagModel
 ) -> None:
     class Other(weave.Model):
@@ -189,19 +189,19 @@ def test_a_rag_model_of_another_make_is_named(
         temperature: float
 
     Other.__name__ = "RagModel"
-    made = Other(chat_model=application.chat_model, temperature=1.0)
-    other = weave.publish(made, "RagModel")
+    instance = Other(chat_model=application.chat_model, temperature=1.0)
+    other = weave.publish(instance, "RagModel")
     with pytest.raises(ConfigurationError, match="does not fit RagModel: vector_store: Field req"):
         rebuild(other.uri(), NEW)
 
 
-def test_what_the_chat_model_asks_for_is_known_before_anything_is_published(
+def test_the_chat_models_parameters_are_known_before_anything_is_published(
     weave_project: WeaveClient, rag_model: str
 ) -> None:
     before = weave.ref(rag_model).get()
-    asked = load_chat_model(rag_model, NEW, ChatModelParameters(cm_quantize=True))
-    assert asked.cm_quantize
-    assert asked.chat_model == NEW
+    loaded = load_chat_model(rag_model, NEW, ChatModelParameters(cm_quantize=True))
+    assert loaded.cm_quantize
+    assert loaded.chat_model == NEW
     assert weave.ref("RagModel:latest").get().ref == before.ref
 
 
@@ -227,7 +227,7 @@ def test_the_published_evaluation_runs_under_its_own_version(
     assert scored == {ref.uri for ref in read(evaluation).fields["scorers"][1:2]}
 
 
-def test_a_scorer_of_another_source_is_named(weave_project: WeaveClient) -> None:
+def test_a_scorer_with_another_source_is_named(weave_project: WeaveClient) -> None:
     @weave.op
     def exact_match(answer: str, output: dict[str, str]) -> bool:
         return True
@@ -270,16 +270,16 @@ def test_a_stored_judge_is_made_from_its_fields_under_its_version(
     published = publish_evaluation(weave_project, judge(scale="0..1", retries=5))
     loaded = load_evaluation(published)
     assert loaded.scorers is not None
-    [made] = loaded.scorers
+    [loaded_judge] = loaded.scorers
     [stored] = read(published).fields["scorers"]
-    assert isinstance(made, LLMJudge)
-    assert made.model_dump(exclude={"ref"}) == judge(scale="0..1", retries=5).model_dump(
+    assert isinstance(loaded_judge, LLMJudge)
+    assert loaded_judge.model_dump(exclude={"ref"}) == judge(scale="0..1", retries=5).model_dump(
         exclude={"ref"}
     )
-    assert made.ref == stored
+    assert loaded_judge.ref == stored
 
 
-def test_an_evaluation_with_a_judge_stores_nothing_anew(weave_project: WeaveClient) -> None:
+def test_evaluating_with_a_judge_publishes_no_new_version(weave_project: WeaveClient) -> None:
     @weave.op
     def says_1856(question: str) -> dict[str, object]:
         return {"answer": "1856", "context": []}
@@ -309,7 +309,7 @@ def versions(client: WeaveClient) -> list[tuple[str, str]]:
 
 def test_a_judge_of_another_class_is_refused(weave_project: WeaveClient) -> None:
     class Politeness(LLMJudge):
-        """Its score might be anything."""
+        """A subclass, whose score could be anything."""
 
     published = publish_evaluation(
         weave_project,
@@ -319,7 +319,7 @@ def test_a_judge_of_another_class_is_refused(weave_project: WeaveClient) -> None
         load_evaluation(published)
 
 
-def test_a_stored_judge_gets_no_other_secret(weave_project: WeaveClient) -> None:
+def test_a_stored_judge_cannot_name_another_secret(weave_project: WeaveClient) -> None:
     greedy = LLMJudge.model_construct(**(vars(judge()) | {"api_key_variable": "WANDB_API_KEY"}))
     published = publish_evaluation(weave_project, greedy)
     with pytest.raises(ConfigurationError, match="does not fit LLMJudge: api_key_variable"):
@@ -333,10 +333,10 @@ def test_a_judge_is_made_from_its_fields_where_stored_code_is_allowed(
     allow_stored_code()
     loaded = load_evaluation(published, allow_stored_code=True)
     assert loaded.scorers is not None
-    [made] = loaded.scorers
-    assert isinstance(made, LLMJudge)
-    assert made.max_tokens == 99
-    assert made.ref == read(published).fields["scorers"][0]
+    [loaded_judge] = loaded.scorers
+    assert isinstance(loaded_judge, LLMJudge)
+    assert loaded_judge.max_tokens == 99
+    assert loaded_judge.ref == read(published).fields["scorers"][0]
 
 
 def test_a_missing_evaluation_is_named(weave_project: WeaveClient) -> None:
@@ -345,7 +345,7 @@ def test_a_missing_evaluation_is_named(weave_project: WeaveClient) -> None:
         load_evaluation(missing)
 
 
-def test_an_object_that_is_no_evaluation_is_named(rag_model: str) -> None:
+def test_an_object_that_is_not_an_evaluation_is_named(rag_model: str) -> None:
     with pytest.raises(ConfigurationError, match="is of class RagModel, not Evaluation"):
         load_evaluation(rag_model)
 

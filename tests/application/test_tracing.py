@@ -1,4 +1,4 @@
-"""What is taken out of Weave changes no answer of it, and is still there to be taken out."""
+"""The costs that are removed from Weave still exist, and removing them changes no result."""
 
 import time
 import typing
@@ -22,7 +22,7 @@ class Part(weave.Object):
     def method(self) -> None: ...
 
 
-def test_ops_are_told_from_values_as_before(weave_project: WeaveClient) -> None:
+def test_ops_are_still_distinguished_from_values(weave_project: WeaveClient) -> None:
     values = [some_op, Part().method, Part(), "text", 1, None, lambda: None, len, [], {}, some_op]
     before = [is_op(value) for value in values]
     lighten(weave_project)
@@ -47,15 +47,15 @@ def test_calls_and_feedback_are_uploaded_more_often(weave_project: WeaveClient) 
     assert all(new < old for new, old in zip(after, before, strict=True))
 
 
-def test_a_call_that_never_ends_holds_up_no_flush(
+def test_a_call_that_never_ends_does_not_delay_a_flush(
     weave_project: WeaveClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    its_own = 60.0  # seconds; else the test would fail after minutes
-    monkeypatch.setattr(call_batch_processor, "FLUSH_TIMEOUT_SECONDS", its_own)
+    default = 60.0  # seconds; with Weave's own value the test would take minutes to fail
+    monkeypatch.setattr(call_batch_processor, "FLUSH_TIMEOUT_SECONDS", default)
     lighten(weave_project)
     cut_off = weave_project.create_call(some_op, {"question": "why?"})
     since = time.monotonic()
     weave_project.flush()
-    assert time.monotonic() - since < its_own
+    assert time.monotonic() - since < default
     [sent] = weave_project.get_calls()
     assert (sent.id, sent.ended_at) == (cut_off.id, None)

@@ -1,4 +1,4 @@
-"""Step 1: download the version, through the run, so that W&B records the lineage."""
+"""Step 1: download the version through the run, so that W&B records the lineage."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import wandb
 
+from engine.file_rules import ListedFile, refuse_unsafe
+from engine.options import OnProgress
 from registry.calls import wandb_call
 from schemas.errors import PlatformError
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from engine.file_rules import ListedFile, refuse_unsafe
-from engine.options import OnProgress
 from worker.artifacts.transfer import fetch
 from worker.artifacts.version_cache import VersionCache
 
@@ -28,25 +28,25 @@ def downloaded(
     *,
     trust_remote_code: bool = False,
 ) -> Iterator[Path]:
-    """Declare a version as an input of the run, and have its files until the block is left.
+    """Declare a version as an input of the run, and keep its files until the block exits.
 
-    The files are judged by the version's list before any is fetched, and verified when all are
-    there. A version that was downloaded before is not fetched again, whatever it is called now.
+    The version's file list is checked before anything is downloaded, and the files are verified
+    afterwards. Contents that were downloaded before, under any name, are not downloaded again.
 
     Args:
-        run: the evaluation's run.
-        settings: the cache's place and size, and how large a version may be.
-        on_progress: hears how the download goes.
-        trust_remote_code: allow model code, `*.py`.
+        run: The evaluation's run.
+        settings: The folder and size of the cache, and the size limit of a version.
+        on_progress: Receives the download's progress.
+        trust_remote_code: Whether to allow model code, ``*.py``.
 
     Yields:
-        The folder that holds the files; its name is their digest.
+        The folder with the files; its name is their digest.
 
     Raises:
-        ConfigurationError: there is no such version.
-        ArtifactError: one of its files is refused, or all are too large; nothing was fetched.
-        PlatformError: W&B did not answer, or the download was cut; the next one goes on from
-            there.
+        ConfigurationError: There is no such version.
+        ArtifactError: A file is refused, or the version is too large; nothing was downloaded.
+        PlatformError: W&B did not answer, or the download was interrupted; the next one resumes
+            it.
     """
     with wandb_call(f"use version {ref}"):
         artifact = run.use_artifact(str(ref))
@@ -62,11 +62,11 @@ def downloaded(
     def complete(folder: Path) -> None:
         with wandb_call(f"download version {ref}"):
             fetch(artifact, files, folder, on_progress)
-            on_progress("checking what arrived")
+            on_progress("verifying the files")
             _verify(artifact, folder)
 
-    # Computed here from the list of files and their digests: a server's words become no path.
-    with cache.holding(artifact.manifest.digest(), files, complete, on_progress) as folder:
+    # The digest is computed here from the file list: a string from a server never becomes a path.
+    with cache.use(artifact.manifest.digest(), files, complete, on_progress) as folder:
         yield folder
 
 
@@ -83,6 +83,6 @@ def _verify(artifact: wandb.Artifact, folder: Path) -> None:
     except ValueError as error:
         shutil.rmtree(folder)
         raise PlatformError(
-            f"{artifact.qualified_name} did not arrive as it was logged: {error}.",
-            fix="The next attempt fetches it anew.",
+            f"{artifact.qualified_name} differs from what was logged: {error}.",
+            fix="Wait for the next attempt, which downloads it again.",
         ) from error

@@ -1,11 +1,11 @@
-"""Downloaded versions by digest, in one folder that all workers of a machine may share.
+"""Downloaded versions by digest, in one folder that all workers of a machine can share.
 
-    versions/<digest>           complete: every byte is there, and was verified
-    versions/<digest>.partial   what a download has so far; the next one goes on from there
-    versions/<digest>.lock      shared by who uses the version, alone for who changes it; its time
-                                is that of the last use
+    versions/<digest>           a complete version: every byte is there, and was verified
+    versions/<digest>.partial   an incomplete download, which the next one resumes
+    versions/<digest>.lock      locked shared to use the version and exclusively to change it; its
+                                modification time is that of the last use
 
-Lock files stay when their version goes (``lock``).
+A lock file stays when its version is removed (``engine/file_lock.py``).
 """
 
 import fcntl
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from engine.file_rules import ListedFile
 from engine.file_lock import locked
+from engine.file_rules import ListedFile
 from engine.options import OnProgress
 
 _WAITING = "waiting for another process that downloads this version"
@@ -28,11 +28,11 @@ log = structlog.get_logger()
 
 
 class VersionCache:
-    """Keeps versions up to a size, the latest used ones first.
+    """Caches versions up to a total size, and removes the least recently used ones first.
 
     Args:
-        folder: Holds them; made when missing.
-        max_bytes: What they may have together. Versions in use stay, even when they have more.
+        folder: The cache folder; created if it is missing.
+        max_bytes: The total size limit. Versions in use are kept even beyond it.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -40,19 +40,23 @@ class VersionCache:
         self._max_bytes = max_bytes
 
     @contextmanager
-    def holding(
-        self, digest: str, files: Sequence[ListedFile], fetch: Callable[[Path], None], on_progress: OnProgress
+    def use(
+        self,
+        digest: str,
+        files: Sequence[ListedFile],
+        fetch: Callable[[Path], None],
+        on_progress: OnProgress,
     ) -> Iterator[Path]:
-        """Have a version, and keep it until the block is left.
+        """Use a version, and keep it in the cache until the block exits.
 
-        Of several processes that want it at once, one fetches it and the others wait.
+        If several processes need it at once, one downloads it and the others wait.
 
         Args:
-            digest: Names the version.
-            files: What it has.
-            fetch: Completes a folder that may hold some of the files, or parts of them, and
-                verifies it. Whatever it raises leaves the version incomplete.
-            on_progress: Hears when another process must be waited for.
+            digest: The version's digest.
+            files: The version's files.
+            fetch: Completes a folder, which may hold some of the files or parts of them, and
+                verifies it. If it raises, the version stays incomplete.
+            on_progress: Receives a message when another process has the lock.
 
         Yields:
             The version's folder.
@@ -61,30 +65,30 @@ class VersionCache:
         lock, folder = self._lock(digest), self._folder / digest
         while True:
             with locked(lock, shared=True, on_progress=on_progress, waiting=_WAITING):
-                if _is_whole(folder, files):
-                    with _used(lock):
+                if _is_cached(folder, files):
+                    with _recorded_use(lock):
                         yield folder
                     return
             with locked(lock, on_progress=on_progress, waiting=_WAITING):
-                # Another process may have fetched it while this one waited.
-                if not _is_whole(folder, files):
+                # Another process may have downloaded it while this one waited.
+                if not _is_cached(folder, files):
                     self._complete(digest, files, fetch)
 
     def _complete(
         self, digest: str, files: Sequence[ListedFile], fetch: Callable[[Path], None]
     ) -> None:
         folder, partial = self._folder / digest, self._partial(digest)
-        if folder.exists():  # somebody damaged it
+        if folder.exists():  # damaged since it was completed
             shutil.rmtree(partial, ignore_errors=True)
             folder.rename(partial)
         self._make_room(digest, sum(file.size for file in files))
         partial.mkdir(exist_ok=True)
-        _stamp(self._lock(digest))
+        _touch(self._lock(digest))
         fetch(partial)
         partial.rename(folder)
 
     def _make_room(self, digest: str, size: int) -> None:
-        """Remove the longest unused others until ``size`` more bytes fit."""
+        """Remove other versions, least recently used first, until ``size`` more bytes fit."""
         others = set(self._folder.glob("*.lock")) - {self._lock(digest)}
         sizes = {lock: self._bytes_of(lock.stem) for lock in others}
         excess = sum(sizes.values()) + size - self._max_bytes
@@ -95,7 +99,7 @@ class VersionCache:
                 excess -= sizes[lock]
 
     def _remove(self, lock: Path) -> bool:
-        """Remove a version, unless a process uses it."""
+        """Remove a version, unless a process is using it."""
         with lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,7 +108,7 @@ class VersionCache:
             folder, partial = self._folder / lock.stem, self._partial(lock.stem)
             shutil.rmtree(partial, ignore_errors=True)
             if folder.exists():
-                # So that an interrupted removal leaves nothing that looks complete.
+                # So that an interrupted removal leaves no folder that looks complete.
                 folder.rename(partial)
                 shutil.rmtree(partial, ignore_errors=True)
         log.info("version removed from the cache", digest=lock.stem)
@@ -114,7 +118,7 @@ class VersionCache:
         return sum(
             size_of(Path(folder) / name)
             for top in (self._folder / digest, self._partial(digest))
-            for folder, _, names in os.walk(top)  # which bears that it is removed meanwhile
+            for folder, _, names in os.walk(top)  # tolerates a concurrent removal
             for name in names
         )
 
@@ -126,32 +130,32 @@ class VersionCache:
 
 
 def size_of(file: Path) -> int:
-    """A file's size in bytes; 0 when there is none (any more)."""
+    """Return a file's size in bytes, or 0 if it does not exist (any more)."""
     with suppress(FileNotFoundError):
         return file.stat().st_size
     return 0
 
 
-def is_there(file: ListedFile, folder: Path) -> bool:
-    """Whether a folder has a file in its full size."""
+def is_complete(file: ListedFile, folder: Path) -> bool:
+    """Return whether a folder has a file in its full size."""
     path = folder / file.path
     return path.is_file() and path.stat().st_size == file.size
 
 
-def _is_whole(folder: Path, files: Sequence[ListedFile]) -> bool:
-    # Only complete folders have this name; this is against what happened to them since.
-    return folder.is_dir() and all(is_there(file, folder) for file in files)
+def _is_cached(folder: Path, files: Sequence[ListedFile]) -> bool:
+    # Only complete folders have this name, but one may have been damaged since.
+    return folder.is_dir() and all(is_complete(file, folder) for file in files)
 
 
 @contextmanager
-def _used(lock: Path) -> Iterator[None]:
-    _stamp(lock)
+def _recorded_use(lock: Path) -> Iterator[None]:
+    _touch(lock)
     try:
         yield
     finally:
-        _stamp(lock)
+        _touch(lock)
 
 
-def _stamp(lock: Path) -> None:
-    now = time.time_ns()  # by itself, a file system takes a coarser clock
+def _touch(lock: Path) -> None:
+    now = time.time_ns()  # the default is a coarser clock
     os.utime(lock, ns=(now, now))

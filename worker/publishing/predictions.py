@@ -1,4 +1,4 @@
-"""An evaluation's rows as people read them: what was asked, what was expected, what was answered.
+"""An evaluation's rows as people read them: question, expected answer and the model's answer.
 
 The columns are those of W&B's own example of a predictions table
 (docs.wandb.ai, "Log predictions and compare models in Tables").
@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from schemas.gates import Gate
 from schemas.rows import Row
 
-# Names that datasets give to these columns, the usual one first.
+# Common names of these dataset columns, the most common one first.
 _INPUT = ("question", "input", "prompt", "query")
 _TRUTH = ("answer", "ground_truth", "expected", "target")
-_ENOUGH = 0.5  # of a score that is no yes or no
+_CORRECT_FROM = 0.5  # a score at or above this counts as correct
 _RETRIEVAL = "context_recall"
 
 
@@ -24,17 +24,17 @@ class Prediction(BaseModel):
     """One row of an evaluation.
 
     Attributes:
-        id: the dataset's own id, else the row's digest.
-        input: what was asked.
-        ground_truth: what was expected.
-        prediction: what the model answered.
-        correct: whether the gate's first score of the row is a yes, or 0.5 at least.
-        score: that score.
-        confidence: the model's own, 0 to 1, if its output has one.
-        error_type: `no answer`, `retrieval` (a passage that holds the answer was not found) or
-            `answer`; empty when it is correct.
-        topic: the dataset's column of that name; empty if it has none.
-        context: the passages that the model was given, if its output has them.
+        id: The dataset's own id, or else the row's digest.
+        input: The question.
+        ground_truth: The expected answer.
+        prediction: The model's answer.
+        correct: Whether the score is true, or at least 0.5.
+        score: The row's score behind the gate's first threshold; None if it has none.
+        confidence: The model's own confidence, 0 to 1, if its output has one.
+        error_type: ``no answer``, ``retrieval`` (a passage with the answer was not found) or
+            ``answer``; empty if the prediction is correct.
+        topic: The dataset column of that name; empty if there is none.
+        context: The retrieved passages, if the output has them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,11 +52,7 @@ class Prediction(BaseModel):
 
 
 class Flip(BaseModel):
-    """A row on which version and champion do not agree.
-
-    Attributes:
-        gained: whether the version is right where the champion was wrong, or the other way round.
-    """
+    """A row that exactly one of version and champion got right."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,43 +61,47 @@ class Flip(BaseModel):
 
     @property
     def gained(self) -> bool:
-        """Whether it is the version that is right."""
+        """Whether the version got it right."""
         return self.candidate.correct
 
 
-def predictions(rows: Sequence[Row], gate: Gate) -> list[Prediction]:
-    """The rows as people read them, in the order of their ids."""
+def read_predictions(rows: Sequence[Row], gate: Gate) -> list[Prediction]:
+    """Read the predictions from an evaluation's rows, sorted by id."""
     metric = gate.thresholds[0].metric.rpartition(".")[0]
     return sorted((_prediction(row, metric) for row in rows), key=lambda one: one.id)
 
 
 def flips(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> list[Flip]:
-    """The rows that one got right and the other did not, in the order of their ids."""
-    before = {one.id: one for one in champion}
-    pairs = ((one, before[one.id]) for one in candidate if one.id in before)
-    return [Flip(candidate=one, champion=was) for one, was in pairs if one.correct != was.correct]
+    """Return the rows that exactly one of the two got right, in the candidate's order."""
+    by_id = {one.id: one for one in champion}
+    pairs = ((one, by_id[one.id]) for one in candidate if one.id in by_id)
+    return [
+        Flip(candidate=ours, champion=theirs)
+        for ours, theirs in pairs
+        if ours.correct != theirs.correct
+    ]
 
 
 def _prediction(row: Row, metric: str) -> Prediction:
     score = row.scores.get(metric)
-    said = _answer(row.output)
-    correct = score is not None and score >= _ENOUGH
+    answer = _answer(row.output)
+    correct = score is not None and score >= _CORRECT_FROM
     return Prediction(
         id=str(row.columns.get("id", row.digest)),
         input=_first(row.columns, _INPUT) or _as_text(row.columns),
         ground_truth=_first(row.columns, _TRUTH),
-        prediction=said,
+        prediction=answer,
         correct=correct,
         score=None if score is None else float(score),
         confidence=_confidence(row.output),
-        error_type="" if correct else _error_type(row, said),
+        error_type="" if correct else _error_type(row, answer),
         topic=str(row.columns.get("topic", "")),
         context=_context(row.output),
     )
 
 
-def _error_type(row: Row, said: str) -> str:
-    if not said:
+def _error_type(row: Row, answer: str) -> str:
+    if not answer:
         return "no answer"
     return "retrieval" if row.scores.get(_RETRIEVAL, 1.0) < 1 else "answer"
 

@@ -1,6 +1,6 @@
-"""Puts a verdict where people look: the run, the version's tags, Weave, and the report."""
+"""Publishes predictions and verdicts: on the run, on the version, in Weave and as a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,26 +13,23 @@ from schemas.gates import Gate
 from schemas.refs import WeaveRef
 from schemas.rows import Row
 from schemas.settings import Settings
-from schemas.verdicts import Evidence, Verdict
-from worker.publishing import (
-    log_predictions,
-    publish_leaderboard,
-    record_verdict,
-    tag_run,
-    tag_version,
-)
-from worker.publishing.predictions import Prediction, predictions
-from worker.publishing.report import report_page, write_report
+from schemas.verdicts import Verdict
+from worker.publishing.leaderboard import publish_leaderboard
+from worker.publishing.predictions import Prediction, read_predictions
+from worker.publishing.report import render_report, write_report
+from worker.publishing.tables import log_tables
+from worker.publishing.tags import tag_run, tag_version
+from worker.publishing.verdict_record import record_verdict
 
 log = structlog.get_logger()
 
 
 class Predictions(NamedTuple):
-    """What an evaluation found, as people read it.
+    """The predictions of a version, and those of the champion on the same rows.
 
     Attributes:
-        candidate: the version's predictions.
-        champion: the champion's on the same rows; None if nothing was compared.
+        candidate: The version's predictions.
+        champion: The champion's predictions; None if there was no comparison.
     """
 
     candidate: list[Prediction]
@@ -42,23 +39,24 @@ class Predictions(NamedTuple):
     def of(
         cls, gate: Gate, candidate: Sequence[Row], champion: Sequence[Row] | None
     ) -> "Predictions":
-        """Make them from rows."""
-        asked = {row.digest for row in candidate}
-        same = None
+        """Read the predictions from an evaluation's rows."""
+        evaluated = {row.digest for row in candidate}
+        compared = None
         if champion is not None:
-            same = predictions([row for row in champion if row.digest in asked], gate)
-        return cls(predictions(candidate, gate), same)
+            same_rows = [row for row in champion if row.digest in evaluated]
+            compared = read_predictions(same_rows, gate)
+        return cls(read_predictions(candidate, gate), compared)
 
 
 def publish_predictions(
-    client: WeaveClient, run: wandb.Run, gate: Gate, evaluation: str, findings: Predictions
+    client: WeaveClient, run: wandb.Run, gate: Gate, evaluation: str, predictions: Predictions
 ) -> None:
-    """Log the predictions to the run, and keep the gate's leaderboard up to date.
+    """Log the predictions to the run, and update the gate's leaderboard.
 
     Raises:
-        PlatformError: Weave did not take the leaderboard.
+        PlatformError: Weave did not accept the leaderboard.
     """
-    log_predictions(run, findings.candidate, findings.champion)
+    log_tables(run, predictions.candidate, predictions.champion)
     publish_leaderboard(client, gate, WeaveRef.parse(evaluation))
 
 
@@ -68,22 +66,22 @@ def publish_verdict(
     api: wandb.Api,
     gate: Gate,
     verdict: Verdict,
-    findings: Predictions,
+    predictions: Predictions,
     settings: Settings,
 ) -> Verdict:
-    """Write the report, tag run and version, and record the verdict on the evaluation's call.
+    """Write the report, tag the run and the version, and record the verdict in Weave.
 
-    Doing it again with another verdict replaces what was said before.
+    Publishing another verdict on the same weighing replaces the first one.
 
     Returns:
-        The verdict, with the path of its report; None where that cannot be written: the run has
-        the page as well, and no verdict depends on a folder.
+        The verdict with the path of its report. The path is None if the folder cannot be written:
+        the run has the page as well, and no verdict depends on a folder.
 
     Raises:
         PlatformError: W&B did not answer, or the record did not arrive.
     """
-    page = report_page(verdict, gate, findings.candidate, findings.champion, _links(verdict))
-    verdict = verdict.model_copy(update={"report": _kept(page, settings.report_dir, verdict)})
+    page = render_report(verdict, gate, predictions.candidate, predictions.champion)
+    verdict = _save_report(page, verdict, settings.report_dir)
     run.log({"report": wandb.Html(page, inject=False)})
     tag_run(run, verdict.outcome)
     tag_version(api, verdict.weighing, verdict.outcome)
@@ -93,29 +91,14 @@ def publish_verdict(
 
 
 def with_report(gate: Gate, verdict: Verdict, settings: Settings) -> Verdict:
-    """Write the report of a weighing that ended without findings; W&B is not asked."""
-    page = report_page(verdict, gate, (), None, _links(verdict))
-    return verdict.model_copy(update={"report": _kept(page, settings.report_dir, verdict)})
+    """Write the report of a weighing that failed without predictions; W&B is not called."""
+    return _save_report(render_report(verdict, gate, (), None), verdict, settings.report_dir)
 
 
-def _kept(page: str, folder: Path, verdict: Verdict) -> str | None:
+def _save_report(page: str, verdict: Verdict, folder: Path) -> Verdict:
     try:
-        return str(write_report(page, folder, verdict))
+        path = str(write_report(page, folder, verdict))
     except ConfigurationError as error:
-        log.warning("the report is only in the run", reason=str(error))
-        return None
-
-
-def _links(verdict: Verdict) -> Mapping[str, str]:
-    links = {"Weighed version": str(verdict.weighing.version)}
-    if verdict.promoted_ref:
-        links["Promoted version"] = verdict.promoted_ref
-    return links | _evidence_links(verdict.evidence) if verdict.evidence else links
-
-
-def _evidence_links(evidence: Evidence) -> dict[str, str]:
-    return {
-        "W&B run": evidence.run_url,
-        "Evaluation in Weave": evidence.weave_url,
-        "RagModel": evidence.rag_model,
-    }
+        log.warning("report not written to the report folder", reason=str(error))
+        path = None
+    return verdict.model_copy(update={"report": path})

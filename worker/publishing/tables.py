@@ -1,8 +1,8 @@
-"""Tables on the run: every prediction, and those that the champion got differently.
+"""Tables of the run: all predictions, and those that changed compared with the champion.
 
-W&B compares tables of different runs when they have the same key, columns and types. So these
-never change, and each column's type is stated: W&B would take it from the values, and a column
-whose values are all missing has none.
+W&B compares tables of different runs if they have the same key, columns and types. So these never
+change, and each column's type is explicit: W&B would infer it from the values, and a column whose
+values are all missing would have none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,15 +33,15 @@ _CHANGED: dict[str, type] = {
 }
 
 
-def log_predictions(
+def log_tables(
     run: wandb.Run, candidate: Sequence[Prediction], champion: Sequence[Prediction] | None
 ) -> None:
-    """Log what was answered as the table `predictions`, and what changed as `changed_predictions`.
+    """Log the tables ``predictions`` and ``changed_predictions``.
 
     Args:
-        run: the weighing's run.
-        candidate: the version's predictions.
-        champion: the champion's; None when there is none, and then nothing has changed.
+        run: The weighing's run.
+        candidate: The version's predictions.
+        champion: The champion's predictions; None logs no table of changes.
     """
     tables = {"predictions": _table(_PREDICTIONS, (one.model_dump() for one in candidate))}
     if champion is not None:

@@ -1,21 +1,20 @@
-"""The outcome as a tag: on the run, and on the version in the Registry.
+"""The outcome as a tag, on the run and on the version in the Registry.
 
-Of our own tags there is one at a time, on a version one for each gate; everybody else's stay.
+A run has one tag of ours at a time, a version one per gate. Tags of others are kept.
 """
 
 from collections.abc import Iterable
 from typing import get_args
 
 import wandb
-from wandb.apis.public import Run as FinishedRun
 
 from registry.calls import wandb_call
 from registry.tags import TAGGED, verdict_tag, verdict_tags
 from schemas.events import WeighingId
 from schemas.verdicts import Outcome
 
-# What SDK 0.31 sends when it saves an artifact, less everything but the tags: it would write
-# description and metadata as it read them, over what somebody else wrote since.
+# The mutation with which SDK 0.31 saves an artifact, reduced to the tags. The SDK would also write
+# back the description and metadata that it read, and so overwrite concurrent changes.
 _CHANGE_TAGS = """
 mutation ChangeTags($input: UpdateArtifactInput!) {
   updateArtifact(input: $input) { artifact { id } }
@@ -30,50 +29,35 @@ def _tag(outcome: Outcome) -> str:
 _OURS = frozenset(_tag(outcome) for outcome in get_args(Outcome))
 
 
-def tag_run(run: wandb.Run | FinishedRun, outcome: Outcome) -> None:
-    """Tag the run with its outcome.
-
-    Args:
-        run: the weighing's run, or the same one read by `wandb.Api` after it has ended.
-        outcome: of the weighing.
-
-    Raises:
-        ConfigurationError: the run is not ours.
-        PlatformError: W&B did not answer.
-    """
+def tag_run(run: wandb.Run, outcome: Outcome) -> None:
+    """Tag the weighing's run with its outcome."""
     others = [tag for tag in run.tags or () if tag not in _OURS]
-    run.tags = [*others, _tag(outcome)]  # type: ignore[union-attr]
-    if isinstance(run, FinishedRun):
-        with wandb_call(f"tag run {'/'.join(run.path)}"):
-            run.update()
+    run.tags = (*others, _tag(outcome))
 
 
 def tag_version(api: wandb.Api, weighing: WeighingId, outcome: Outcome) -> None:
-    """Tag the version in the Registry as promoted or rejected; any other outcome takes that away.
+    """Tag the version in the Registry as promoted or rejected; any other outcome removes the tag.
 
-    The tag names the gate, and is how a poller knows what an emptied Redis does not. W&B keeps tags
-    with the version that was logged, so each collection that it is linked to shows them.
-
-    Args:
-        weighing: of the version.
-        outcome: of the weighing.
+    The tag names the gate. After Redis has lost its data, the poller reads verdicts from these
+    tags. W&B stores tags on the version that was logged, so every collection that links it shows
+    them.
 
     Raises:
-        ConfigurationError: there is no such version, or this key may not change it.
+        ConfigurationError: There is no such version, or this key may not change it.
         PlatformError: W&B did not answer.
     """
     with wandb_call(f"tag version {weighing.version}"):
         artifact = api.artifact(str(weighing.version))
         wanted = {verdict_tag(weighing.gate, outcome)} if outcome in TAGGED else set()
-        held = verdict_tags(weighing.gate) & set(artifact.tags)
-        if held != wanted:
+        present = verdict_tags(weighing.gate) & set(artifact.tags)
+        if present != wanted:
             changes = {
                 "artifactID": artifact.id,
-                "tagsToAdd": _named(wanted - held),
-                "tagsToDelete": _named(held - wanted),
+                "tagsToAdd": _tag_inputs(wanted - present),
+                "tagsToDelete": _tag_inputs(present - wanted),
             }
             api._service_api.execute_graphql(_CHANGE_TAGS, {"input": changes})
 
 
-def _named(tags: Iterable[str]) -> list[dict[str, str]]:
+def _tag_inputs(tags: Iterable[str]) -> list[dict[str, str]]:
     return [{"tagName": tag} for tag in tags]

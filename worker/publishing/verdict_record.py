@@ -1,7 +1,7 @@
-"""The verdict on the evaluation's call in Weave, so that it can be compared from W&B alone.
+"""The record of a verdict on the evaluation's call in Weave.
 
-It is there twice, as feedback of the call: whole, for `weighbridge weigh --from`, and as a note for
-whoever looks at the call. Both are sent without the client's queue, which drops what the server
+The call gets two pieces of feedback: the whole verdict, which ``weighbridge weigh --from`` reads,
+and a note for people. Both bypass the client's queue, because the queue drops what the server
 refuses (docs/upstream/weave-protocol.md, "Errors of the trace API").
 """
 
@@ -22,43 +22,42 @@ from schemas.verdicts import Verdict
 from worker.verdict.evidence import AFTER_A_WHILE
 
 _VERDICT = "weighbridge.verdict"
-_CREATOR = "weighbridge"  # tells our feedback from that of people
+_CREATOR = "weighbridge"  # distinguishes our feedback from other people's
 _NOTE = 1024  # characters; W&B refuses a longer note (wandb/weave, feedback_types.py)
 
 _Feedback = dict[str, Any]
 
 
 def record_verdict(client: WeaveClient, call_id: str, verdict: Verdict) -> None:
-    """Put the verdict on an evaluation's call, in place of the one that is there.
+    """Record a verdict on an evaluation's call, replacing an earlier one.
 
     Args:
-        client: of the project that the call is in.
-        call_id: id of the evaluation's root call.
-        verdict: what to record.
+        client: Client of the call's project.
+        call_id: Id of the evaluation's root call.
 
     Raises:
-        ConfigurationError: the key is refused, or may not write to the project.
-        PlatformError: the trace server did not take it (W&B refuses more than a megabyte), or does
-            not show it.
+        ConfigurationError: The key is refused, or may not write to the project.
+        PlatformError: The trace server refused it (W&B's limit is a megabyte), or does not return
+            it.
     """
-    before = _recorded(client, call_id)
+    earlier = _recorded(client, call_id)
     with trace_call(f"record the verdict on call {call_id}"):
-        made = client.server.feedback_create_batch({"batch": _batch(client, call_id, verdict)})
-    _wait_for(client, call_id, {one.id for one in made.res})
-    # Only now: a worker that dies before leaves two verdicts, of which the later one counts.
-    _remove(client, before)
+        created = client.server.feedback_create_batch({"batch": _batch(client, call_id, verdict)})
+    _wait_for(client, call_id, {one.id for one in created.res})
+    # Last, so that a worker that dies in between leaves two verdicts; the later one counts.
+    _remove(client, earlier)
 
 
 def recorded_verdict(client: WeaveClient, call_id: str) -> Verdict | None:
-    """The verdict that was recorded last on an evaluation's call; None if there is none.
+    """Return the latest verdict on an evaluation's call, or None if there is none.
 
     Args:
-        client: of the project that the call is in.
-        call_id: id of the evaluation's root call.
+        client: Client of the call's project.
+        call_id: Id of the evaluation's root call.
 
     Raises:
-        ConfigurationError: what was recorded is no verdict of this Weighbridge.
-        PlatformError: the trace server did not answer.
+        ConfigurationError: This version of Weighbridge cannot read the record.
+        PlatformError: The trace server did not answer.
     """
     found = [one for one in _recorded(client, call_id) if one["feedback_type"] == _VERDICT]
     if not found:
@@ -70,7 +69,7 @@ def recorded_verdict(client: WeaveClient, call_id: str) -> Verdict | None:
         raise ConfigurationError(
             f"The verdict on call {call_id} cannot be read:"
             f" {'.'.join(map(str, fault['loc']))}: {fault['msg']}.",
-            fix="Another version of Weighbridge recorded it; read it with that one.",
+            fix="Read it with the version of Weighbridge that recorded it.",
         ) from error
 
 
@@ -90,7 +89,7 @@ def _batch(client: WeaveClient, call_id: str, verdict: Verdict) -> list[Batch]:
 
 
 def _recorded(client: WeaveClient, call_id: str) -> Sequence[_Feedback]:
-    """Our feedback on a call, oldest first."""
+    """Return our feedback on a call, oldest first."""
     ours = [_equal("weave_ref", _ref(client, call_id)), _equal("creator", _CREATOR)]
     with trace_call(f"read the feedback on call {call_id}"):
         answer = client.server.feedback_query(
@@ -104,7 +103,7 @@ def _recorded(client: WeaveClient, call_id: str) -> Sequence[_Feedback]:
 
 
 def _wait_for(client: WeaveClient, call_id: str, ids: set[str]) -> None:
-    """W&B may show feedback a little later than it took it, so it is asked more than once."""
+    """Wait until the feedback is visible; W&B may show it a little after it accepted it."""
     for wait in (*AFTER_A_WHILE, 0.0):
         if ids <= {one["id"] for one in _recorded(client, call_id)}:
             return
@@ -116,7 +115,7 @@ def _remove(client: WeaveClient, found: Sequence[_Feedback]) -> None:
     if not found:
         return
     ids = [_equal("id", one["id"]) for one in found]
-    with trace_call(f"remove the verdict before from {found[0]['weave_ref']}"):
+    with trace_call(f"remove the earlier verdict from {found[0]['weave_ref']}"):
         client.server.feedback_purge({"project_id": client.project_id, "query": _query("$or", ids)})
 
 

@@ -1,7 +1,7 @@
 """The old name of ``application.rag``.
 
-Applications import their classes from here, and Weave has stored ops whose source does. Both keep
-working: every module is the same object under both names.
+Applications import their classes from here, and so does the source of ops that Weave has stored.
+Both keep working, because every module is the same object under both names.
 """
 
 import importlib

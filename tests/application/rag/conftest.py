@@ -1,4 +1,4 @@
-"""A small RAG application, and an endpoint that answers without a model."""
+"""A small RAG application, and a fake endpoint that needs no model."""
 
 import pytest
 import weave
@@ -17,18 +17,18 @@ PASSAGES = [
 ]
 
 
-class Recorder:
-    """Answers every conversation with the same words and keeps what it was asked."""
+class FakeEndpoint:
+    """Gives every conversation the same answer, and keeps the conversations."""
 
     name = "Finetuned:v1"
 
     def __init__(self) -> None:
-        self.asked: list[list[dict[str, str]]] = []
+        self.conversations: list[list[dict[str, str]]] = []
 
     async def chat(
         self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int
     ) -> ChatCompletion:
-        self.asked.append(messages)
+        self.conversations.append(messages)
         message = ChatCompletionMessage(role="assistant", content=" in 1958\n")
         return ChatCompletion(
             id="1",
@@ -41,8 +41,8 @@ class Recorder:
 
 
 @pytest.fixture
-def endpoint() -> Recorder:
-    return Recorder()
+def endpoint() -> FakeEndpoint:
+    return FakeEndpoint()
 
 
 @pytest.fixture(scope="session")

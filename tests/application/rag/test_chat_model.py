@@ -24,5 +24,5 @@ def test_confidence_is_the_geometric_mean_of_the_tokens_probabilities() -> None:
     assert confidence(_choice(1.0, 0.25)) == pytest.approx(0.5)
 
 
-def test_an_engine_that_tells_nothing_leaves_the_confidence_unknown() -> None:
+def test_without_token_probabilities_the_confidence_is_unknown() -> None:
     assert confidence(_choice()) is None

@@ -1,4 +1,4 @@
-"""A judge that asks a model of somebody else, behind a real HTTP server that follows a script."""
+"""A judge that queries a model behind a real HTTP server with scripted replies."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ ROWS = [{"question": f"question {number}", "answer": "1856"} for number in range
 
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEngine]:
-    # What an endpoint takes is remembered by its URL, whose port may have been an earlier test's.
+    # Endpoints are cached by their URL, and an earlier test may have used the same port.
     _endpoint.cache_clear()
     with scripted_engine() as running:
         yield running
@@ -46,7 +46,7 @@ def endpoint() -> Iterator[ScriptedEngine]:
 
 @pytest.fixture
 def openai_is_traced() -> Iterator[None]:
-    """As it is after a plain ``weave.init``; in a worker it is not."""
+    """Trace the openai client, as a plain ``weave.init`` does and a worker does not."""
     patcher = get_openai_patcher()
     patcher.attempt_patch()
     yield
@@ -63,7 +63,7 @@ def judge(endpoint: ScriptedEngine, **fields: Any) -> LLMJudge:
     return LLMJudge(**(given | fields))
 
 
-def says(score: object, **more: object) -> Answer:
+def scored(score: object, **more: object) -> Answer:
     return completion(json.dumps({"reason": "As I say.", "score": score} | more))
 
 
@@ -88,7 +88,7 @@ def failure(judge: LLMJudge) -> WeighbridgeError:
 
 
 class Says1856(weave.Model):
-    """Always has the same answer."""
+    """Always gives the same answer."""
 
     @weave.op
     def predict(self, question: str) -> dict[str, str]:
@@ -96,7 +96,7 @@ class Says1856(weave.Model):
 
 
 def published(client: WeaveClient, *judges: LLMJudge) -> weave.Evaluation:
-    """The evaluation as a worker gets it."""
+    """Publish an evaluation, and load it as a worker does."""
     evaluation = weave.Evaluation(
         dataset=weave.Dataset(name="rows", rows=ROWS), scorers=list(judges)
     )
@@ -115,33 +115,33 @@ def evaluated(client: WeaveClient, run: wandb.Run, evaluation: weave.Evaluation)
 def test_a_judgement_is_a_score_and_its_reason(
     scale: str, score: object, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(says(score))
+    endpoint.will_answer(scored(score))
     assert judged(judge(endpoint, scale=scale)) == {"reason": "As I say.", "score": score}
 
 
-def test_the_answers_form_is_asked_for_as_a_strict_schema(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+def test_the_reply_format_is_requested_as_a_strict_schema(endpoint: ScriptedEngine) -> None:
+    endpoint.will_answer(scored(True))
     judged(judge(endpoint, max_tokens=99, parameters={"seed": 7}))
-    asked = endpoint.requests[0].body
-    form = asked["response_format"]["json_schema"]
+    body = endpoint.requests[0].body
+    form = body["response_format"]["json_schema"]
     assert form["strict"]
     assert not form["schema"]["additionalProperties"]
     assert list(form["schema"]["properties"]) == form["schema"]["required"] == ["reason", "score"]
-    assert (asked["model"], asked["max_tokens"], asked["seed"]) == ("a-judge", 99, 7)
+    assert (body["model"], body["max_tokens"], body["seed"]) == ("a-judge", 99, 7)
 
 
-def test_a_parameter_may_take_the_place_of_max_tokens(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+def test_a_parameter_can_replace_max_tokens(endpoint: ScriptedEngine) -> None:
+    endpoint.will_answer(scored(True))
     judged(judge(endpoint, max_tokens=None, parameters={"max_completion_tokens": 99}))
     assert "max_tokens" not in endpoint.requests[0].body
     assert endpoint.requests[0].body["max_completion_tokens"] == 99
 
 
 def test_columns_and_output_fill_the_instructions(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
-    asks = 'As {"score": 1}: {question} {output.answer} {output.context} {output}'
+    endpoint.will_answer(scored(True))
+    instructions = 'As {"score": 1}: {question} {output.answer} {output.context} {output}'
     output = {"answer": "{question}", "context": [{"text": "Im März"}]}
-    judged(judge(endpoint, instructions=asks), "When?", output)
+    judged(judge(endpoint, instructions=instructions), "When?", output)
     context = '[{"text": "Im März"}]'
     assert endpoint.requests[0].body["messages"][1]["content"] == (
         f'As {{"score": 1}}: When? {{question}} {context} '
@@ -149,13 +149,13 @@ def test_columns_and_output_fill_the_instructions(endpoint: ScriptedEngine) -> N
     )
 
 
-def test_an_output_that_is_text_is_judged_as_such(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+def test_an_output_that_is_text_is_inserted_as_it_is(endpoint: ScriptedEngine) -> None:
+    endpoint.will_answer(scored(True))
     judged(judge(endpoint, instructions="Is {output} right?"), output="1856")
     assert endpoint.requests[0].body["messages"][1]["content"] == "Is 1856 right?"
 
 
-def test_a_field_that_no_row_has_is_named_before_anything_is_asked(
+def test_a_field_that_no_row_has_is_named_before_any_request(
     endpoint: ScriptedEngine,
 ) -> None:
     refusal = failure(judge(endpoint, instructions="Is {output.anwser} right?"))
@@ -171,30 +171,30 @@ def test_a_field_that_no_row_has_is_named_before_anything_is_asked(
         ("yes/no", completion("Yes, it is.")),
         ("yes/no", completion('{"reason": "It is.", "sco')),
         ("yes/no", completion('{"score": true}')),
-        ("yes/no", says(1)),
-        ("yes/no", says(True, confidence=1)),
-        ("0..1", says(1.5)),
-        ("0..1", says("0.5")),
-        ("0..1", says(True)),
+        ("yes/no", scored(1)),
+        ("yes/no", scored(True, confidence=1)),
+        ("0..1", scored(1.5)),
+        ("0..1", scored("0.5")),
+        ("0..1", scored(True)),
         ("0..1", completion('{"reason": "Well.", "score": NaN}')),
     ],
 )
-def test_an_answer_in_another_form_is_asked_for_again(
+def test_a_malformed_reply_is_requested_again(
     scale: str, malformed: Answer, endpoint: ScriptedEngine
 ) -> None:
     good = True if scale == "yes/no" else 0.5
-    endpoint.will_answer(malformed, says(good))
+    endpoint.will_answer(malformed, scored(good))
     assert judged(judge(endpoint, scale=scale))["score"] == good
     first, second = (request.body["messages"] for request in endpoint.requests)
     assert second[: len(first)] == first
     assert [message["role"] for message in second[len(first) :]] == ["assistant", "user"]
 
 
-def test_a_judge_that_never_finds_the_form_gives_no_score(endpoint: ScriptedEngine) -> None:
+def test_a_judge_whose_replies_stay_malformed_gives_no_score(endpoint: ScriptedEngine) -> None:
     endpoint.will_answer(completion("Yes!"))
     judgement = judged(judge(endpoint, retries=3))
     assert judgement["score"] is None
-    assert "in the asked form" in judgement["reason"]
+    assert "in the requested format" in judgement["reason"]
     assert len(endpoint.requests) == 1 + 3
 
 
@@ -204,11 +204,11 @@ def test_a_judge_that_never_finds_the_form_gives_no_score(endpoint: ScriptedEngi
         (silence(refusal="I cannot help with that."), "I cannot help with that."),
         (silence(), "an empty answer (finish_reason: stop)"),
         (silence(content=" \n"), "an empty answer (finish_reason: stop)"),
-        (says(None), "As I say."),
+        (scored(None), "As I say."),
     ],
     ids=["refusal", "no answer", "empty answer", "declined"],
 )
-def test_a_refusal_is_no_score_and_is_not_asked_about_again(
+def test_a_refusal_gives_no_score_and_is_not_retried(
     refusal: Answer, reason: str, endpoint: ScriptedEngine
 ) -> None:
     endpoint.will_answer(refusal)
@@ -218,13 +218,13 @@ def test_a_refusal_is_no_score_and_is_not_asked_about_again(
     assert len(endpoint.requests) == 1
 
 
-@pytest.mark.parametrize("passing", [soon(429), soon(503), BROKEN], ids=["429", "503", "broken"])
-def test_what_passes_is_waited_for(passing: Answer, endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(passing, says(True))
+@pytest.mark.parametrize("failed", [soon(429), soon(503), BROKEN], ids=["429", "503", "broken"])
+def test_a_transient_failure_is_retried(failed: Answer, endpoint: ScriptedEngine) -> None:
+    endpoint.will_answer(failed, scored(True))
     assert judged(judge(endpoint))["score"] is True
 
 
-def test_an_endpoint_that_stays_overloaded_is_worth_another_attempt(
+def test_an_endpoint_that_stays_overloaded_is_a_platform_error(
     endpoint: ScriptedEngine,
 ) -> None:
     endpoint.will_answer(soon(429))
@@ -237,7 +237,7 @@ def test_an_endpoint_that_stays_overloaded_is_worth_another_attempt(
 def test_the_key_comes_from_the_environment(
     endpoint: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint.will_answer(says(True))
+    endpoint.will_answer(scored(True))
     for key in (KEY, "another"):
         monkeypatch.setenv(VARIABLE, key)
         judged(judge(endpoint, api_key_variable=VARIABLE))
@@ -245,7 +245,7 @@ def test_the_key_comes_from_the_environment(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_the_operators_matter_and_is_not_told(
+def test_a_refused_key_is_a_configuration_error_that_does_not_show_the_key(
     status: int, endpoint: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
@@ -257,12 +257,14 @@ def test_a_refused_key_is_the_operators_matter_and_is_not_told(
     assert len(endpoint.requests) == 1
 
 
-def test_an_endpoint_that_asks_for_a_key_is_the_operators_matter(endpoint: ScriptedEngine) -> None:
+def test_a_missing_key_variable_is_named_when_the_endpoint_needs_a_key(
+    endpoint: ScriptedEngine,
+) -> None:
     endpoint.will_answer(error(401))
     assert "api_key_variable" in failure(judge(endpoint)).fix
 
 
-def test_a_key_that_is_not_set_is_named_and_nothing_is_asked(endpoint: ScriptedEngine) -> None:
+def test_an_unset_key_variable_is_named_before_any_request(endpoint: ScriptedEngine) -> None:
     refusal = failure(judge(endpoint, api_key_variable="WEIGHBRIDGE_JUDGE_NOBODY"))
     assert isinstance(refusal, ConfigurationError)
     assert "WEIGHBRIDGE_JUDGE_NOBODY is not set" in refusal.message
@@ -270,7 +272,7 @@ def test_a_key_that_is_not_set_is_named_and_nothing_is_asked(endpoint: ScriptedE
 
 
 @pytest.mark.parametrize("other", ["WANDB_API_KEY", "WEIGHBRIDGE_WEBHOOK_SECRET"])
-def test_other_secrets_of_the_worker_are_no_judges_key(
+def test_a_judge_cannot_use_other_secrets_of_the_worker(
     other: str, endpoint: ScriptedEngine
 ) -> None:
     with pytest.raises(ValidationError, match="WEIGHBRIDGE_JUDGE_"):
@@ -282,7 +284,7 @@ def test_a_column_map_is_refused(endpoint: ScriptedEngine) -> None:
         judge(endpoint, column_map={"question": "input"})
 
 
-def test_an_unknown_model_is_the_operators_matter(endpoint: ScriptedEngine) -> None:
+def test_an_unknown_model_is_a_configuration_error(endpoint: ScriptedEngine) -> None:
     endpoint.will_answer(error(404, "The model does not exist."))
     refusal = failure(judge(endpoint))
     assert isinstance(refusal, ConfigurationError)
@@ -292,7 +294,9 @@ def test_an_unknown_model_is_the_operators_matter(endpoint: ScriptedEngine) -> N
     assert "base_url" in refusal.fix
 
 
-def test_something_else_at_the_address_is_the_operators_matter(endpoint: ScriptedEngine) -> None:
+def test_an_endpoint_with_another_protocol_is_a_configuration_error(
+    endpoint: ScriptedEngine,
+) -> None:
     endpoint.will_answer(ok({"welcome": "here"}))
     refusal = failure(judge(endpoint))
     assert isinstance(refusal, ConfigurationError)
@@ -300,20 +304,20 @@ def test_something_else_at_the_address_is_the_operators_matter(endpoint: Scripte
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_an_endpoint_that_takes_no_schema_is_asked_without_it_from_then_on(
+def test_an_endpoint_that_refuses_the_schema_gets_no_schema_from_then_on(
     status: int, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(error(status, "response_format is not supported"), says(True))
+    endpoint.will_answer(error(status, "response_format is not supported"), scored(True))
     assert [judged(judge(endpoint))["score"] for _ in range(2)] == [True, True]
-    asked = ["response_format" in request.body for request in endpoint.requests]
-    assert asked == [True, False, False]
+    with_schema = ["response_format" in request.body for request in endpoint.requests]
+    assert with_schema == [True, False, False]
     assert '"additionalProperties": false' in endpoint.requests[1].body["messages"][0]["content"]
 
 
-def test_a_request_that_is_refused_without_the_schema_too_is_told_of(
+def test_a_request_that_is_refused_without_the_schema_too_is_an_error(
     endpoint: ScriptedEngine,
 ) -> None:
-    endpoint.will_answer(error(400, "bad"), error(400, "too long"), says(True))
+    endpoint.will_answer(error(400, "bad"), error(400, "too long"), scored(True))
     refusal = failure(judge(endpoint))
     assert isinstance(refusal, ConfigurationError)
     assert "too long" in refusal.message
@@ -333,19 +337,19 @@ def test_a_published_judge_gives_a_metric(
     run: wandb.Run,
     endpoint: ScriptedEngine,
 ) -> None:
-    endpoint.will_answer(says(score))
+    endpoint.will_answer(scored(score))
     evaluation = published(weave_project, judge(endpoint, scale=scale))
     assert evaluated(weave_project, run, evaluation).summary["judge"] == {"score": metric}
 
 
 @pytest.mark.usefixtures("openai_is_traced")
-def test_a_judges_tokens_are_counted_once_under_its_name(
+def test_a_judges_tokens_are_counted_once_under_its_model(
     weave_project: WeaveClient, run: wandb.Run, endpoint: ScriptedEngine
 ) -> None:
     weave_project.add_cost("a-judge", 2.0, 1.0)
-    endpoint.will_answer(completion("Yes!"), says(True))
+    endpoint.will_answer(completion("Yes!"), scored(True))
     found = evaluated(weave_project, run, published(weave_project, judge(endpoint)))
-    requests = len(ROWS) + 1  # the first answer has another form
+    requests = len(ROWS) + 1  # the first reply is malformed
     assert len(endpoint.requests) == requests
     assert found.summary["usage"] == {
         "requests": requests,
@@ -367,7 +371,7 @@ def test_the_key_is_nowhere_in_the_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
-    endpoint.will_answer(says(True), error(401, f"Incorrect API key: {KEY}."))
+    endpoint.will_answer(scored(True), error(401, f"Incorrect API key: {KEY}."))
     evaluation = published(weave_project, judge(endpoint, api_key_variable=VARIABLE))
     with pytest.raises(ConfigurationError):
         evaluated(weave_project, run, evaluation)
@@ -384,7 +388,7 @@ def test_the_key_is_nowhere_in_the_trace(
 def test_a_refusal_leaves_a_gate_without_a_verdict(
     weave_project: WeaveClient, run: wandb.Run, gate: Gate, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(says(True), silence(refusal="No."), says(True))
+    endpoint.will_answer(scored(True), silence(refusal="No."), scored(True))
     found = evaluated(weave_project, run, published(weave_project, judge(endpoint)))
     assert sorted("judge.score" in row.scores for row in found.rows) == [False, True, True]
     lenient = AtLeast(metric="judge.score.true_fraction", at_least=0.0)
@@ -392,10 +396,10 @@ def test_a_refusal_leaves_a_gate_without_a_verdict(
         check_thresholds(gate.model_copy(update={"thresholds": (lenient,)}), found)
 
 
-def test_a_judge_that_fails_is_the_reason_and_is_not_asked_again(
+def test_a_failed_judge_fails_the_evaluation_and_is_not_queried_again(
     weave_project: WeaveClient, run: wandb.Run, endpoint: ScriptedEngine
 ) -> None:
-    endpoint.will_answer(says(True), error(404, "The model does not exist."))
+    endpoint.will_answer(scored(True), error(404, "The model does not exist."))
     evaluation = published(weave_project, judge(endpoint))
     with pytest.raises(ConfigurationError) as caught:
         evaluated(weave_project, run, evaluation)
@@ -403,13 +407,13 @@ def test_a_judge_that_fails_is_the_reason_and_is_not_asked_again(
     assert len(endpoint.requests) == 2
 
 
-def test_a_failure_is_told_even_if_nothing_else_went_wrong(endpoint: ScriptedEngine) -> None:
+def test_a_judges_failure_is_raised_even_if_the_block_succeeded(endpoint: ScriptedEngine) -> None:
     endpoint.will_answer(error(404))
     with pytest.raises(ConfigurationError, match="a-judge"), fail_on_judge_errors():
         failure(judge(endpoint))
 
 
-def test_a_judge_that_did_not_fail_is_not_blamed(endpoint: ScriptedEngine) -> None:
-    endpoint.will_answer(says(True))
+def test_other_errors_pass_when_no_judge_failed(endpoint: ScriptedEngine) -> None:
+    endpoint.will_answer(scored(True))
     with pytest.raises(KeyError, match="no such part"), fail_on_judge_errors():
         judged(judge(endpoint))["no such part"]

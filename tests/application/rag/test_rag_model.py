@@ -1,4 +1,4 @@
-"""The application retrieves, asks its chat model, and leaves a trace that counts tokens."""
+"""The application retrieves, queries its chat model, and leaves a trace that counts tokens."""
 
 import asyncio
 from typing import Any
@@ -33,25 +33,25 @@ def predict(model: RagModel) -> dict[str, Any]:
     return answer
 
 
-def test_the_chat_model_is_asked_with_prompts_and_passages(
+def test_the_chat_model_receives_the_prompts_and_the_passages(
     rag_model: RagModel, endpoint: Any
 ) -> None:
     with serving(rag_model.chat_model.chat_model, endpoint):
         output = predict(rag_model)
     assert output["answer"] == "in 1958"
     assert [passage["id"] for passage in output["context"]] == ["keeling", "foote"]
-    system, user = endpoint.asked[0]
+    system, user = endpoint.conversations[0]
     assert system == {"role": "system", "content": 'Answer in few words, as {"this"}.'}
     texts = [passage["text"] for passage in output["context"]]
     assert user["content"] == f"{texts[0]}\n\n{texts[1]}\n\nQuestion: {QUESTION}"
 
 
-def test_a_chat_model_that_nothing_serves_is_named(rag_model: RagModel) -> None:
+def test_a_chat_model_without_an_endpoint_is_named(rag_model: RagModel) -> None:
     with pytest.raises(ConfigurationError, match=r"Nothing serves .*RAG Chat Models/Finetuned:v1"):
         predict(rag_model)
 
 
-def test_a_model_is_served_no_longer_than_the_block(
+def test_a_model_is_served_until_the_block_exits(
     rag_model: RagModel, endpoint: ChatEndpoint
 ) -> None:
     with serving(rag_model.chat_model.chat_model, endpoint):
@@ -104,7 +104,7 @@ def test_an_answer_from_prepared_passages_is_the_same_and_so_is_its_trace(
 
 def test_predictions_run_side_by_side(rag_model: RagModel, endpoint: Any) -> None:
     async def both() -> list[dict[str, Any]]:
-        meeting = asyncio.Barrier(2)  # lets nobody pass alone
+        meeting = asyncio.Barrier(2)  # passes only when both have arrived
         chat = endpoint.chat
 
         async def together(*args: Any, **settings: Any) -> ChatCompletion:

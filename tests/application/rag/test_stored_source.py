@@ -1,6 +1,6 @@
-"""What Weave stores of our classes: every process must store the same, or one version becomes two.
+"""What Weave stores of our classes must be the same in every process, or one version becomes two.
 
-Weave keeps the values of the globals that an op uses beside its source.
+Weave stores an op's source together with the values of the globals that it uses.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The store finds passages, and is the same object wherever it is loaded."""
+"""The store finds passages, and keeps its version wherever it is loaded."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def climate_store(embedding_model: str) -> VectorStore:
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that a store has had embedded so far."""
+    """Every text that a store has embedded so far."""
     texts_so_far: list[str] = []
 
     def recording_embed(texts: list[str], model: str) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ def test_the_nearest_passage_comes_first(
     assert 1 >= found[0]["score"] >= found[1]["score"]
 
 
-def test_no_more_passages_are_found_than_there_are(
+def test_a_search_finds_at_most_all_passages(
     passages: list[dict[str, str]], embedding_model: str
 ) -> None:
     store = VectorStore.build(passages, embedding_model)
@@ -63,7 +63,7 @@ def test_no_more_passages_are_found_than_there_are(
     assert len(found) == len(passages)
 
 
-def test_a_batch_finds_what_each_question_finds_alone(climate_store: VectorStore) -> None:
+def test_a_batch_finds_the_same_passages_as_single_searches(climate_store: VectorStore) -> None:
     questions = [question.question for question in climate.questions()]
     for together, [alone] in zip(
         climate_store.search(questions, 3),
@@ -98,7 +98,7 @@ def test_a_prepared_question_is_not_embedded_again(
     [("Who measured carbon dioxide?", 2), ("Where do corals bleach?", 3)],
     ids=["another question", "another number of passages"],
 )
-def test_what_was_not_prepared_is_searched_by_itself(
+def test_an_unprepared_question_is_searched_separately(
     climate_store: VectorStore, embedded: list[str], question: str, n_documents: int
 ) -> None:
     with climate_store.prepared(["Where do corals bleach?"], 2):
@@ -108,25 +108,27 @@ def test_what_was_not_prepared_is_searched_by_itself(
     assert embedded == [question]
 
 
-def test_nothing_is_known_after_the_block(climate_store: VectorStore, embedded: list[str]) -> None:
+def test_prepared_results_are_dropped_when_the_block_exits(
+    climate_store: VectorStore, embedded: list[str]
+) -> None:
     with climate_store.prepared(["reef"], 2):
         embedded.clear()
     climate_store.search(["reef"], 2)
     assert embedded == ["reef"]
 
 
-def test_an_encoder_does_not_bring_peft_along(embedding_model: str) -> None:
+def test_an_encoder_does_not_import_peft(embedding_model: str) -> None:
     program = (
         "import sys; from application.rag.embedding import embed;"
         f"embed(['reef'], {embedding_model!r});"
-        "assert 'peft' not in sys.modules; import peft"  # which is there for whoever needs it
+        "assert 'peft' not in sys.modules; import peft"  # still importable
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(_NO_GPU, reason="faiss sees no CUDA device here")
-def test_an_index_on_the_gpu_finds_what_it_finds_on_the_cpu(
+def test_an_index_finds_the_same_passages_on_gpu_and_cpu(
     climate_store: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions = [question.question for question in climate.questions()]
@@ -170,7 +172,7 @@ def test_a_store_names_its_embedding_model_and_not_a_folder_of_this_machine(
     assert read(ref.uri()).fields["embedding_model"] == embedding_model
 
 
-def test_a_core_that_works_for_somebody_else_is_seen() -> None:
+def test_a_core_that_another_process_uses_counts_as_busy() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as worker:
         try:
             assert any(embedding._busy_cores() > 0 for _ in range(200))

@@ -1,4 +1,4 @@
-"""A version downloaded from a real local W&B: what arrives, what is refused, what is kept."""
+"""Versions downloaded from a real local W&B: what arrives, what is refused, what is kept."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 import wandb
 
+from engine.options import ignore_progress
 from local_wandb import LocalWandb
 from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.artifacts import transfer
 from worker.artifacts.download import downloaded
-from engine.options import ignore_progress
 
 _GIB = 2**30
 
@@ -50,7 +50,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _served(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str, bytes]:
+def _download(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str, bytes]:
     with downloaded(run, ref, settings, ignore_progress) as folder:
         return _contents(folder)
 
@@ -66,29 +66,31 @@ def test_the_files_arrive_and_the_run_is_recorded_as_their_user(
     assert [user.id for user in used_by] == [run.id]
 
 
-def test_versions_of_different_contents_do_not_share_a_folder(
+def test_versions_with_different_contents_do_not_share_a_folder(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     with ExitStack() as stack:
         refs = [log_files({"weights.txt": text}) for text in (b"one", b"two")]
-        folders = [stack.enter_context(downloaded(run, ref, settings, ignore_progress)) for ref in refs]
+        folders = [
+            stack.enter_context(downloaded(run, ref, settings, ignore_progress)) for ref in refs
+        ]
         assert [(folder / "weights.txt").read_bytes() for folder in folders] == [b"one", b"two"]
 
 
 def test_an_unknown_version_is_named(run: wandb.Run, project: str, settings: Settings) -> None:
     ref = ArtifactRef.parse(f"{project}/nothing:v7")
     with pytest.raises(ConfigurationError, match=r"could not use version .*/nothing:v7"):
-        _served(run, ref, settings)
+        _download(run, ref, settings)
 
 
-def test_contents_that_are_here_already_are_not_fetched_again_under_another_name(
+def test_the_same_contents_under_another_name_are_not_downloaded_again(
     run: wandb.Run, log_files: Log, settings: Settings, stored: Callable[[bytes], Path]
 ) -> None:
     contents = uuid4().bytes
-    _served(run, log_files({"weights.txt": contents}), settings)
+    _download(run, log_files({"weights.txt": contents}), settings)
     other = log_files({"weights.txt": contents}, name="other")
     stored(contents).unlink()
-    assert _served(run, other, settings) == {"weights.txt": contents}
+    assert _download(run, other, settings) == {"weights.txt": contents}
 
 
 def test_the_sdk_keeps_no_second_copy(run: wandb.Run, log_files: Log, settings: Settings) -> None:
@@ -99,29 +101,29 @@ def test_the_sdk_keeps_no_second_copy(run: wandb.Run, log_files: Log, settings: 
         assert not [path for path in objects.rglob("*") if path.is_file()]
 
 
-def test_progress_is_told(run: wandb.Run, log_files: Log, settings: Settings) -> None:
-    told: list[str] = []
-    with downloaded(run, log_files({"weights.txt": bytes(3_000_000)}), settings, told.append):
-        assert told[0] == "0 of 3 MB"
-        assert told[-1] == "checking what arrived"
+def test_progress_is_reported(run: wandb.Run, log_files: Log, settings: Settings) -> None:
+    reported: list[str] = []
+    with downloaded(run, log_files({"weights.txt": bytes(3_000_000)}), settings, reported.append):
+        assert reported[0] == "0 of 3 MB"
+        assert reported[-1] == "verifying the files"
 
 
 def _refused(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> str:
     with pytest.raises(ArtifactError) as refusal:
-        _served(run, ref, settings)
+        _download(run, ref, settings)
     assert not settings.cache_dir.exists()
     assert str(ref) in str(refusal.value)
     return str(refusal.value)
 
 
 @pytest.mark.parametrize("path", ["adapter_model.bin", "checkpoint-8/optimizer.pt", "modeling.py"])
-def test_an_unsafe_file_is_refused_by_its_name_before_anything_is_fetched(
+def test_an_unsafe_file_is_refused_by_its_name_before_any_download(
     path: str, run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     assert path in _refused(run, log_files({"config.json": b"{}", path: b"x"}), settings)
 
 
-def test_files_that_only_their_case_tells_apart_are_refused_before_anything_is_fetched(
+def test_files_that_only_their_case_tells_apart_are_refused_before_any_download(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     ref = log_files({"model.safetensors": b"1", "Model.safetensors": b"2"})
@@ -129,7 +131,7 @@ def test_files_that_only_their_case_tells_apart_are_refused_before_anything_is_f
 
 
 @pytest.mark.parametrize("kind", ["file", "weave", "another version"])
-def test_a_reference_is_refused_before_anything_is_fetched(
+def test_a_reference_is_refused_before_any_download(
     kind: str, run: wandb.Run, log_files: Log, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "secret.txt").write_text("of the worker's machine")
@@ -145,7 +147,7 @@ def test_a_reference_is_refused_before_anything_is_fetched(
     assert "is a reference to" in refusal
 
 
-def test_a_path_that_leaves_the_folder_is_refused_before_anything_is_fetched(
+def test_a_path_that_leaves_the_folder_is_refused_before_any_download(
     run: wandb.Run, log_files: Log, settings: Settings, stored: Callable[[bytes], Path]
 ) -> None:
     # The SDK logs no such path; whoever speaks the protocol himself may.
@@ -166,11 +168,11 @@ def test_a_digest_that_the_server_made_up_becomes_no_path(
         database.execute("UPDATE artifact SET digest = '../../x' WHERE digest = ?", (digest,))
         database.commit()
     assert wandb.Api().artifact(str(ref)).digest == "../../x"
-    assert _served(run, ref, settings) == {"weights.txt": contents}
+    assert _download(run, ref, settings) == {"weights.txt": contents}
     assert [path.parent.name for path in settings.cache_dir.rglob("weights.txt")] == [digest]
 
 
-def test_more_than_a_version_may_have_is_refused_before_anything_is_fetched(
+def test_more_than_a_version_may_have_is_refused_before_any_download(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     ref = log_files({"weights.txt": bytes(1001)})
@@ -178,7 +180,7 @@ def test_more_than_a_version_may_have_is_refused_before_anything_is_fetched(
     assert "GiB together" in _refused(run, ref, small)
 
 
-def test_model_code_is_fetched_where_the_gate_trusts_it(
+def test_model_code_is_downloaded_if_the_gate_trusts_it(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     ref = log_files({"modeling.py": b"", "config.json": b"{}"})
@@ -186,19 +188,19 @@ def test_model_code_is_fetched_where_the_gate_trusts_it(
         assert (folder / "modeling.py").exists()
 
 
-def test_what_is_not_what_was_logged_is_never_served(
+def test_contents_that_differ_from_the_logged_ones_are_never_used(
     run: wandb.Run, log_files: Log, settings: Settings, stored: Callable[[bytes], Path]
 ) -> None:
     right = uuid4().bytes
     ref, blob = log_files({"weights.txt": right}), stored(right)
     blob.write_bytes(bytes(len(right)))
-    with pytest.raises(PlatformError, match=r"did not arrive as it was logged: .*weights\.txt"):
-        _served(run, ref, settings)
+    with pytest.raises(PlatformError, match=r"differs from what was logged: .*weights\.txt"):
+        _download(run, ref, settings)
     blob.write_bytes(right)
-    assert _served(run, ref, settings) == {"weights.txt": right}
+    assert _download(run, ref, settings) == {"weights.txt": right}
 
 
-def test_a_file_that_the_server_has_in_part_is_never_served(
+def test_a_file_that_is_incomplete_on_the_server_is_never_used(
     run: wandb.Run,
     log_files: Log,
     settings: Settings,
@@ -209,10 +211,12 @@ def test_a_file_that_the_server_has_in_part_is_never_served(
     right = uuid4().bytes
     ref, blob = log_files({"weights.txt": right}), stored(right)
     blob.write_bytes(right[:7])
-    with pytest.raises(PlatformError, match=r"Of weights\.txt, 7 of 16 bytes arrived: HTTP 416"):
-        _served(run, ref, settings)
+    with pytest.raises(
+        PlatformError, match=r"Only 7 of 16 bytes of weights\.txt arrived: HTTP 416"
+    ):
+        _download(run, ref, settings)
     blob.write_bytes(right)
-    assert _served(run, ref, settings) == {"weights.txt": right}
+    assert _download(run, ref, settings) == {"weights.txt": right}
 
 
 def test_a_version_in_use_is_kept_while_others_fill_the_cache(
@@ -222,6 +226,6 @@ def test_a_version_in_use_is_kept_while_others_fill_the_cache(
     refs = [log_files({"weights.txt": os.urandom(1000)}) for _ in range(3)]
     with downloaded(run, refs[0], small, ignore_progress) as held:
         for ref in refs[1:]:
-            _served(run, ref, small)
+            _download(run, ref, small)
         assert len(_contents(held)) == 1
     assert len(list(small.cache_dir.glob("versions/*/weights.txt"))) == 2

@@ -1,4 +1,4 @@
-"""A version's files on their way from a real local W&B, over connections that break."""
+"""Downloads from a real local W&B over connections that break."""
 
 import os
 import re
@@ -18,16 +18,16 @@ import psutil
 import pytest
 import wandb
 
+from engine.options import ignore_progress
 from local_wandb import LocalWandb
 from rehearsal.processes import stop_on_exit, wait_until
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from worker.artifacts.download import downloaded
-from engine.options import ignore_progress
 
-_LARGE = 3_000_000  # bytes of a file that a connection is cut in
-_CUT = 1_200_000  # bytes after which it is
-_PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
+_LARGE = 3_000_000  # bytes of a file whose transfer is cut
+_CUT = 1_200_000  # bytes after which it is cut
+_TIMEOUT = 120.0  # seconds; a hang must not hold the whole suite
 
 Log = Callable[..., ArtifactRef]
 
@@ -38,12 +38,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 class _Relay(socketserver.ThreadingTCPServer):
-    """Stands between clients and the local W&B, and interferes with the next large answer.
+    """A proxy in front of the local W&B that interferes with the next large response.
 
     Attributes:
-        asked: The requests for files so far: the first byte that each one wants.
-        closes: The next large answer ends after `_CUT` bytes.
-        lets_pass: Large answers wait after `_CUT` bytes until this is set.
+        offsets: The first byte that each request for a file has asked for so far.
+        closes: Whether the next large response ends after ``_CUT`` bytes.
+        lets_pass: Large responses wait after ``_CUT`` bytes until this is set.
     """
 
     daemon_threads = True
@@ -51,7 +51,7 @@ class _Relay(socketserver.ThreadingTCPServer):
     def __init__(self, url: str) -> None:
         super().__init__(("127.0.0.1", 0), _Relayed)
         self.target = urlsplit(url)
-        self.asked: list[int] = []
+        self.offsets: list[int] = []
         self.closes = False
         self.lets_pass = threading.Event()
         self.lets_pass.set()
@@ -61,9 +61,9 @@ class _Relay(socketserver.ThreadingTCPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def interferes(self) -> bool:
-        """Whether the answer that has passed so far is cut here; may take its time."""
+        """Return whether to cut the response here; may block until it may pass."""
         closes, self.closes = self.closes, False
-        return closes or not self.lets_pass.wait(_PATIENCE)
+        return closes or not self.lets_pass.wait(_TIMEOUT)
 
 
 class _Relayed(socketserver.BaseRequestHandler):
@@ -86,7 +86,7 @@ class _Relayed(socketserver.BaseRequestHandler):
     def _note(self, request: bytes) -> None:
         wanted = re.match(rb"GET /storage/.*\r\nRange: bytes=(\d+)-", request, re.DOTALL)
         if wanted:
-            self.server.asked.append(int(wanted[1]))
+            self.server.offsets.append(int(wanted[1]))
 
     def _answer(self, upstream: socket.socket) -> None:
         passed = 0
@@ -120,8 +120,8 @@ from worker.artifacts.download import downloaded
 
 settings = Settings(cache_dir=Path(sys.argv[2]))
 with wandb.init(settings=wandb.Settings(console="off")) as run:
-    tell = lambda line: print(line, flush=True)
-    with downloaded(run, ArtifactRef.parse(sys.argv[1]), settings, tell):
+    report = lambda line: print(line, flush=True)
+    with downloaded(run, ArtifactRef.parse(sys.argv[1]), settings, report):
         pass
 """
 
@@ -133,16 +133,16 @@ class _Download(NamedTuple):
     log: Path
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        wait_until(condition, self.process, "The download", self.log, _PATIENCE)
+        wait_until(condition, self.process, "The download", self.log, _TIMEOUT)
 
     def says(self, line: str) -> bool:
         return line in self.log.read_text()
 
     def ends_well(self) -> None:
-        assert self.process.wait(_PATIENCE) == 0, self.log.read_text()
+        assert self.process.wait(_TIMEOUT) == 0, self.log.read_text()
 
     def dies(self) -> None:
-        """With wandb's helper process, as in a power cut."""
+        """Kill it with wandb's helper process, as in a power cut."""
         family = psutil.Process(self.process.pid)
         for process in (*family.children(recursive=True), family):
             process.kill()
@@ -154,7 +154,7 @@ def start(
     relay: _Relay, settings: Settings, tmp_path: Path
 ) -> Iterator[Callable[[ArtifactRef], _Download]]:
     environment = os.environ | {"WANDB_BASE_URL": relay.url}
-    environment.pop("WANDB_SERVICE", None)  # else it would share this process's helper
+    environment.pop("WANDB_SERVICE", None)  # otherwise it would share this process's helper
     with ExitStack() as stack:
 
         def start_process(ref: ArtifactRef) -> _Download:
@@ -173,7 +173,7 @@ def start(
         relay.lets_pass.set()
 
 
-def _served(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str, bytes]:
+def _download(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str, bytes]:
     with downloaded(run, ref, settings, ignore_progress) as folder:
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -183,7 +183,7 @@ def _partly(settings: Settings, path: str) -> bool:
     return bool(files) and 0 < files[0].stat().st_size < _LARGE
 
 
-def test_a_connection_that_breaks_in_mid_file_is_gone_on_from_there(
+def test_a_connection_that_breaks_in_mid_file_is_resumed(
     run: wandb.Run,
     log_files: Log,
     settings: Settings,
@@ -194,13 +194,13 @@ def test_a_connection_that_breaks_in_mid_file_is_gone_on_from_there(
     ref = log_files(files)
     relay.closes = True
     start(ref).ends_well()
-    first, second = relay.asked
+    first, second = relay.offsets
     assert first == 0
     assert _CUT / 2 < second < _LARGE
-    assert _served(run, ref, settings) == files
+    assert _download(run, ref, settings) == files
 
 
-def test_what_a_killed_download_left_is_completed_and_nothing_is_fetched_twice(
+def test_a_killed_download_is_resumed_without_repeating_a_byte(
     run: wandb.Run,
     log_files: Log,
     settings: Settings,
@@ -214,15 +214,15 @@ def test_what_a_killed_download_left_is_completed_and_nothing_is_fetched_twice(
     killed.wait(lambda: _partly(settings, "weights.safetensors"))
     killed.wait(lambda: _partly(settings, "config.json"))
     killed.dies()
-    assert relay.asked == [0, 0]
+    assert relay.offsets == [0, 0]
     relay.lets_pass.set()
     start(ref).ends_well()
-    assert len(relay.asked) == 3
-    assert 0 < relay.asked[2] < _LARGE
-    assert _served(run, ref, settings) == files
+    assert len(relay.offsets) == 3
+    assert 0 < relay.offsets[2] < _LARGE
+    assert _download(run, ref, settings) == files
 
 
-def test_two_processes_that_want_a_version_fetch_it_once(
+def test_two_processes_that_need_a_version_download_it_once(
     run: wandb.Run,
     log_files: Log,
     settings: Settings,
@@ -239,5 +239,5 @@ def test_two_processes_that_want_a_version_fetch_it_once(
     relay.lets_pass.set()
     for process in (first, second):
         process.ends_well()
-    assert relay.asked == [0, 0]
-    assert _served(run, ref, settings) == files
+    assert relay.offsets == [0, 0]
+    assert _download(run, ref, settings) == files

@@ -1,4 +1,4 @@
-"""The cache of versions: completed once, kept while used, trimmed."""
+"""The version cache: versions are completed once, kept while in use, and trimmed."""
 
 import threading
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from worker.artifacts.version_cache import VersionCache
 
 _SIZE = 100  # bytes of each version
 _FILES = [ListedFile(path="sub/weights", size=_SIZE)]
-_PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
+_TIMEOUT = 60.0  # seconds; a hang must not hold the whole suite
 
 Fetch = Callable[[Path], None]
 
@@ -31,16 +31,16 @@ def _fail(folder: Path) -> None:
     raise ConnectionError
 
 
-def _never(_: Path) -> None:
-    raise AssertionError("it is there already")
+def _unexpected(_: Path) -> None:
+    raise AssertionError("the version is cached already")
 
 
 def _use(cache: VersionCache, digest: str, fetch: Fetch = _fetch) -> Path:
-    with cache.holding(digest, _FILES, fetch, ignore_progress) as folder:
+    with cache.use(digest, _FILES, fetch, ignore_progress) as folder:
         return folder
 
 
-def _kept(folder: Path) -> list[str]:
+def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
@@ -50,47 +50,47 @@ def cache(tmp_path: Path) -> VersionCache:
     return VersionCache(tmp_path, max_bytes=2 * _SIZE)
 
 
-def test_a_version_that_is_there_is_not_fetched_again(cache: VersionCache, tmp_path: Path) -> None:
+def test_a_cached_version_is_not_fetched_again(cache: VersionCache, tmp_path: Path) -> None:
     assert _use(cache, "one") == tmp_path / "one"
-    assert _use(cache, "one", _never) == tmp_path / "one"
+    assert _use(cache, "one", _unexpected) == tmp_path / "one"
 
 
-def test_what_could_not_be_completed_is_gone_on_with(cache: VersionCache, tmp_path: Path) -> None:
+def test_an_incomplete_version_is_resumed(cache: VersionCache, tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         _use(cache, "one", _fail)
-    assert _kept(tmp_path) == ["one.partial"]
+    assert _folders(tmp_path) == ["one.partial"]
 
-    def go_on(folder: Path) -> None:
+    def resume(folder: Path) -> None:
         with (folder / "sub" / "weights").open("ab") as file:
             file.write(bytes(_SIZE // 2))
 
-    _use(cache, "one", go_on)
-    assert _kept(tmp_path) == ["one"]
+    _use(cache, "one", resume)
+    assert _folders(tmp_path) == ["one"]
 
 
-def test_of_many_at_once_one_fetches_and_the_others_say_that_they_wait(
+def test_one_of_several_users_fetches_and_the_others_report_that_they_wait(
     cache: VersionCache, tmp_path: Path
 ) -> None:
-    fetched, waiting, told = [], threading.Semaphore(0), []
+    fetched, waiting, messages = [], threading.Semaphore(0), []
 
     def slowly(folder: Path) -> None:
         fetched.append(folder)
         for _ in range(3):
-            assert waiting.acquire(timeout=_PATIENCE)
+            assert waiting.acquire(timeout=_TIMEOUT)
         _fetch(folder)
 
-    def tell(line: str) -> None:
-        told.append(line)
+    def report(line: str) -> None:
+        messages.append(line)
         waiting.release()
 
     def use(_: int) -> Path:
-        with cache.holding("one", _FILES, slowly, tell) as folder:
+        with cache.use("one", _FILES, slowly, report) as folder:
             return folder
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(use, range(4))) == {tmp_path / "one"}
     assert fetched == [tmp_path / "one.partial"]
-    assert set(told) == {"waiting for another process that downloads this version"}
+    assert set(messages) == {"waiting for another process that downloads this version"}
 
 
 def test_a_damaged_version_is_completed_again(cache: VersionCache, tmp_path: Path) -> None:
@@ -101,42 +101,44 @@ def test_a_damaged_version_is_completed_again(cache: VersionCache, tmp_path: Pat
     damaged.unlink()
     _use(cache, "one")
     assert damaged.stat().st_size == _SIZE
-    assert _kept(tmp_path) == ["one"]
+    assert _folders(tmp_path) == ["one"]
 
 
-def test_the_longest_unused_version_makes_room(cache: VersionCache, tmp_path: Path) -> None:
+def test_the_least_recently_used_version_is_removed(cache: VersionCache, tmp_path: Path) -> None:
     for digest in ("one", "two", "one", "three"):
         _use(cache, digest)
-    assert _kept(tmp_path) == ["one", "three"]
+    assert _folders(tmp_path) == ["one", "three"]
 
 
-def test_an_abandoned_download_makes_room_in_its_turn(cache: VersionCache, tmp_path: Path) -> None:
+def test_an_abandoned_download_is_removed_like_a_version(
+    cache: VersionCache, tmp_path: Path
+) -> None:
     with pytest.raises(ConnectionError):
         _use(cache, "one", _fail)
     _use(cache, "two")
-    assert _kept(tmp_path) == ["one.partial", "two"]
+    assert _folders(tmp_path) == ["one.partial", "two"]
     _use(cache, "three")
-    assert _kept(tmp_path) == ["three", "two"]
+    assert _folders(tmp_path) == ["three", "two"]
 
 
 def test_a_version_in_use_is_not_removed(cache: VersionCache, tmp_path: Path) -> None:
-    with cache.holding("one", _FILES, _fetch, ignore_progress) as held:
+    with cache.use("one", _FILES, _fetch, ignore_progress) as held:
         for digest in ("two", "three", "four"):
             _use(cache, digest)
         assert (held / "sub" / "weights").stat().st_size == _SIZE
-        assert _kept(tmp_path) == ["four", "one"]
+        assert _folders(tmp_path) == ["four", "one"]
     _use(cache, "five")
-    assert _kept(tmp_path) == ["five", "one"]  # used until a moment ago
+    assert _folders(tmp_path) == ["five", "one"]  # used until a moment ago
 
 
 def test_a_version_larger_than_the_cache_is_kept_alone(tmp_path: Path) -> None:
     cache = VersionCache(tmp_path, max_bytes=_SIZE // 2)
     for digest in ("one", "two"):
         _use(cache, digest)
-    assert _kept(tmp_path) == ["two"]
+    assert _folders(tmp_path) == ["two"]
 
 
-def test_many_may_hold_a_version_at_once(cache: VersionCache) -> None:
+def test_several_users_can_use_a_version_at_once(cache: VersionCache) -> None:
     with ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(cache.holding("one", _FILES, _fetch, ignore_progress))
+            stack.enter_context(cache.use("one", _FILES, _fetch, ignore_progress))

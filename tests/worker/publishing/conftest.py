@@ -12,7 +12,7 @@ from tests.weave_clients import connected
 def reader(
     weave_project: WeaveClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], WeaveClient]]:
-    """Connects a second client to the test's project: it knows only what the server has."""
+    """Connects a second client, with an empty cache, to the test's project."""
     with ExitStack() as stack:
 
         def connect() -> WeaveClient:

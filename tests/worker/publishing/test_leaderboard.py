@@ -1,4 +1,4 @@
-"""The leaderboard shows what Weave measured, also to a client that did not publish it."""
+"""The leaderboard shows Weave's metrics, also to a client that did not publish it."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,7 +37,7 @@ _SHOWN = [
 
 
 class Says(weave.Model):
-    """Says the same to each question."""
+    """Gives the same answer to every question."""
 
     word: str
 
@@ -102,7 +102,7 @@ def _figure(summary: dict[str, Any], scorer: str, path: str) -> Any:
     return value
 
 
-def test_it_has_a_column_for_each_metric_that_weave_measures(
+def test_there_is_a_column_for_each_metric_in_weaves_summary(
     weave_project: WeaveClient, strict: Gate, evaluation: weave.Evaluation
 ) -> None:
     ref = publish_leaderboard(weave_project, strict, _ref(evaluation))
@@ -113,7 +113,7 @@ def test_it_has_a_column_for_each_metric_that_weave_measures(
     assert {column.evaluation_object_ref for column in board.columns} == {_ref(evaluation).uri}
 
 
-def test_everybody_sees_the_numbers_of_the_summaries(
+def test_another_client_sees_the_numbers_of_the_summaries(
     weave_project: WeaveClient,
     strict: Gate,
     evaluation: weave.Evaluation,
@@ -132,7 +132,7 @@ def test_everybody_sees_the_numbers_of_the_summaries(
     assert sorted(shown) == sorted(expected)
 
 
-def test_publishing_it_again_makes_no_new_version(
+def test_publishing_again_creates_no_new_version(
     weave_project: WeaveClient,
     strict: Gate,
     evaluation: weave.Evaluation,
@@ -154,7 +154,7 @@ def test_a_changed_gate_gives_a_new_version_under_the_same_name(
     assert _columns(_board(second.model_copy(update={"digest": "latest"}))) == _SHOWN[:1]
 
 
-def test_a_gate_that_is_changed_back_shows_the_first_version_again(
+def test_a_gate_that_is_changed_back_makes_the_first_version_the_latest(
     weave_project: WeaveClient, strict: Gate, evaluation: weave.Evaluation
 ) -> None:
     changed = strict.model_copy(update={"thresholds": strict.thresholds[:1]})

@@ -1,4 +1,4 @@
-"""Rows as people read them."""
+"""Predictions read from rows."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from schemas.gates import Gate
 from schemas.rows import Row
-from worker.publishing.predictions import Prediction, flips, predictions
+from worker.publishing.predictions import Prediction, flips, read_predictions
 
 _COLUMNS = {"id": "ice-1", "question": "What melts?", "answer": "ice", "topic": "ice"}
 
@@ -23,11 +23,11 @@ def _row(score: bool | float = 0.9, columns: dict[str, Any] | None = None, **mor
 
 
 def _prediction(gate: Gate, row: Row) -> Prediction:
-    [found] = predictions([row], gate)
+    [found] = read_predictions([row], gate)
     return found
 
 
-def test_a_row_is_told_in_the_words_of_its_columns(gate: Gate) -> None:
+def test_a_prediction_is_read_from_the_rows_columns_and_output(gate: Gate) -> None:
     found = _prediction(gate, _row(output={"confidence": 0.25}))
     assert (found.id, found.input, found.ground_truth) == ("ice-1", "What melts?", "ice")
     assert (found.prediction, found.topic, found.context) == ("ice", "ice", ("Ice melts.",))
@@ -37,7 +37,9 @@ def test_a_row_is_told_in_the_words_of_its_columns(gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("score", "correct"), [(0.5, True), (0.49, False), (True, True), (False, False)]
 )
-def test_half_a_score_or_a_yes_is_correct(gate: Gate, score: bool | float, correct: bool) -> None:
+def test_a_score_of_at_least_half_or_true_is_correct(
+    gate: Gate, score: bool | float, correct: bool
+) -> None:
     assert _prediction(gate, _row(score)).correct == correct
 
 
@@ -50,20 +52,20 @@ def test_half_a_score_or_a_yes_is_correct(gate: Gate, score: bool | float, corre
         (_row(0.0, output={"answer": ""}), "no answer"),
     ],
 )
-def test_what_went_wrong_is_named(gate: Gate, row: Row, error: str) -> None:
+def test_the_error_type_is_named(gate: Gate, row: Row, error: str) -> None:
     assert _prediction(gate, row).error_type == error
 
 
-def test_a_dataset_with_other_columns_is_told_as_it_is(gate: Gate) -> None:
+def test_unknown_columns_are_shown_as_json(gate: Gate) -> None:
     found = _prediction(gate, _row(columns={"text": "What melts?"}))
     assert (found.id, found.ground_truth, found.topic) == ("digest", "", "")
     assert found.input == '{"text": "What melts?"}'
 
 
-def test_rows_that_one_got_right_and_the_other_did_not_are_flips(gate: Gate) -> None:
+def test_rows_that_exactly_one_got_right_are_flips(gate: Gate) -> None:
     def answers(*scores: float) -> list[Prediction]:
-        rows = [_row(score, _COLUMNS | {"id": str(place)}) for place, score in enumerate(scores)]
-        return predictions(rows, gate)
+        rows = [_row(score, _COLUMNS | {"id": str(number)}) for number, score in enumerate(scores)]
+        return read_predictions(rows, gate)
 
     found = flips(answers(1.0, 0.0, 1.0, 0.0), answers(1.0, 0.0, 0.0, 1.0))
     assert [(flip.candidate.id, flip.gained) for flip in found] == [("2", True), ("3", False)]

@@ -1,9 +1,9 @@
-"""What W&B shows of the predictions, read back from the artifacts that the run logged."""
+"""The tables of predictions, read back from the artifacts that the run logged."""
 
 import pytest
 import wandb
 
-from worker.publishing import log_predictions
+from worker.publishing import log_tables
 from worker.publishing.predictions import Prediction
 
 
@@ -34,7 +34,7 @@ def _log(
     settings = wandb.Settings(console="off", reinit="create_new")
     with wandb.init(settings=settings) as run:
         for _ in range(times):
-            log_predictions(run, candidate, champion)
+            log_tables(run, candidate, champion)
     return run.path
 
 
@@ -79,7 +79,7 @@ def test_columns_keep_their_types_whatever_is_in_them(project: str) -> None:
     assert all(types == first for types in others)
 
 
-def test_rows_that_only_one_got_right_are_shown_with_both_answers(project: str) -> None:
+def test_rows_that_exactly_one_got_right_are_shown_with_both_answers(project: str) -> None:
     candidate = [_prediction(1), _prediction(2, "no"), _prediction(3)]
     champion = [_prediction(1, "no"), _prediction(2), _prediction(3)]
     table = _table(_log(candidate, champion), "changed_predictions")
@@ -98,11 +98,11 @@ def test_rows_that_only_one_got_right_are_shown_with_both_answers(project: str) 
     ]
 
 
-def test_without_a_champion_nothing_has_changed(project: str) -> None:
+def test_without_a_champion_there_is_no_table_of_changes(project: str) -> None:
     assert "changed_predictions" not in wandb.Api().run(_log([_prediction(1)])).summary
 
 
-def test_logging_twice_makes_no_second_version(project: str) -> None:
+def test_logging_twice_creates_no_second_version(project: str) -> None:
     path = _log([_prediction(1)], [_prediction(1, "no")], times=2)
     assert len(_table(path, "predictions").data) == 1
     assert len(_table(path, "changed_predictions").data) == 1

@@ -1,4 +1,4 @@
-"""Tags on runs and versions, read back by an API object of their own."""
+"""Tags on runs and versions, read back with a separate API object."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from worker.publishing import tag_run, tag_version
 
 @pytest.fixture
 def version(link: Callable[..., str]) -> ArtifactRef:
-    """A linked version that holds somebody's tag, alias and metadata."""
+    """A linked version with another user's tag, alias and metadata."""
     ref = ArtifactRef.parse(link(f"weights {uuid4().hex}", f"tags {uuid4().hex[:8]}"))
     artifact = wandb.Api().artifact(str(ref))
     artifact.tags = ["theirs"]
@@ -44,14 +44,16 @@ def test_a_run_has_one_tag_of_ours_and_keeps_the_others(run: wandb.Run) -> None:
     assert sorted(wandb.Api().run(run.path).tags) == ["theirs", "weighbridge-promoted"]
 
 
-def test_a_run_that_ended_is_tagged_again_when_somebody_decides(run: wandb.Run) -> None:
+def test_a_resumed_run_gets_a_new_tag_after_a_decision(run: wandb.Run) -> None:
     run.tags = ("theirs",)
     run.config.update({"gate": "climate-rag"})  # type: ignore[no-untyped-call]
     run.log({"correct": 0.5})
     tag_run(run, "awaiting approval")
     run.finish()
     assert "weighbridge-awaiting-approval" in wandb.Api().run(run.path).tags
-    tag_run(wandb.Api().run(run.path), "rejected")
+    settings = wandb.Settings(console="off", reinit="create_new")
+    with wandb.init(id=run.id, resume="must", settings=settings) as resumed:
+        tag_run(resumed, "rejected")
     ended = wandb.Api().run(run.path)
     assert sorted(ended.tags) == ["theirs", "weighbridge-rejected"]
     assert (ended.config["gate"], ended.summary["correct"]) == ("climate-rag", 0.5)
@@ -66,7 +68,7 @@ def test_a_run_that_ended_is_tagged_again_when_somebody_decides(run: wandb.Run) 
         (("rejected", "awaiting approval"), []),
     ],
 )
-def test_a_version_has_one_tag_of_ours_and_keeps_what_others_wrote(
+def test_a_version_has_one_tag_of_ours_and_keeps_other_changes(
     version: ArtifactRef, outcomes: tuple[Outcome, ...], ours: list[str]
 ) -> None:
     for outcome in outcomes:
@@ -77,7 +79,7 @@ def test_a_version_has_one_tag_of_ours_and_keeps_what_others_wrote(
     assert (found.metadata["rank"], found.description) == (8, "rank 8")
 
 
-def test_each_gate_has_a_tag_of_its_own(version: ArtifactRef) -> None:
+def test_each_gate_has_its_own_tag(version: ArtifactRef) -> None:
     _tag(version, "promoted")
     _tag(version, "rejected", gate="safety.v2")
     _tag(version, "failed", gate="third")
@@ -89,7 +91,7 @@ def test_each_gate_has_a_tag_of_its_own(version: ArtifactRef) -> None:
 
 
 class BusyApi(wandb.Api):
-    """Somebody else changes each version as soon as it has been read."""
+    """Another user changes each version right after it is read."""
 
     def artifact(self, name: str, type: str | None = None) -> Any:  # noqa: A002 - the SDK's name
         found = super().artifact(name, type)
@@ -101,7 +103,7 @@ class BusyApi(wandb.Api):
         return found
 
 
-def test_what_others_write_meanwhile_stays(version: ArtifactRef) -> None:
+def test_concurrent_changes_are_kept(version: ArtifactRef) -> None:
     tag_version(BusyApi(), WeighingId.of("climate-rag", version), "promoted")
     found = _read(version)
     assert sorted(found.tags) == ["also theirs", "theirs", "weighbridge-climate-rag-promoted"]
@@ -109,9 +111,7 @@ def test_what_others_write_meanwhile_stays(version: ArtifactRef) -> None:
     assert found.metadata["rank"] == 16
 
 
-def test_aliases_do_not_move_to_the_version_that_is_tagged(
-    version: ArtifactRef, link: Callable[..., str]
-) -> None:
+def test_tagging_does_not_move_aliases(version: ArtifactRef, link: Callable[..., str]) -> None:
     newer = ArtifactRef.parse(link(f"weights {uuid4().hex}", version.collection))
     _tag(version, "promoted")
     latest = wandb.Api().artifact(f"{version.collection_path}:latest")

@@ -1,4 +1,4 @@
-"""Verdicts on calls, read back by a client that did not record them."""
+"""Verdicts on calls, read back by another client."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -28,20 +28,20 @@ from schemas.verdicts import (
 from tests.weave_clients import connected
 from worker.publishing import record_verdict, recorded_verdict
 
-Forgetful = Callable[[str], AbstractContextManager[None]]
+DropFeedback = Callable[[str], AbstractContextManager[None]]
 
 
 @weave.op
 def evaluated() -> str:
-    """Stands for an evaluation."""
+    """A placeholder for an evaluation."""
     return "done"
 
 
 @pytest.fixture
 def call(weave_project: WeaveClient) -> Call:
-    made: Call = evaluated.call()[1]
+    call: Call = evaluated.call()[1]
     weave_project.flush()
-    return made
+    return call
 
 
 @pytest.fixture
@@ -90,50 +90,50 @@ def verdict(weighing: WeighingId) -> Verdict:
 
 
 @pytest.fixture
-def forgetful(local_wandb: LocalWandb, project: str) -> Forgetful:
-    """Has the server confirm an INSERT or DELETE of feedback in this project and not do it."""
+def drop_feedback(local_wandb: LocalWandb, project: str) -> DropFeedback:
+    """Makes the server confirm an INSERT or DELETE of feedback in this project without doing it."""
 
     @contextmanager
-    def forget(statement: str) -> Iterator[None]:
+    def drop(statement: str) -> Iterator[None]:
         old = "OLD" if statement == "DELETE" else "NEW"
         with closing(sqlite3.connect(local_wandb.config.data_dir / "wandb.sqlite")) as database:
             database.execute(
-                f"CREATE TRIGGER forgetful BEFORE {statement} ON weave_feedback"
+                f"CREATE TRIGGER drop_feedback BEFORE {statement} ON weave_feedback"
                 f" WHEN {old}.project_id = '{project}' BEGIN SELECT RAISE(IGNORE); END"
             )
             try:
                 yield
             finally:
-                database.execute("DROP TRIGGER forgetful")
+                database.execute("DROP TRIGGER drop_feedback")
 
-    return forget
+    return drop
 
 
 def _rejected(verdict: Verdict, reason: str = "1 of 2 thresholds failed.") -> Verdict:
     return verdict.model_copy(update={"outcome": "rejected", "reason": reason})
 
 
-def _given(client: WeaveClient, call: Call) -> list[dict[str, Any]]:
-    """All feedback on the call, as its page in Weave shows it."""
+def _feedback(client: WeaveClient, call: Call) -> list[dict[str, Any]]:
+    """Return all feedback on the call, as its page in Weave shows it."""
     [read] = client.get_calls(filter={"call_ids": [call.id]}, include_feedback=True)
     assert read.summary is not None
-    given: list[dict[str, Any]] = read.summary["weave"]["feedback"]
-    return given
+    feedback: list[dict[str, Any]] = read.summary["weave"]["feedback"]
+    return feedback
 
 
 def _notes(client: WeaveClient, call: Call) -> list[str]:
-    given = _given(client, call)
-    return [one["payload"]["note"] for one in given if one["feedback_type"] == "wandb.note.1"]
+    feedback = _feedback(client, call)
+    return [one["payload"]["note"] for one in feedback if one["feedback_type"] == "wandb.note.1"]
 
 
-def test_a_verdict_is_read_back_as_it_was(
+def test_a_verdict_is_read_back_unchanged(
     weave_project: WeaveClient, call: Call, verdict: Verdict, reader: Callable[[], WeaveClient]
 ) -> None:
     record_verdict(weave_project, str(call.id), verdict)
     assert recorded_verdict(reader(), str(call.id)) == verdict
 
 
-def test_a_person_sees_outcome_and_reason(
+def test_a_note_shows_outcome_and_reason(
     weave_project: WeaveClient, call: Call, verdict: Verdict, reader: Callable[[], WeaveClient]
 ) -> None:
     record_verdict(weave_project, str(call.id), verdict)
@@ -151,18 +151,18 @@ def test_calls_are_found_by_their_verdict(
     assert [found.id for found in weave_project.get_calls(query=query)] == [call.id]
 
 
-def test_the_next_verdict_replaces_the_one_before(
+def test_a_later_verdict_replaces_the_earlier_one(
     weave_project: WeaveClient, call: Call, verdict: Verdict, reader: Callable[[], WeaveClient]
 ) -> None:
     for one in (verdict, verdict, _rejected(verdict)):
         record_verdict(weave_project, str(call.id), one)
     client = reader()
     assert recorded_verdict(client, str(call.id)) == _rejected(verdict)
-    assert len(_given(client, call)) == 2
+    assert len(_feedback(client, call)) == 2
     assert _notes(client, call) == ["rejected: 1 of 2 thresholds failed."]
 
 
-def test_what_people_say_about_the_call_stays(
+def test_other_feedback_on_the_call_is_kept(
     weave_project: WeaveClient, call: Call, verdict: Verdict
 ) -> None:
     call.feedback.add_note("looks odd")
@@ -172,16 +172,16 @@ def test_what_people_say_about_the_call_stays(
     assert _notes(weave_project, call) == ["looks odd", "rejected: 1 of 2 thresholds failed."]
 
 
-def test_of_two_verdicts_that_a_crash_left_the_later_one_counts(
-    weave_project: WeaveClient, call: Call, verdict: Verdict, forgetful: Forgetful
+def test_after_a_crash_the_later_of_two_verdicts_counts(
+    weave_project: WeaveClient, call: Call, verdict: Verdict, drop_feedback: DropFeedback
 ) -> None:
-    with forgetful("DELETE"):
+    with drop_feedback("DELETE"):
         for one in (verdict, _rejected(verdict)):
             record_verdict(weave_project, str(call.id), one)
-    assert len(_given(weave_project, call)) == 4
+    assert len(_feedback(weave_project, call)) == 4
     assert recorded_verdict(weave_project, str(call.id)) == _rejected(verdict)
     record_verdict(weave_project, str(call.id), verdict)
-    assert len(_given(weave_project, call)) == 2
+    assert len(_feedback(weave_project, call)) == 2
 
 
 def test_a_call_without_a_verdict_has_none(
@@ -203,39 +203,41 @@ def test_a_long_reason_is_cut_in_the_note_only(
     assert recorded_verdict(weave_project, str(call.id)) == rejected
 
 
-def test_a_verdict_that_is_too_large_for_w_and_b_is_refused_aloud(
+def test_a_verdict_over_the_size_limit_of_wandb_is_an_error(
     weave_project: WeaveClient, call: Call, verdict: Verdict
 ) -> None:
     with pytest.raises(WeighbridgeError, match="payload too large"):
         record_verdict(weave_project, str(call.id), _rejected(verdict, "x" * 2**20))
-    assert _given(weave_project, call) == []
+    assert _feedback(weave_project, call) == []
 
 
-def test_a_verdict_that_the_server_loses_is_missed(
+def test_a_verdict_that_the_server_loses_is_a_platform_error(
     weave_project: WeaveClient,
     call: Call,
     verdict: Verdict,
-    forgetful: Forgetful,
+    drop_feedback: DropFeedback,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record_verdict(weave_project, str(call.id), verdict)
     monkeypatch.setattr("worker.publishing.verdict_record.AFTER_A_WHILE", (0.0,))
     with (
-        forgetful("INSERT"),
+        drop_feedback("INSERT"),
         pytest.raises(PlatformError, match="did not arrive"),
     ):
         record_verdict(weave_project, str(call.id), _rejected(verdict))
     assert recorded_verdict(weave_project, str(call.id)) == verdict
 
 
-def test_a_verdict_of_another_version_is_named(weave_project: WeaveClient, call: Call) -> None:
+def test_an_unreadable_verdict_is_a_configuration_error(
+    weave_project: WeaveClient, call: Call
+) -> None:
     call.feedback.add("weighbridge.verdict", {"outcome": "weighed"}, creator="weighbridge")
     weave_project.flush()
     with pytest.raises(ConfigurationError, match=f"verdict on call {call.id} cannot be read"):
         recorded_verdict(weave_project, str(call.id))
 
 
-def test_a_server_that_is_gone_is_worth_another_try(
+def test_an_unreachable_server_is_a_platform_error(
     verdict: Verdict, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = LocalWandbConfig(data_dir=tmp_path / "another")

@@ -1,10 +1,10 @@
-"""The report: a verdict as one HTML page that needs nothing else, no network and no script.
+"""The report: a verdict as one self-contained HTML page, without network access or scripts.
 
-``page`` fills the templates; ``topics`` has the scores by topic, ``charts`` says where the marks of
-each drawing lie, and ``figures`` how numbers are written. ``folder`` keeps the page.
+``page`` renders the templates. ``topics`` computes scores by topic, ``charts`` positions in the
+charts, and ``figures`` formats numbers. ``folder`` writes the page to disk.
 """
 
 from worker.publishing.report.folder import write_report
-from worker.publishing.report.page import report_page
+from worker.publishing.report.page import render_report
 
-__all__ = ["report_page", "write_report"]
+__all__ = ["render_report", "write_report"]

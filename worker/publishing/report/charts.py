@@ -1,4 +1,4 @@
-"""Where the marks of the drawings lie, in per cent of the width: so they fit any screen."""
+"""Positions in the charts, in percent of the width, so that they fit any screen."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from schemas.thresholds import AtLeast, AtMost, BetterThan, Relative
 from schemas.verdicts import Check, Comparison, Timings
 from worker.publishing.report.topics import TopicMeans
 
-# Room on both sides, as a share of what the values span.
-_EDGE = 0.12  # lets the part that passes be seen
+# Room on both sides, as a share of the range of the values.
+_EDGE = 0.12  # keeps the passing zone visible
 _LABELS = 0.35  # holds the numbers beside an interval
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Brings values into the width of a drawing.
+    """Maps values to positions in a chart.
 
     Attributes:
-        unit: what the values are divided by first, so that huge ones do not overflow.
-        low: left end, in units.
-        high: right end, in units.
+        unit: The values are divided by it first, so that huge ones do not overflow.
+        low: The left end, in units.
+        high: The right end, in units.
     """
 
     unit: float
@@ -29,7 +29,7 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float], room: float = 0.0) -> Self:
-        """A scale that has all the values, and zero."""
+        """Make a scale that includes all the values, and zero."""
         values = (0.0, *values)
         unit = max(map(abs, values)) or 1.0
         low, high = min(values) / unit, max(values) / unit
@@ -37,22 +37,22 @@ class Scale:
         return cls(unit, low - free, high + free)
 
     def at(self, value: float) -> float:
-        """The value's place."""
+        """Return the value's position."""
         return round(100 * (value / self.unit - self.low) / (self.high - self.low), 2)
 
     def bar(self, value: float) -> "Bar":
-        """A bar from zero to the value."""
+        """Return a bar from zero to the value."""
         start, end = sorted((self.at(0.0), self.at(value)))
         return Bar(start, round(end - start, 2))
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar that lies along the width.
+    """A horizontal bar.
 
     Attributes:
-        start: place of its left end.
-        width: its length.
+        start: Position of its left end.
+        width: Its length.
     """
 
     start: float
@@ -61,14 +61,15 @@ class Bar:
 
 @dataclass(frozen=True)
 class CheckAxis:
-    """A check on an axis: its bound, the part where it holds, and what was measured.
+    """A check on an axis: its bound, its passing zone, and the measured value.
 
     Attributes:
-        bound: what the value, or the whole interval, must not cross.
-        upwards: whether the check holds on the right of the bound.
-        zero_at: place of zero.
-        value_at: place of what was measured; None when that is missing.
-        interval_at: places of the ends of its interval, if it is a difference.
+        bound: The value, or the whole interval, must not cross it.
+        bound_at: Position of the bound.
+        upwards: Whether the passing zone is to the right of the bound.
+        zero_at: Position of zero.
+        value_at: Position of the measured value; None if it is missing.
+        interval_at: Positions of the interval's ends, if the value is a difference.
     """
 
     bound: float
@@ -80,7 +81,7 @@ class CheckAxis:
 
 
 def check_axis(check: Check) -> CheckAxis | None:
-    """The check on an axis; None when there was no champion to compare with."""
+    """Return the check on an axis, or None if there was no champion to compare with."""
     if not isinstance(check.threshold, Relative):
         return _value_axis(check.threshold, check.value)
     return _difference_axis(check.threshold, check.comparison) if check.comparison else None
@@ -117,17 +118,17 @@ def _difference_axis(threshold: Relative, found: Comparison) -> CheckAxis:
 
 
 def means_scale(topics: Iterable[TopicMeans]) -> Scale:
-    """One scale for the means of all topics; scores mostly go from 0 to 1."""
+    """Return one scale for the means of all topics; most scores range from 0 to 1."""
     means = (mean for topic in topics for mean in (topic.version, topic.champion))
     return Scale.over([1.0, *(mean for mean in means if mean is not None)])
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The part of the whole time that a step took.
+    """A step's part of the total time.
 
     Attributes:
-        share: of the whole, 0 to 1.
+        share: The part, 0 to 1.
     """
 
     step: str
@@ -137,12 +138,12 @@ class Segment:
 
 
 def segments(timings: Timings) -> list[Segment]:
-    """The steps that ran, side by side in their order."""
+    """Return the steps that ran, side by side in their order."""
     ran = [(step, seconds) for step, seconds in timings if seconds > 0]
     total = sum(seconds for _, seconds in ran)
-    drawn, start = [], 0.0
+    stacked, start = [], 0.0
     for step, seconds in ran:
         share = seconds / total
-        drawn.append(Segment(step, seconds, share, Bar(round(start, 2), round(100 * share, 2))))
+        stacked.append(Segment(step, seconds, share, Bar(round(start, 2), round(100 * share, 2))))
         start += 100 * share
-    return drawn
+    return stacked

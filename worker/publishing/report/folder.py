@@ -1,4 +1,4 @@
-"""The folder that keeps the reports, one file for each weighing."""
+"""The report folder, with one file per weighing."""
 
 import hashlib
 import re
@@ -10,17 +10,17 @@ from schemas.errors import ConfigurationError
 from schemas.events import WeighingId
 from schemas.verdicts import Verdict
 
-_LONGEST = 80  # characters of a collection's name; file systems end at 255 for the whole
+_MAX_NAME = 80  # characters of the collection; file systems limit the whole name to 255
 
 
 def write_report(page: str, folder: Path, verdict: Verdict) -> Path:
-    """Keep the page of a verdict; the page of an earlier verdict on the same weighing goes.
+    """Write the page of a verdict, replacing the page of an earlier verdict on the same weighing.
 
     Returns:
-        The file. Whoever reads it has the old page or the new one, never a part.
+        The file. It is replaced atomically, so a reader never sees a partial page.
 
     Raises:
-        ConfigurationError: the folder cannot be written to.
+        ConfigurationError: The folder cannot be written to.
     """
     path = folder / _name(verdict.weighing)
     partial = folder / f".{path.stem}.{uuid4().hex[:8]}.partial"
@@ -33,14 +33,14 @@ def write_report(page: str, folder: Path, verdict: Verdict) -> Path:
             partial.unlink()
         raise ConfigurationError(
             f"The report cannot be written to {folder}: {error.strerror}.",
-            fix="Make the folder writable, or name another one.",
+            fix="Make the folder writable, or set WEIGHBRIDGE_REPORT_DIR to another one.",
         ) from error
     return path
 
 
 def _name(weighing: WeighingId) -> str:
     collection = re.sub(r"[^A-Za-z0-9]+", "-", weighing.version.collection).strip("-")
-    # Tells apart what the line above has made equal, and collections in other registries.
+    # Distinguishes names that the line above made equal, and collections in other registries.
     digest = hashlib.sha256(str(weighing).encode()).hexdigest()[:8]
-    name = "-".join(filter(None, (weighing.gate, collection[:_LONGEST], f"v{weighing.number}")))
+    name = "-".join(filter(None, (weighing.gate, collection[:_MAX_NAME], f"v{weighing.number}")))
     return f"{name}-{digest}.html"

@@ -1,4 +1,4 @@
-"""The scores of a version beside the champion's, topic by topic."""
+"""The mean scores of version and champion by topic."""
 
 import math
 from collections import defaultdict
@@ -16,10 +16,10 @@ class TopicMeans:
     """The mean score of a topic's rows.
 
     Attributes:
-        topic: its name; empty for rows that have none.
-        rows: the version's rows.
-        version: mean of those that have a score; None if none has.
-        champion: the same of the champion; None without one, too.
+        topic: The topic's name; empty for rows without a topic.
+        rows: Number of the version's rows.
+        version: The version's mean over rows with a score; None if no row has one.
+        champion: The champion's mean, likewise; None if there is no champion.
     """
 
     topic: str
@@ -29,30 +29,33 @@ class TopicMeans:
 
     @property
     def difference(self) -> float | None:
-        """The version's mean less the champion's."""
+        """The version's mean minus the champion's."""
         if self.version is None or self.champion is None:
             return None
         return self.version - self.champion
 
 
 def by_topic(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> list[TopicMeans]:
-    """Each topic, the one where the version lost or lacks the most first."""
-    before, now = _grouped(_same_rows(candidate, champion)), _grouped(candidate)
-    means = [_means(topic, now[topic], before[topic]) for topic in sorted(now)]
-    return sorted(means, key=_standing)
+    """Return the means of each topic, the largest loss or the lowest mean first."""
+    theirs, ours = _grouped(_same_rows(candidate, champion)), _grouped(candidate)
+    means = [_means(topic, ours[topic], theirs[topic]) for topic in sorted(ours)]
+    return sorted(means, key=_gain_or_mean)
 
 
 def overall(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> TopicMeans:
-    """All rows together."""
+    """Return the means over all rows."""
     return _means(ALL, candidate, _same_rows(candidate, champion))
 
 
 def _same_rows(
     candidate: Sequence[Prediction], champion: Sequence[Prediction]
 ) -> Sequence[Prediction]:
-    """The champion's answers to what the version was asked, which an early stop makes less."""
-    asked = {one.id for one in candidate}
-    return [one for one in champion if one.id in asked]
+    """Return the champion's predictions on the rows that the version was evaluated on.
+
+    After an early stop these are fewer than the champion's own.
+    """
+    evaluated = {one.id for one in candidate}
+    return [one for one in champion if one.id in evaluated]
 
 
 def _grouped(rows: Sequence[Prediction]) -> defaultdict[str, list[Prediction]]:
@@ -73,8 +76,8 @@ def _mean(rows: Sequence[Prediction]) -> float | None:
     return fmean(scores) if scores else None
 
 
-def _standing(means: TopicMeans) -> float:
-    for standing in (means.difference, means.version):
-        if standing is not None:
-            return standing
+def _gain_or_mean(means: TopicMeans) -> float:
+    for value in (means.difference, means.version):
+        if value is not None:
+            return value
     return 0.0

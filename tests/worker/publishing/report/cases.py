@@ -1,4 +1,4 @@
-"""Verdicts as they happen, on the rehearsal's own questions."""
+"""Realistic verdicts on the rehearsal's own questions."""
 
 import json
 from collections.abc import Iterator
@@ -54,21 +54,16 @@ GATE = Gate.model_validate(
         "approval": "required",
     }
 )
-LINKS = {
-    "W&B run": "https://wandb.ai/ada/climate/runs/8h2k1x0q",
-    "Evaluation in Weave": "https://wandb.ai/ada/climate/weave/calls/0199a1c2-77ab-7f31-9d21",
-    "Files of the version": "wandb-artifact:///ada/climate/adapter:v7",
-}
 _ID = WeighingId(
     gate="climate-rag",
     collection="acme/wandb-registry-RAG Chat Models/Finetuned SmolLM2",
     number=3,
 )
 _SECONDS = Timings(download=3.412, rebuild=11.9, evaluate=142.25, weigh=0.613, promote=4.08)
-_EVIDENCE = Evidence(
+EVIDENCE = Evidence(
     weave_call="0199a1c2-77ab-7f31-9d21-5a4c8f0b6e11",
-    weave_url=LINKS["Evaluation in Weave"],
-    run_url=LINKS["W&B run"],
+    weave_url="https://wandb.ai/ada/climate/weave/calls/0199a1c2-77ab-7f31-9d21",
+    run_url="https://wandb.ai/ada/climate/runs/8h2k1x0q",
     rag_model=f"{_WEAVE}/RagModel:Zk0PqW6sV1uJ9yT3xB7nC5mL8aR2dF4gH6jK1pQ3sU0",
     evaluation=f"{_WEAVE}/climate_rag_eval:b7TqX1mN4cV9zL2kJ6hG8fD3sA5pO0iU7yR1eW4tQ9x",
     dataset=f"{_WEAVE}/climate_questions:Lr5Yt8Vw2Qx1Zc4Bn7Mk0Jh3Gf6Ds9Pa2Io5Uy8Tr1E",
@@ -137,7 +132,7 @@ def promoted() -> Verdict:
         reason="All 6 thresholds hold.",
         gate_digest=GATE.digest,
         checks=checks(),
-        evidence=_EVIDENCE,
+        evidence=EVIDENCE,
         promoted_ref="acme/wandb-registry-RAG Models/RAG Model:v2",
         decision=Decision(
             approved=True,
@@ -161,7 +156,7 @@ def awaiting() -> Verdict:
 
 
 def rejected() -> Verdict:
-    """Stopped after `EARLY` rows. Its answers are `champion()`, the champion's `candidate()`."""
+    """Stopped after ``EARLY`` rows, with the predictions of version and champion swapped."""
     share, _, _, no_worse, *_ = GATE.thresholds
     value = _mean(champion()[:EARLY])
     before = _mean(candidate()[:EARLY])
@@ -176,7 +171,7 @@ def rejected() -> Verdict:
                 Check(threshold=share, value=value, passed=True),
                 Check(threshold=no_worse, value=value, passed=False, comparison=compared),
             ),
-            "evidence": _EVIDENCE.model_copy(update={"rows": EARLY}),
+            "evidence": EVIDENCE.model_copy(update={"rows": EARLY}),
             "promoted_ref": None,
             "decision": None,
         }
@@ -184,7 +179,7 @@ def rejected() -> Verdict:
 
 
 def undecided() -> Verdict:
-    """A metric is missing, and a slice has too few rows."""
+    """With a missing metric, and a slice that has too few rows."""
     share, slice_, *_ = GATE.thresholds
     few = "6 rows are fewer than the 20 that it takes"
     return promoted().model_copy(
@@ -213,25 +208,25 @@ def failed() -> Verdict:
 
 
 def first() -> Verdict:
-    """Of a version that has no champion to beat."""
+    """A first version, which has no champion to beat."""
     alone = tuple(
         check.model_copy(update={"comparison": None, "note": NO_CHAMPION})
         if check.comparison
         else check
         for check in checks()
     )
-    evidence = _EVIDENCE.model_copy(update={"champion": None})
+    evidence = EVIDENCE.model_copy(update={"champion": None})
     return promoted().model_copy(
         update={"checks": alone, "evidence": evidence, "decision": None, "source": "manual"}
     )
 
 
 def candidate() -> list[Prediction]:
-    return [_answered(question, number % 5, number % 7) for number, question in _questions()]
+    return [_prediction(question, number % 5, number % 7) for number, question in _questions()]
 
 
 def champion() -> list[Prediction]:
-    return [_answered(question, number % 4, number % 7) for number, question in _questions()]
+    return [_prediction(question, number % 4, number % 7) for number, question in _questions()]
 
 
 def _mean(rows: list[Prediction]) -> float:
@@ -246,8 +241,8 @@ def _questions() -> Iterator[tuple[int, dict[str, str]]]:
     return enumerate(map(json.loads, _QUESTIONS.read_text().splitlines()), start=1)
 
 
-def _answered(question: dict[str, str], wrong: int, in_part: int) -> Prediction:
-    """The answer is wrong, or right in part, where the number is 0."""
+def _prediction(question: dict[str, str], wrong: int, in_part: int) -> Prediction:
+    """Make a prediction that is wrong if ``wrong`` is 0, and partly right if ``in_part`` is 0."""
     right = wrong != 0
     return prediction(
         question["id"],

@@ -1,4 +1,4 @@
-"""Reads a page as a browser does, as far as the tests ask."""
+"""Reads a page as a browser does, as far as the tests need."""
 
 from collections import defaultdict
 from html.parser import HTMLParser
@@ -9,12 +9,12 @@ _SILENT = {"style", "title"}
 
 
 class Page(HTMLParser):
-    """What a page says, section by section; the part before the first has the name ``header``.
+    """The text of a page by section; the part before the first section is named ``header``.
 
     Attributes:
-        tags: every element's name, in order.
-        attributes: every attribute, with its element's name before it.
-        values: what each section's `data` elements stand for.
+        tags: Every element's name, in order.
+        attributes: Every attribute as element name, attribute name and value.
+        values: The values of each section's ``data`` elements.
     """
 
     def __init__(self) -> None:

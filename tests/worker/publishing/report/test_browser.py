@@ -9,13 +9,13 @@ import pytest
 
 from tests.worker.publishing.report import cases
 from worker.publishing.predictions import Prediction
-from worker.publishing.report import report_page
+from worker.publishing.report import render_report
 
 _BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 _PHONE = 390  # pixels
-# A window cannot be that narrow, a frame can.
+# A frame, because a window cannot be that narrow.
 _FRAME = """<!doctype html><title>?</title>
 <iframe id="phone" width="{width}" height="800" style="border: 0" srcdoc="{page}"></iframe>
 <script>
@@ -46,7 +46,7 @@ def _browse(folder: Path, html: str, *options: str) -> str:
 
 
 def _long(row: Prediction) -> Prediction:
-    """Words that no line can hold, from right to left, too."""
+    """Give a row words that are longer than a line, including right-to-left text."""
     return row.model_copy(
         update={
             "prediction": "m" * 3000,
@@ -60,7 +60,7 @@ def _long(row: Prediction) -> Prediction:
 def test_on_a_phone_nothing_is_wider_than_the_screen(tmp_path: Path, long: bool) -> None:
     rows = cases.candidate()
     rows = list(map(_long, rows)) if long else rows
-    page = report_page(cases.promoted(), cases.GATE, rows, cases.champion(), cases.LINKS)
+    page = render_report(cases.promoted(), cases.GATE, rows, cases.champion())
     dom = _browse(tmp_path, _FRAME.format(width=_PHONE, page=escape(page)), "--dump-dom")
     assert f"<title>{_PHONE} wide</title>" in dom
     shown = dom.partition("</script>")[2]
@@ -68,7 +68,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(tmp_path: Path, long: bool)
         "Promoted",
         "All 6 thresholds hold.",
         "bound \N{MINUS SIGN}0.05",
-        "Beside the champion, by topic",
+        "Compared with the champion, by topic",
         "Lost: the champion was right (10)",
         "2 min 22 s",
         cases.GATE.digest,
@@ -76,15 +76,15 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(tmp_path: Path, long: bool)
         assert words in shown
 
 
-def test_a_print_has_the_context_that_the_screen_folds_away(tmp_path: Path) -> None:
+def test_a_printed_page_shows_the_context_that_is_collapsed_on_screen(tmp_path: Path) -> None:
     rows = cases.candidate()
     short = [row.model_copy(update={"context": ()}) for row in rows]
     long = [row.model_copy(update={"context": ("passage " * 100,) * 5}) for row in rows]
-    assert _sheets(tmp_path, long) > _sheets(tmp_path, short) + 5
+    assert _printed_pages(tmp_path, long) > _printed_pages(tmp_path, short) + 5
 
 
-def _sheets(folder: Path, rows: list[Prediction]) -> int:
-    page = report_page(cases.promoted(), cases.GATE, rows, cases.champion(), cases.LINKS)
+def _printed_pages(folder: Path, rows: list[Prediction]) -> int:
+    page = render_report(cases.promoted(), cases.GATE, rows, cases.champion())
     printed = folder / "page.pdf"
     _browse(folder, page, f"--print-to-pdf={printed}")
     pdf = printed.read_bytes()

@@ -7,22 +7,22 @@ from schemas.verdicts import Check, Comparison, Timings
 from worker.publishing.report.charts import Bar, Scale, check_axis, segments
 
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-_ROUNDED = 0.01  # per cent of the width
+_ROUNDED = 0.01  # percent of the width
 
 
 @given(st.lists(_NUMBERS, min_size=1), st.floats(0, 1))
-def test_every_value_has_its_place_in_the_drawing(values: list[float], room: float) -> None:
+def test_every_value_has_a_position_within_the_chart(values: list[float], room: float) -> None:
     scale = Scale.over(values, room=room)
-    places = [scale.at(value) for value in sorted(values)]
-    assert places == sorted(places)
-    assert all(0 <= place <= 100 for place in places)
+    positions = [scale.at(value) for value in sorted(values)]
+    assert positions == sorted(positions)
+    assert all(0 <= position <= 100 for position in positions)
     for value in values:
         bar = scale.bar(value)
         assert 0 <= bar.start <= bar.start + bar.width <= 100 + _ROUNDED
 
 
 @given(_NUMBERS, _NUMBERS)
-def test_a_value_that_holds_is_drawn_where_the_check_holds(bound: float, value: float) -> None:
+def test_a_passing_value_is_drawn_in_the_passing_zone(bound: float, value: float) -> None:
     for threshold in (AtLeast(metric="m", at_least=bound), AtMost(metric="m", at_most=bound)):
         axis = check_axis(Check(threshold=threshold, value=value, passed=threshold.holds(value)))
         assert axis is not None
@@ -55,20 +55,20 @@ def test_the_bound_of_a_difference_is_the_margin_on_its_side_of_zero(
     assert 20 < low < axis.value_at < high < 80  # room for the numbers
 
 
-def test_without_a_champion_there_is_nothing_to_draw() -> None:
+def test_without_a_champion_there_is_no_axis() -> None:
     threshold = BetterThan(metric="score.mean", better_than="champion")
     assert check_axis(Check(threshold=threshold, value=0.5, passed=True)) is None
 
 
-def test_a_missing_value_leaves_the_bound_alone() -> None:
+def test_a_missing_value_has_no_position() -> None:
     axis = check_axis(Check(threshold=AtMost(metric="m", at_most=2), value=None, passed=False))
     assert axis is not None
     assert axis.value_at is None
 
 
-def test_steps_lie_side_by_side_and_those_that_did_not_run_are_left_out() -> None:
-    drawn = segments(Timings(download=1, evaluate=3))
-    assert [(part.step, part.share, part.bar) for part in drawn] == [
+def test_steps_are_stacked_and_those_that_did_not_run_are_left_out() -> None:
+    stacked = segments(Timings(download=1, evaluate=3))
+    assert [(part.step, part.share, part.bar) for part in stacked] == [
         ("download", 0.25, Bar(0, 25)),
         ("evaluate", 0.75, Bar(25, 75)),
     ]

@@ -34,5 +34,5 @@ def test_a_gain_has_a_plus() -> None:
         (7260, "2 h 1 min"),
     ],
 )
-def test_long_times_are_told_in_minutes_and_hours(seconds: float, text: str) -> None:
+def test_long_durations_are_in_minutes_or_hours(seconds: float, text: str) -> None:
     assert duration(seconds) == text

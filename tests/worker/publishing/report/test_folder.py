@@ -20,7 +20,7 @@ def test_a_report_is_named_after_gate_collection_and_version(tmp_path: Path) -> 
     assert path.suffix == ".html"
 
 
-def test_a_repeated_verdict_replaces_its_page(tmp_path: Path) -> None:
+def test_a_later_verdict_replaces_the_page(tmp_path: Path) -> None:
     first = write_report("old", tmp_path, cases.failed())
     second = write_report("neu 新", tmp_path, cases.promoted())
     assert first == second
@@ -29,7 +29,7 @@ def test_a_repeated_verdict_replaces_its_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("collection", ["..", "気候モデル", "a b", "a-b", "C\\x", "n" * 300])
-def test_any_collection_gives_a_file_of_its_own(tmp_path: Path, collection: str) -> None:
+def test_every_collection_gets_a_separate_file(tmp_path: Path, collection: str) -> None:
     others = {write_report("", tmp_path, _of(name)) for name in ("a.b", "x")}
     path = write_report("", tmp_path, _of(collection))
     assert path not in others
@@ -37,7 +37,7 @@ def test_any_collection_gives_a_file_of_its_own(tmp_path: Path, collection: str)
     assert path.name.isascii()
 
 
-def test_a_folder_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"cannot be written to .*file: (Not a|File)"):
         write_report("", tmp_path / "file", cases.failed())

@@ -7,7 +7,7 @@ from schemas.verdicts import Verdict
 from tests.worker.publishing.report import cases
 from tests.worker.publishing.report.reading import Page
 from worker.publishing.predictions import Prediction
-from worker.publishing.report import report_page
+from worker.publishing.report import render_report
 from worker.verdict.checks import NO_CHAMPION
 
 _HOSTILE = '</dd><script>alert(1)</script><img src=x onerror="alert(2)">{{ 7*7 }}'
@@ -18,9 +18,13 @@ def _page(
     verdict: Verdict,
     candidate: Sequence[Prediction] = (),
     champion: Sequence[Prediction] | None = None,
-    links: dict[str, str] = cases.LINKS,
 ) -> Page:
-    return Page.of(report_page(verdict, cases.GATE, candidate, champion, links))
+    return Page.of(render_report(verdict, cases.GATE, candidate, champion))
+
+
+def _with_links(verdict: Verdict, weave_url: str, run_url: str) -> Verdict:
+    evidence = cases.EVIDENCE.model_copy(update={"weave_url": weave_url, "run_url": run_url})
+    return verdict.model_copy(update={"evidence": evidence})
 
 
 @pytest.fixture
@@ -30,8 +34,8 @@ def promoted() -> Page:
 
 @pytest.fixture
 def rejected() -> Page:
-    asked = cases.champion()[: cases.EARLY]
-    return _page(cases.rejected(), asked, cases.candidate())
+    evaluated = cases.champion()[: cases.EARLY]
+    return _page(cases.rejected(), evaluated, cases.candidate())
 
 
 def test_the_verdict_and_its_reason_come_first(promoted: Page) -> None:
@@ -51,9 +55,7 @@ def test_the_verdict_and_its_reason_come_first(promoted: Page) -> None:
         (cases.awaiting(), "Awaiting approval"),
     ],
 )
-def test_every_verdict_makes_a_valid_page_that_asks_for_nothing_else(
-    verdict: Verdict, words: str
-) -> None:
+def test_every_verdict_gives_a_valid_self_contained_page(verdict: Verdict, words: str) -> None:
     page = _page(verdict, cases.candidate(), cases.champion())
     assert words in page.text("header")
     assert page.tags.count("h1") == 1
@@ -62,23 +64,23 @@ def test_every_verdict_makes_a_valid_page_that_asks_for_nothing_else(
     assert len(ids) == len(set(ids))
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not [name for _, name, _ in page.attributes if name in ("src", "style")]
-    assert {place[1:] for place in page.all("a", "href") if place[0] == "#"} <= set(ids)
+    assert {href[1:] for href in page.all("a", "href") if href[0] == "#"} <= set(ids)
 
 
-def test_who_decided_and_why_is_told(promoted: Page) -> None:
+def test_the_decision_shows_who_decided_and_why(promoted: Page) -> None:
     decision = promoted.text("decision")
     assert "Approved by ada , 2026-03-02 14:05 UTC" in decision
     assert "the champion guessed them." in decision
 
 
-def test_a_verdict_that_awaits_approval_says_how_to_decide() -> None:
+def test_a_verdict_that_awaits_approval_shows_the_commands() -> None:
     decision = _page(cases.awaiting(), cases.candidate(), cases.champion()).text("decision")
     ref = "'acme/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3'"
     assert f"weighbridge approve {ref} --gate climate-rag" in decision
     assert f"weighbridge reject {ref} --gate climate-rag --why" in decision
 
 
-def test_the_numbers_of_the_checks_are_the_verdicts(promoted: Page) -> None:
+def test_the_checks_show_the_numbers_of_the_verdict(promoted: Page) -> None:
     expected: list[float] = []
     for check in cases.checks():
         assert check.value is not None
@@ -87,12 +89,12 @@ def test_the_numbers_of_the_checks_are_the_verdicts(promoted: Page) -> None:
             expected += [found.champion, found.difference, *found.interval]
             expected += [] if found.p_value is None else [found.p_value]
             expected.append(found.detectable)
-            demanded = getattr(check.threshold, "detectable", None)
-            expected += [] if demanded is None else [demanded]
+            required = getattr(check.threshold, "detectable", None)
+            expected += [] if required is None else [required]
     assert promoted.values["checks"] == expected
 
 
-def test_each_check_says_what_it_asks_and_how_it_was_compared(promoted: Page) -> None:
+def test_each_check_shows_its_threshold_and_its_comparison(promoted: Page) -> None:
     text = promoted.text("checks")
     for threshold in cases.GATE.thresholds:
         assert threshold.label in text
@@ -103,28 +105,28 @@ def test_each_check_says_what_it_asks_and_how_it_was_compared(promoted: Page) ->
     assert "On 6 rows." in text
 
 
-def test_a_check_that_fails_says_so(rejected: Page) -> None:
+def test_a_failed_check_is_marked_as_failed(rejected: Page) -> None:
     text = rejected.text("checks")
-    assert "1 of 2 thresholds held." in text
-    assert "holds 0.7188 asked: ≥ 0.55" in text
-    assert "fails 0.7188 asked: no worse than champion by 0.05 (95%)" in text
+    assert "1 of 2 checks passed." in text
+    assert "passed 0.7188 required: ≥ 0.55" in text
+    assert "failed 0.7188 required: no worse than champion by 0.05 (95%)" in text
 
 
-def test_a_check_that_is_undecided_is_told_from_one_that_fails() -> None:
+def test_an_undecided_check_is_not_marked_as_failed() -> None:
     text = _page(cases.undecided(), cases.candidate(), cases.champion()).text("checks")
-    assert "0 of 2 thresholds held." in text
-    assert "undecided missing asked: ≥ 0.55" in text
-    assert "undecided 1 asked: ≥ 0.5 6 rows are fewer than the 20" in text
-    assert "fails" not in text
+    assert "0 of 2 checks passed." in text
+    assert "undecided missing required: ≥ 0.55" in text
+    assert "undecided 1 required: ≥ 0.5 6 rows are fewer than the 20" in text
+    assert "failed" not in text
 
 
-def test_the_means_by_topic_are_those_of_the_rows(promoted: Page) -> None:
+def test_the_means_by_topic_are_computed_from_the_rows(promoted: Page) -> None:
     def mean(rows: list[Prediction], topic: str) -> float:
         return fmean(row.score for row in rows if row.topic == topic and row.score is not None)
 
-    before, now = cases.champion(), cases.candidate()
-    for topic in {row.topic for row in now}:
-        pair = [mean(now, topic), mean(before, topic)]
+    theirs, ours = cases.champion(), cases.candidate()
+    for topic in {row.topic for row in ours}:
+        pair = [mean(ours, topic), mean(theirs, topic)]
         assert f"{topic} 6 {pair[0]:.4g} {pair[1]:.4g}" in promoted.text("topics")
     whole = promoted.values["topics"][-3:]
     checked = cases.checks()[3]
@@ -132,14 +134,14 @@ def test_the_means_by_topic_are_those_of_the_rows(promoted: Page) -> None:
     assert whole == [checked.value, checked.comparison.champion, checked.comparison.difference]
 
 
-def test_an_early_stop_compares_the_rows_that_both_answered(rejected: Page) -> None:
+def test_after_an_early_stop_the_same_rows_are_compared(rejected: Page) -> None:
     same = fmean(row.score for row in cases.candidate()[: cases.EARLY] if row.score is not None)
     assert rejected.values["topics"][-2] == same
     assert "32 of 66 rows" in rejected.text("header")
-    assert "32 of 66 rows; the evaluation was stopped early" in rejected.text("evidence")
+    assert "32 of 66 rows; the evaluation stopped early" in rejected.text("evidence")
 
 
-def test_rows_that_flipped_show_both_answers_and_the_context(promoted: Page) -> None:
+def test_flipped_rows_show_both_answers_and_the_context(promoted: Page) -> None:
     text = promoted.text("flips")
     assert "10 rows lost and 13 gained, of 66." in text
     assert text.index("Lost: the champion was right (10)") < text.index("Gained: ")
@@ -150,16 +152,16 @@ def test_rows_that_flipped_show_both_answers_and_the_context(promoted: Page) -> 
     ) in text
 
 
-def test_rows_that_both_got_wrong_stand_apart_from_those_that_were_lost(promoted: Page) -> None:
+def test_rows_that_both_got_wrong_are_listed_apart_from_lost_rows(promoted: Page) -> None:
     text = promoted.text("wrong")
-    assert text.startswith("Rows that are wrong 13 of 66 rows, with the 10 lost ones above.")
+    assert text.startswith("Wrong rows 13 of 66 rows, including the 10 lost above.")
     assert text.count("This version is wrong") == 3
 
 
-def test_version_and_champion_that_agree_are_said_to() -> None:
+def test_without_flipped_rows_the_page_says_so() -> None:
     page = _page(cases.promoted(), cases.candidate(), cases.candidate())
-    assert "None: version and champion are right on the same rows." in page.text("flips")
-    assert page.text("wrong").startswith("Rows that are wrong 13 of 66 rows.")
+    assert "None: the version and the champion got the same rows right." in page.text("flips")
+    assert page.text("wrong").startswith("Wrong rows 13 of 66 rows.")
 
 
 def test_a_first_version_has_a_page_without_a_champion() -> None:
@@ -168,21 +170,21 @@ def test_a_first_version_has_a_page_without_a_champion() -> None:
     assert "Compared with nothing" in page.text("header")
     assert "There was no champion to compare with." in page.text("topics")
     assert page.text("checks").count(NO_CHAMPION) == 3
-    assert "Champion not compared with any" in page.text("evidence")
+    assert "Champion no comparison" in page.text("evidence")
 
 
-def test_a_weighing_that_failed_early_has_a_whole_page_too() -> None:
-    page = _page(cases.failed(), links={})
+def test_a_weighing_that_failed_early_has_a_page_too() -> None:
+    page = _page(cases.failed())
     assert page.sections == ["header", "checks", "time", "evidence", "gate"]
     assert cases.failed().reason in page.text("header")
     assert "no threshold was checked" in page.text("checks")
-    assert "download 2.2 s 100.0 %" in page.text("time")
+    assert "download 2.2 s 100.0%" in page.text("time")
     assert "the weighing ended before the evaluation did" in page.text("evidence")
 
 
 def test_the_time_of_each_step_is_shown(promoted: Page) -> None:
     assert promoted.values["time"] == [3.412, 11.9, 142.25, 0.613, 4.08]
-    assert "evaluate 2 min 22 s 87.7 %" in promoted.text("time")
+    assert "evaluate 2 min 22 s 87.7%" in promoted.text("time")
 
 
 def test_the_evidence_names_every_reference(promoted: Page) -> None:
@@ -200,8 +202,10 @@ def test_the_evidence_names_every_reference(promoted: Page) -> None:
         evidence.champion.rag_model,
         evidence.champion.weave_call,
         "acme/wandb-registry-RAG Models/RAG Model:v2",
-        *cases.LINKS,
-        *cases.LINKS.values(),
+        "W&B run",
+        evidence.run_url,
+        "Evaluation in Weave",
+        evidence.weave_url,
     ):
         assert reference in text
 
@@ -211,16 +215,17 @@ def test_the_gates_rules_and_digest_are_shown(promoted: Page) -> None:
     assert cases.GATE.digest in text
     assert "metric: answer_correctness.mean margin: 0.05" in text
     assert "early_stop: confidence: 0.95 batch: 16" in text
-    assert "not those of the verdict" not in text
+    assert "has changed since the verdict" not in text
 
 
-def test_rules_that_changed_since_the_verdict_are_told_apart() -> None:
+def test_rules_that_changed_since_the_verdict_are_pointed_out() -> None:
     text = _page(cases.promoted().model_copy(update={"gate_digest": "0ld"})).text("gate")
     assert "Digest 0ld" in text
-    assert f"not those of the verdict: their digest is {cases.GATE.digest}" in text
+    assert "The gate has changed since the verdict." in text
+    assert f"have the digest {cases.GATE.digest}" in text
 
 
-def test_whatever_comes_from_outside_is_shown_as_text() -> None:
+def test_text_from_outside_is_escaped() -> None:
     row = cases.prediction(
         _HOSTILE,
         input=_HOSTILE,
@@ -231,9 +236,9 @@ def test_whatever_comes_from_outside_is_shown_as_text() -> None:
         topic=_HOSTILE,
         context=(_HOSTILE,),
     )
-    before = row.model_copy(update={"correct": True})
+    theirs = row.model_copy(update={"correct": True})
     verdict = cases.promoted().model_copy(update={"reason": _HOSTILE, "promoted_ref": _HOSTILE})
-    page = _page(verdict, [row], [before], {_HOSTILE: _HOSTILE})
+    page = _page(_with_links(verdict, _HOSTILE, _HOSTILE), [row], [theirs])
     assert not {"script", "img"} & set(page.tags)
     assert page.text("flips").count(_HOSTILE) == 8
     for section, times in {"header": 1, "topics": 1, "evidence": 3}.items():
@@ -241,7 +246,7 @@ def test_whatever_comes_from_outside_is_shown_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "url",
     [
         "javascript:alert(1)",
         " javascript:alert(1)//https://wandb.ai",
@@ -252,11 +257,11 @@ def test_whatever_comes_from_outside_is_shown_as_text() -> None:
         "weave:///ada/climate/object/RagModel:v0",
     ],
 )
-def test_only_web_addresses_become_links(place: str) -> None:
-    page = _page(cases.promoted(), links={"where": place, "run": "https://wandb.ai/r?a=1&b=2"})
+def test_only_web_addresses_become_links(url: str) -> None:
+    page = _page(_with_links(cases.promoted(), url, "https://wandb.ai/r?a=1&b=2"))
     away = [href for href in page.all("a", "href") if href[0] != "#"]
     assert away == ["https://wandb.ai/r?a=1&b=2"]
-    assert " ".join(place.split()) in page.text("evidence")
+    assert " ".join(url.split()) in page.text("evidence")
 
 
 def test_two_thousand_rows_of_long_answers_stay_below_a_megabyte_and_a_half() -> None:
@@ -273,27 +278,27 @@ def test_two_thousand_rows_of_long_answers_stay_below_a_megabyte_and_a_half() ->
         )
         for number in range(2000)
     ]
-    before = [
+    theirs = [
         row.model_copy(update={"correct": number % 2 == 0}) for number, row in enumerate(rows)
     ]
-    html = report_page(cases.promoted(), cases.GATE, rows, before, cases.LINKS)
+    html = render_report(cases.promoted(), cases.GATE, rows, theirs)
     assert len(html) < 1_500_000
     page = Page.of(html)
-    assert "60 topics left out." in page.text("topics")
-    assert page.text("flips").count("The first 30 are shown") == 2
+    assert "60 more topics not shown." in page.text("topics")
+    assert page.text("flips").count("Only the first 30 are shown.") == 2
     assert "9,000 more characters" in page.text("flips")
-    assert "15 passages left out." in page.text("flips")
-    assert "The first 30 are shown, 637 rows left out" in page.text("wrong")
+    assert "15 more passages not shown." in page.text("flips")
+    assert "Only the first 30 are shown. The other 637 rows are" in page.text("wrong")
 
 
-def test_empty_answers_and_missing_scores_are_said_to_be_so() -> None:
+def test_empty_answers_and_missing_scores_are_labeled() -> None:
     rows = [
         cases.prediction("a", prediction=" ", correct=False, score=None, error_type="no answer"),
         cases.prediction("b", prediction="", correct=False, score=float("nan")),
     ]
     page = _page(cases.first(), rows)
     assert "All rows 2 \N{EN DASH}" in page.text("topics")
-    assert "1 row without a score, in no mean." in page.text("topics")
+    assert "The means leave out 1 row without a score." in page.text("topics")
     assert "no answer · no score Expected the sea This version is wrong empty" in page.text("wrong")
 
 
@@ -307,8 +312,8 @@ def test_every_script_is_kept(words: str) -> None:
     assert words in page.text("topics")
 
 
-def test_what_no_page_may_have_is_replaced() -> None:
+def test_characters_that_html_forbids_are_replaced() -> None:
     row = cases.prediction("r", prediction="x\x00\x1b[31m\ud800y\ufffe", correct=False)
-    html = report_page(cases.first(), cases.GATE, [row], None, cases.LINKS)
+    html = render_report(cases.first(), cases.GATE, [row], None)
     assert "x\ufffd\ufffd[31m\ufffdy\ufffd" in html
     assert html.encode()

@@ -1,6 +1,5 @@
 """A worker's lease of one weighing, kept alive by a thread while a step runs."""
 
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Self
 import redis
 import structlog
 
+from bus.heartbeat import Heartbeat
 from bus.ledger import Ledger
 from schemas.errors import PlatformError
 from schemas.events import WeighingId
@@ -38,12 +38,11 @@ class Lease:
         self._seconds = seconds
         self._interval = seconds / _BEATS_PER_LEASE
         self._last_beat = time.monotonic()
-        self._left = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._lost = False
+        self._heartbeat = Heartbeat("lease", self._interval, self._renew)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._heartbeat.start()
         return self
 
     def __exit__(
@@ -52,8 +51,7 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._left.set()
-        self._thread.join()
+        self._heartbeat.stop()
 
     def check(self) -> None:
         """Call before every side effect.
@@ -62,8 +60,8 @@ class Lease:
             LeaseLostError: the lease is no longer ours.
         """
         if time.monotonic() - self._last_beat > self._seconds:
-            self._lost.set()  # Redis did not hear from us in time: somebody else may have it
-        if self._lost.is_set():
+            self._lost = True  # Redis did not hear from us in time: somebody else may have it
+        if self._lost:
             raise LeaseLostError(f"The lease of {self._weighing} was lost.")
 
     def report(self, progress: Progress) -> None:
@@ -72,7 +70,7 @@ class Lease:
         Raises:
             LeaseLostError: the lease is no longer ours.
         """
-        self._beat(progress)
+        self._renew(progress)
         self.check()
 
     def retry_write(self, write: Callable[[], bool]) -> bool:
@@ -93,19 +91,17 @@ class Lease:
                 if time.monotonic() > deadline:
                     raise
                 log.warning("Redis is away", weighing=str(self._weighing), error=str(error))
-                self._left.wait(min(1.0, self._interval))
+                time.sleep(min(1.0, self._interval))
 
-    def _keep(self) -> None:
-        while not self._left.wait(self._interval) and not self._lost.is_set():
-            self._beat(None)
-
-    def _beat(self, progress: Progress | None) -> None:
+    def _renew(self, progress: Progress | None = None) -> None:
+        if self._lost:
+            return
         before = time.monotonic()
         try:
             if self._ledger.renew(self._weighing, self.token, progress):
                 self._last_beat = before
             else:
-                self._lost.set()
+                self._lost = True
         except redis.RedisError as error:
             # The lease outlasts a short absence of Redis; check() knows when it does no longer.
             log.warning("heartbeat failed", weighing=str(self._weighing), error=str(error))

@@ -4,7 +4,6 @@ W&B cannot compare and swap an alias: two workers that promote at once would bot
 champion and both displace it, and one of them would be missing from the chain of champions.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +14,13 @@ from redis.exceptions import LockError, LockNotOwnedError
 from redis.lock import Lock
 
 from bus.connection import KEY_PREFIX, connect
+from bus.heartbeat import Heartbeat
 from schemas.errors import PlatformError
 from schemas.settings import Settings
 
 _PATIENCE = 300.0  # seconds; longer than W&B may keep a few promotions waiting
 _TELL_EVERY = 5.0  # seconds
-_RENEWED_PER_TERM = 4  # so that three may be lost before the turn is
+_RENEWALS_PER_LEASE = 4  # so that three may fail before the lock expires
 
 log = structlog.get_logger()
 
@@ -45,7 +45,8 @@ def promotion_lock(
     lock = Lock(client, f"{KEY_PREFIX}turn:{target}", settings.lease, thread_local=False)
     try:
         _wait(lock, target, tell, patience)
-        with _kept(PromotionLock(lock, target, settings.lease)) as held:
+        held = PromotionLock(lock, target, settings.lease)
+        with Heartbeat("promotion lock", settings.lease / _RENEWALS_PER_LEASE, held.renew):
             yield held
     finally:
         with suppress(LockError, redis.RedisError):  # then it is over without us
@@ -75,16 +76,14 @@ class PromotionLock:
         Raises:
             PlatformError: somebody else may have the turn by now.
         """
-        self._renew()
+        self.renew()
         if self._lost or time.monotonic() - self._renewed > self._term:
             raise PlatformError(f"The turn to promote into {self._target} was lost.")
 
-    def keep(self, left: threading.Event) -> None:
-        """Renew it until it is left."""
-        while not left.wait(self._term / _RENEWED_PER_TERM) and not self._lost:
-            self._renew()
-
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Renew the lock, unless it is lost."""
+        if self._lost:
+            return
         before = time.monotonic()
         try:
             self._lock.reacquire()
@@ -93,18 +92,6 @@ class PromotionLock:
             self._lost = True
         except redis.RedisError as error:  # the term outlasts a short absence
             log.warning("the turn was not renewed", target=self._target, error=str(error))
-
-
-@contextmanager
-def _kept(held: PromotionLock) -> Iterator[PromotionLock]:
-    left = threading.Event()
-    thread = threading.Thread(target=held.keep, args=(left,), name="turn", daemon=True)
-    thread.start()
-    try:
-        yield held
-    finally:
-        left.set()
-        thread.join()
 
 
 def _wait(lock: Lock, target: str, tell: Callable[[str], None], patience: float) -> None:

@@ -5,7 +5,6 @@ A worker that is up but takes nothing from its queues looks healthy from outside
 
 import os
 import socket
-import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from kombu.exceptions import OperationalError
 
 from bus.celery_app import queue_length
 from bus.connection import KEY_PREFIX, connect
+from bus.heartbeat import Heartbeat
 from bus.liveness import WorkerRecord, remove_record, write_record
 from schemas.errors import PlatformError
 from worker.tasks import app, settings
@@ -73,19 +73,16 @@ class Liveness:
         )
         self._taken = 0
         self._silent_beats = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="pulse", daemon=True)
+        self._heartbeat = Heartbeat("liveness", self._interval, self._try_to_beat, at_once=True)
 
     def start(self, sender: Consumer, **_: object) -> None:
         """Begin; a receiver of Celery's `worker_ready`, whose sender is the worker's consumer."""
         self._consumer = sender
-        self._thread.start()
+        self._heartbeat.start()
 
     def end(self) -> None:
         """Stop, and leave nothing behind but what a deaf worker says of itself."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(self._interval)
+        self._heartbeat.stop(self._interval)
         with suppress(redis.RedisError):  # then its time runs out
             self._client.delete(self._queue_key)
             if not self._record.stalled:
@@ -107,15 +104,12 @@ class Liveness:
     def _queue_key(self) -> str:
         return f"{KEY_PREFIX}{self.queue}"
 
-    def _keep(self) -> None:
-        while True:
-            try:
-                self._beat()
-            except (redis.RedisError, OperationalError, OSError) as error:
-                log.warning("Redis is away", worker=self.name, error=str(error))
-                self._silent_beats = 0
-            if self._ended.wait(self._interval):
-                return
+    def _try_to_beat(self) -> None:
+        try:
+            self._beat()
+        except (redis.RedisError, OperationalError, OSError) as error:
+            log.warning("Redis is away", worker=self.name, error=str(error))
+            self._silent_beats = 0
 
     def _beat(self) -> None:
         self._listen()

@@ -23,7 +23,7 @@ def _silent(_what: str) -> None:
 
 
 def _keepers() -> int:
-    return sum(thread.name == "turn" for thread in threading.enumerate())
+    return sum(thread.name == "promotion lock" for thread in threading.enumerate())
 
 
 def _die(client: redis.Redis) -> None:

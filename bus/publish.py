@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import redis
 import structlog
-from celery import Celery
 from kombu.exceptions import OperationalError
 
+from bus.bus import Bus
 from bus.celery_app import DISPATCH_TASK, FIRST, LATER, WEIGH_TASK
-from bus.inbox import Inbox
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
@@ -18,7 +17,7 @@ _EVENTS_PER_TASK = 500  # one worker dispatches them one after the other
 log = structlog.get_logger()
 
 
-def publish(app: Celery, inbox: Inbox, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
+def publish(bus: Bus, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
     """Put an event on the bus. When this returns, Redis has it.
 
     Args:
@@ -31,31 +30,31 @@ def publish(app: Celery, inbox: Inbox, event: ModelVersionEvent, gates: Sequence
         PlatformError: Redis did not take it; nothing was enqueued.
     """
     try:
-        new = inbox.accept(event, gates)
+        new = bus.inbox.accept(event, gates)
     except redis.RedisError as error:
         raise PlatformError(
-            f"Redis at {_host(app)} did not take the event: {error}.",
+            f"Redis at {_host(bus)} did not take the event: {error}.",
             fix="Start Redis or mend CELERY_BROKER_URL, then send it again.",
         ) from error
     if new:
         try:
-            publish_dispatch(app, [event.id])
+            publish_dispatch(bus, [event.id])
         except PlatformError as error:  # the inbox has it, so the sweeper will send it
             log.warning("an event waits for the sweeper", version=str(event.ref), why=str(error))
     return new
 
 
-def publish_dispatch(app: Celery, event_ids: Sequence[str]) -> None:
+def publish_dispatch(bus: Bus, event_ids: Sequence[str]) -> None:
     """Have workers dispatch events that the inbox has accepted.
 
     Raises:
         PlatformError: Redis did not take a task; the sweeper will send it later.
     """
     for start in range(0, len(event_ids), _EVENTS_PER_TASK):
-        _send(app, DISPATCH_TASK, list(event_ids[start : start + _EVENTS_PER_TASK]))
+        _send(bus, DISPATCH_TASK, list(event_ids[start : start + _EVENTS_PER_TASK]))
 
 
-def publish_weighing(app: Celery, weighing: WeighingId, *, first: bool = False) -> str:
+def publish_weighing(bus: Bus, weighing: WeighingId, *, first: bool = False) -> str:
     """Put the task of an opened weighing into the GPU workers' queue.
 
     Args:
@@ -67,19 +66,19 @@ def publish_weighing(app: Celery, weighing: WeighingId, *, first: bool = False) 
     Raises:
         PlatformError: Redis did not take it; the sweeper will send it later.
     """
-    return _send(app, WEIGH_TASK, str(weighing), FIRST if first else LATER)
+    return _send(bus, WEIGH_TASK, str(weighing), FIRST if first else LATER)
 
 
-def _send(app: Celery, task: str, argument: str | list[str], priority: int = FIRST) -> str:
+def _send(bus: Bus, task: str, argument: str | list[str], priority: int = FIRST) -> str:
     try:
-        return str(app.send_task(task, args=[argument], priority=priority).id)
+        return str(bus.app.send_task(task, args=[argument], priority=priority).id)
     except OperationalError as error:
         raise PlatformError(
-            f"Redis at {_host(app)} did not take a task: {error}.",
+            f"Redis at {_host(bus)} did not take a task: {error}.",
             fix="Start Redis or mend CELERY_BROKER_URL; the sweeper will send it then.",
         ) from error
 
 
-def _host(app: Celery) -> str:
+def _host(bus: Bus) -> str:
     # as_uri() leaves the password out.
-    return str(app.connection_for_write().as_uri())
+    return str(bus.app.connection_for_write().as_uri())

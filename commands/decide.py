@@ -2,8 +2,7 @@
 
 import click
 
-from bus.celery_app import celery_app
-from commands.ledger import ledger_of
+from bus.bus import Bus
 from commands.output import json_option, print_ids
 from commands.wait import conclude
 from schemas.errors import ConfigurationError
@@ -51,18 +50,18 @@ def _decide(
     from producers.waiting import wait_for
 
     settings = Settings()
-    ledger, by = ledger_of(settings), _user(settings)
-    with celery_app(settings) as app:
-        decided = decide(app, ledger, settings, ref, gate=gate, approved=approved, by=by, why=why)
-    if not wait:
-        print_ids(decided, as_json)
-        return
     wanted: Outcome = "promoted" if approved else "rejected"
-    conclude(
-        lambda on_change: wait_for(ledger, dict.fromkeys(decided), on_change=on_change),
-        wanted,
-        as_json,
-    )
+    with Bus.open(settings) as bus:
+        by = _user(settings)
+        decided = decide(bus, ref, gate=gate, approved=approved, by=by, why=why)
+        if not wait:
+            print_ids(decided, as_json)
+            return
+        conclude(
+            lambda on_change: wait_for(bus.ledger, dict.fromkeys(decided), on_change=on_change),
+            wanted,
+            as_json,
+        )
 
 
 def _user(settings: Settings) -> str:
@@ -97,7 +96,8 @@ def rollback(gate: str, to: str | None, why: str, as_json: bool) -> None:
     from producers.rollback import rollback as roll_back
 
     settings = Settings()
-    done = roll_back(ledger_of(settings), settings, gate, to=to, by=_user(settings), why=why)
+    with Bus.open(settings) as bus:
+        done = roll_back(bus, gate, to=to, by=_user(settings), why=why)
     if as_json:
         click.echo(done.model_dump_json())
         return

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import click
 
-from bus.celery_app import celery_app
+from bus.bus import Bus
 from bus.publish import publish_weighing
-from commands.ledger import ledger_of, matching
+from commands.ledger import matching
 from commands.output import json_option, print_ids
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -27,16 +27,14 @@ def retry(refs: tuple[str, ...], all_failed: bool, gate: str | None, as_json: bo
     """
     if bool(refs) == all_failed:
         raise click.UsageError("Name versions, or give --all-failed.")
-    settings = Settings()
-    ledger = ledger_of(settings)
-    records = [record for record in ledger.all() if gate in (None, record.id.gate)]
-    chosen = [one for ref in refs for one in _failed(matching(records, ref), ref)]
-    if all_failed:
-        chosen = [record for record in records if record.state == "failed"]
-    queued = [record.id for record in chosen if ledger.retry(record.id)]
-    with celery_app(settings) as app:
+    with Bus.open(Settings()) as bus:
+        records = [record for record in bus.ledger.all() if gate in (None, record.id.gate)]
+        chosen = [one for ref in refs for one in _failed(matching(records, ref), ref)]
+        if all_failed:
+            chosen = [record for record in records if record.state == "failed"]
+        queued = [record.id for record in chosen if bus.ledger.retry(record.id)]
         for weighing in queued:
-            publish_weighing(app, weighing)
+            publish_weighing(bus, weighing)
     print_ids(queued, as_json)
 
 

@@ -2,14 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
-from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
-from bus.connection import connect
-from commands.ledger import ledger_of
+from bus.bus import Bus
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 
@@ -21,23 +18,20 @@ def poll(once: bool) -> None:
     from producers.poller import poll as poll_forever
     from producers.poller import poll_once
 
-    settings = Settings()
-    app, client = celery_app(settings), connect(settings.broker_url, settings.redis_master)
-    if once:
-        for weighing in poll_once(app, client, ledger_of(settings), settings):
-            click.echo(str(weighing))
-        return
-    with _until_signalled() as stop:
-        poll_forever(app, client, ledger_of(settings), settings, stop)
+    with Bus.open(Settings()) as bus:
+        if once:
+            for weighing in poll_once(bus):
+                click.echo(str(weighing))
+        else:
+            poll_forever(bus, _stop_on_signal())
 
 
-@contextmanager
-def _until_signalled() -> Iterator[threading.Event]:
+def _stop_on_signal() -> threading.Event:
     """An event that SIGTERM or ctrl-C sets."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    yield stop
+    return stop
 
 
 @click.command()

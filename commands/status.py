@@ -11,11 +11,11 @@ from typing import get_args
 import click
 import redis
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
-from bus.connection import connect
 from bus.ledger import Ledger
 from bus.liveness import WorkerRecord, living_workers
-from commands.ledger import ledger_of, matching
+from commands.ledger import matching
 from commands.output import json_option, print_weighings
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -39,7 +39,8 @@ def status(ref: str | None, state: State | None, limit: int | None, as_json: boo
 
     REF is entity/project/collection:vN and may hold shell wildcards.
     """
-    records = list(ledger_of(Settings()).all())
+    with Bus.open(Settings()) as bus:
+        records = list(bus.ledger.all())
     if ref is not None:
         records = matching(records, ref)
         if not records:
@@ -56,12 +57,12 @@ def status(ref: str | None, state: State | None, limit: int | None, as_json: boo
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object on each line.")
 def events(follow: bool, limit: int | None, as_json: bool) -> None:
     """Show what happened to weighings: time, weighing, its new state, and why."""
-    ledger = ledger_of(Settings())
-    lines = ledger.audit()
-    _print_events(lines[-(limit or len(lines)) :], as_json)
-    if follow:
-        with suppress(KeyboardInterrupt):
-            _follow(ledger, lines[-1].stream_id if lines else "0", as_json)
+    with Bus.open(Settings()) as bus:
+        lines = bus.ledger.audit()
+        _print_events(lines[-(limit or len(lines)) :], as_json)
+        if follow:
+            with suppress(KeyboardInterrupt):
+                _follow(bus.ledger, lines[-1].stream_id if lines else "0", as_json)
 
 
 def _follow(ledger: Ledger, after: str, as_json: bool) -> None:
@@ -97,8 +98,8 @@ def _print_events(lines: Sequence[AuditLine], as_json: bool) -> None:
 @json_option
 def workers(as_json: bool) -> None:
     """Show the workers; exit with 1 when one takes nothing, or a queue is served by nobody."""
-    settings = Settings()
-    records = living_workers(connect(settings.broker_url, settings.redis_master))
+    with Bus.open(Settings()) as bus:
+        records = living_workers(bus.client)
     if as_json:
         click.echo(json.dumps([record.model_dump(mode="json") for record in records]))
     else:

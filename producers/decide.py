@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime
 
-from celery import Celery
-
+from bus.bus import Bus
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
 from registry.calls import wandb_api
@@ -11,14 +10,11 @@ from registry.versions import resolve
 from schemas.errors import ConfigurationError
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 from schemas.verdicts import Decision
 
 
 def decide(
-    app: Celery,
-    ledger: Ledger,
-    settings: Settings,
+    bus: Bus,
     text: str,
     *,
     gate: str | None,
@@ -46,14 +42,14 @@ def decide(
         raise ConfigurationError(
             "A rejection without a reason helps nobody.", fix="Give one with --why."
         )
-    version = resolve(wandb_api(settings.wandb_timeout), ArtifactRef.parse(text)).ref
-    weighing = _awaiting(ledger, version, gate)
+    version = resolve(wandb_api(bus.settings.wandb_timeout), ArtifactRef.parse(text)).ref
+    weighing = _awaiting(bus.ledger, version, gate)
     decision = Decision(approved=approved, by=by, why=why.strip(), at=datetime.now(UTC))
-    if not ledger.decide(weighing, decision):
+    if not bus.ledger.decide(weighing, decision):
         raise ConfigurationError(
             f"{weighing} was decided by somebody else just now.", fix="See `weighbridge status`."
         )
-    publish_weighing(app, weighing, first=True)
+    publish_weighing(bus, weighing, first=True)
     return [weighing]
 
 

@@ -6,9 +6,7 @@ from fnmatch import fnmatchcase
 
 import wandb
 
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.inbox import Inbox
+from bus.bus import Bus
 from bus.ledger import Ledger
 from bus.publish import publish
 from producers.waiting import OnChange, wait_for
@@ -89,15 +87,13 @@ def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> Enqueue
     """
     settings = Settings()
     events = _events(settings, refs, gate, force=force)
-    client = connect(settings.broker_url, settings.redis_master)
-    inbox = Inbox(client, settings.lease)
     opened_by: dict[WeighingId, ModelVersionEvent] = {}
-    with celery_app(settings) as app:
+    with Bus.open(settings) as bus:
         for event in events:
             gates = settings.gates.matching(event)
-            publish(app, inbox, event, gates)
+            publish(bus, event, gates)
             opened_by |= {WeighingId.of(one.name, event.ref): event for one in gates}
-    return Enqueued(Ledger(client, settings.lease, settings.keep_days), opened_by)
+    return Enqueued(bus.ledger, opened_by)
 
 
 def _events(

@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import redis
 import structlog
-from celery import Celery
 
 from bus.backoff import doubled
-from bus.inbox import Inbox
-from bus.ledger import Ledger
+from bus.bus import Bus
 from bus.publish import publish
 from producers.backfill import backfilled_versions, forgotten_versions, matching_alias, new_versions
 from producers.poll_cursor import OVERLAP, PollCursor
@@ -29,7 +27,6 @@ from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 
 log = structlog.get_logger()
 
@@ -55,10 +52,6 @@ class Poller:
     """Looks at the registries that the gates watch. Several may run: an event counts once.
 
     Args:
-        app: publishes.
-        client: of Redis.
-        ledger: knows what was weighed.
-        settings: gates, backfill, how long a call may take.
         stop: ends a wait for W&B.
 
     Attributes:
@@ -70,20 +63,12 @@ class Poller:
         PlatformError: W&B did not answer.
     """
 
-    def __init__(
-        self,
-        app: Celery,
-        client: redis.Redis,
-        ledger: Ledger,
-        settings: Settings,
-        stop: threading.Event,
-    ) -> None:
-        self._app = app
-        self._ledger = ledger
+    def __init__(self, bus: Bus, stop: threading.Event) -> None:
+        settings = bus.settings
+        self._bus = bus
         self._backfill = settings.backfill
         self._memory = timedelta(days=settings.keep_days)
-        self._inbox = Inbox(client, settings.lease)
-        self._cursor = PollCursor(client, settings.full_scan_interval)
+        self._cursor = PollCursor(bus.client, settings.full_scan_interval)
         self._read_whole: set[WatchedRegistry] = set()
         self.watched = _watched(settings.gates)
         timeout = settings.wandb_timeout
@@ -155,7 +140,7 @@ class Poller:
             for version in versions
             if not self._is_tagged(gate, version, first_seen)
         }
-        unknown = self._ledger.unknown(list(undone))
+        unknown = self._bus.ledger.unknown(list(undone))
         return [one for one in unknown if self._publish(gate, undone[one])]
 
     def _is_tagged(self, gate: Gate, version: LinkedVersion, first_seen: datetime) -> bool:
@@ -175,15 +160,13 @@ class Poller:
             alias=matching_alias(gate, version),
             gate=gate.name,
         )
-        is_new = publish(self._app, self._inbox, event, [gate])
+        is_new = publish(self._bus, event, [gate])
         if is_new:
             log.info("the poller found a version", version=str(version.ref), gate=gate.name)
         return is_new
 
 
-def poll_once(
-    app: Celery, client: redis.Redis, ledger: Ledger, settings: Settings
-) -> list[WeighingId]:
+def poll_once(bus: Bus) -> list[WeighingId]:
     """Look at everything once.
 
     Returns:
@@ -194,17 +177,11 @@ def poll_once(
             key is missing or refused.
         PlatformError: W&B or Redis did not answer.
     """
-    poller = Poller(app, client, ledger, settings, threading.Event())
+    poller = Poller(bus, threading.Event())
     return [weighing for registry in poller.watched for weighing in poller.scan(registry)]
 
 
-def poll(
-    app: Celery,
-    client: redis.Redis,
-    ledger: Ledger,
-    settings: Settings,
-    stop: threading.Event,
-) -> None:
+def poll(bus: Bus, stop: threading.Event) -> None:
     """Look at the Registry every `poll_interval` seconds until told to stop.
 
     What cannot be looked at is logged and tried again, during an outage less and less often; the
@@ -216,13 +193,13 @@ def poll(
     poller, outages = None, 0
     while not stop.is_set():
         try:
-            poller = poller or Poller(app, client, ledger, settings, stop)
+            poller = poller or Poller(bus, stop)
             answered = [_is_answered(poller, registry) for registry in poller.watched]
         except PlatformError as error:
             answered = [False]
             log.warning("the poller could not look", reason=str(error))
         outages = 0 if all(answered) else outages + 1
-        stop.wait(pause(settings.poll_interval, outages))
+        stop.wait(pause(bus.settings.poll_interval, outages))
 
 
 def _is_answered(poller: Poller, registry: WatchedRegistry) -> bool:

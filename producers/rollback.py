@@ -6,7 +6,7 @@ import structlog
 import wandb
 from pydantic import BaseModel, ConfigDict
 
-from bus.ledger import Ledger
+from bus.bus import Bus
 from bus.promotion_lock import promotion_lock
 from registry.calls import wandb_api, wandb_call
 from registry.champions import PromotedVersion, find, promoted_by
@@ -14,7 +14,6 @@ from registry.versions import resolve
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 
 _KEY = "rolled_back"  # in the metadata of the version that lost the aliases
 
@@ -55,9 +54,7 @@ class Rollback(BaseModel):
     moved: dict[str, str | None]
 
 
-def rollback(
-    ledger: Ledger, settings: Settings, name: str, *, to: str | None, by: str, why: str
-) -> Rollback:
+def rollback(bus: Bus, name: str, *, to: str | None, by: str, why: str) -> Rollback:
     """Move all aliases of a gate to an earlier version; done twice, it changes nothing more.
 
     It is recorded before anything moves, in the ledger's audit and on the version that loses the
@@ -75,6 +72,7 @@ def rollback(
             never promoted that version or moves no aliases.
         PlatformError: W&B or Redis did not answer, or promotions kept it waiting for too long.
     """
+    settings = bus.settings
     gate = settings.gates.gate(name)
     if not gate.promote.aliases:
         raise ConfigurationError(f"Gate '{name}' moves no aliases.", fix="See promote.aliases.")
@@ -84,7 +82,7 @@ def rollback(
         done = Rollback(gate=name, to=str(target), moved=_elsewhere(api, gate, target))
         if done.moved:
             record = RollbackRecord(by=by, at=datetime.now(UTC), why=why, to=done.to)
-            ledger.note(name, "rolled back", _sentence(done, record))
+            bus.ledger.note(name, "rolled back", _sentence(done, record))
             held.check()
             _mark(api, done, record)
             held.check()

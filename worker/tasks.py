@@ -9,21 +9,17 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
-import redis
 import structlog
 from celery import Task, signals
 from pydantic import ValidationError
 
+from bus.bus import Bus
 from bus.celery_app import (
     DISPATCH_TASK,
-    GPU_QUEUE,
     SWEEP_TASK,
     WEIGH_TASK,
-    queue_length,
     worker_app,
 )
-from bus.connection import connect
-from bus.inbox import Inbox
 from bus.lease import Lease, LeaseLostError
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
@@ -51,19 +47,9 @@ app = worker_app(settings)
 
 
 @cache
-def _client() -> redis.Redis:
+def _bus() -> Bus:
     # Not at import: a connection must not be shared by a parent and its forked children.
-    return connect(settings.broker_url, settings.redis_master)
-
-
-@cache
-def _ledger() -> Ledger:
-    return Ledger(_client(), settings.lease, settings.keep_days)
-
-
-@cache
-def _inbox() -> Inbox:
-    return Inbox(_client(), settings.lease)
+    return Bus.open(settings, app)
 
 
 @signals.worker_init.connect
@@ -98,13 +84,13 @@ def dispatch(event_ids: list[str]) -> list[str]:
             continue
         except (WeighbridgeError, ValidationError) as error:
             log.error("cannot be dispatched", event_id=event_id, reason=str(error))
-            _ledger().note(event_id, "refused", str(error))
-        _inbox().remove(event_id)
+            _bus().ledger.note(event_id, "refused", str(error))
+        _bus().inbox.remove(event_id)
     return opened
 
 
 def _dispatch(event_id: str) -> list[str]:
-    event = _inbox().read(event_id)
+    event = _bus().inbox.read(event_id)
     if event is None:
         return []  # another delivery of this task was faster
     if event.ref.number is None:
@@ -113,8 +99,8 @@ def _dispatch(event_id: str) -> list[str]:
     opened = []
     for gate in settings.gates.matching(event):
         weighing = WeighingId.of(gate.name, event.ref)
-        if _ledger().open(weighing, gate, event):
-            publish_weighing(app, weighing)
+        if _bus().ledger.open(weighing, gate, event):
+            publish_weighing(_bus(), weighing)
             opened.append(str(weighing))
         else:
             log.info("already known", weighing=str(weighing), source=event.source)
@@ -124,8 +110,7 @@ def _dispatch(event_id: str) -> list[str]:
 @app.task(name=SWEEP_TASK)
 def sweep_ledger() -> list[str]:
     """Send again what a dead worker left behind."""
-    waiting = queue_length(_client(), GPU_QUEUE)
-    return [str(weighing) for weighing in sweep(app, _inbox(), _ledger(), waiting)]
+    return [str(weighing) for weighing in sweep(_bus())]
 
 
 @app.task(name=WEIGH_TASK, bind=True, ignore_result=False)
@@ -138,7 +123,7 @@ def weigh(task: Task, weighing_text: str) -> str:
         The weighing's outcome, or what became of the attempt.
     """
     weighing = WeighingId.parse(weighing_text)
-    ledger = _ledger()
+    ledger = _bus().ledger
     token = ledger.claim(weighing, str(task.request.hostname))
     record = ledger.get(weighing)
     if token is None or record is None:

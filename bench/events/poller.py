@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import redis
 import structlog
 
 from bench.gate import GATE, write_gates
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.ledger import Ledger
+from bus.bus import Bus
 from local_wandb import LocalWandb, LocalWandbConfig
 from local_wandb.store.clock import seconds_ago
 from local_wandb.store.projects import ensure_project, ensure_type
@@ -115,9 +112,8 @@ def _look(poller: Poller, kind: str) -> Look:
     return Look(kind, poller.graphql.requests - before, seconds, published)
 
 
-def _measure(registry: Registry, client: redis.Redis, settings: Settings) -> list[Look]:
-    app, ledger = celery_app(settings), Ledger(client, settings.lease)
-    poller = Poller(app, client, ledger, settings, threading.Event())
+def _measure(registry: Registry, bus: Bus) -> list[Look]:
+    poller = Poller(bus, threading.Event())
     measured = [_look(poller, "everything")]
     poller.scan(_REGISTRY)  # asks how W&B searches, once
     for count in _NEW:
@@ -137,11 +133,11 @@ def looks() -> list[Look]:
         with (
             LocalWandb(LocalWandbConfig(data_dir=folder / "wandb")) as server,
             redis_server(folder / "redis") as url,
-            connect(url) as client,
         ):
             os.environ.update(server.environment(folder / "client"))
             os.environ.update(CELERY_BROKER_URL=url, WEIGHBRIDGE_GATES=str(gates))
-            measured = _measure(registry, client, Settings(backfill="none"))
+            with Bus.open(Settings(backfill="none")) as bus:
+                measured = _measure(registry, bus)
         store.database.close()
     return measured
 

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import redis
 import structlog
-from celery import Celery
 
-from bus.inbox import Inbox
+from bus.bus import Bus
 from bus.publish import publish_dispatch
 from producers.webhook.batches import Batches
 from schemas.errors import PlatformError
@@ -37,13 +36,11 @@ class Acceptor:
     """Has the inbox take events, and workers dispatch them.
 
     Args:
-        inbox: takes the events.
-        celery: for the tasks.
+        bus: Takes the events and the tasks.
     """
 
-    def __init__(self, inbox: Inbox, celery: Celery) -> None:
-        self._inbox = inbox
-        self._celery = celery
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
         self._arrivals = Batches(self._take, at_most=_EVENTS_PER_TRIP, pause=_TRIPS_APART)
         self._accepted = Batches(self._nudge, at_most=_EVENTS_PER_TRIP, pause=_NUDGES_APART)
 
@@ -80,7 +77,7 @@ class Acceptor:
             # A timer for each arrival would cost as much as its share of the trip.
             async with asyncio.timeout(_PATIENCE):
                 told = [(one.event, one.gates) for one in arrivals]
-                answers = await asyncio.to_thread(self._inbox.accept_all, told)
+                answers = await asyncio.to_thread(self._bus.inbox.accept_all, told)
         except Exception as error:  # whatever it is, each sender must be told
             log.warning("Redis did not take events", events=len(arrivals), why=str(error))
             answers = [error] * len(arrivals)
@@ -99,6 +96,6 @@ class Acceptor:
 
     async def _nudge(self, event_ids: list[str]) -> None:
         try:
-            await asyncio.to_thread(publish_dispatch, self._celery, event_ids)
+            await asyncio.to_thread(publish_dispatch, self._bus, event_ids)
         except PlatformError as error:
             log.warning("events wait for the sweeper", events=len(event_ids), why=str(error))

@@ -13,10 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.inbox import Inbox
-from bus.ledger import Ledger
+from bus.bus import Bus
 from producers.webhook.acceptor import Acceptor
 from producers.webhook.credentials import Credentials
 from producers.webhook.metrics import Metrics
@@ -174,19 +171,16 @@ def webhook_app(settings: Settings) -> FastAPI:
     Raises:
         ConfigurationError: a secret is missing, or the gate file has a fault.
     """
-    celery = celery_app(settings)
-    client = connect(settings.broker_url, settings.redis_master)
-    inbox = Inbox(client, settings.lease)
-    acceptor = Acceptor(inbox, celery)
-    metrics = Metrics(client, inbox, Ledger(client, settings.lease))
+    bus = Bus.open(settings)
+    acceptor = Acceptor(bus)
+    metrics = Metrics(bus)
     receiver = _Receiver(Credentials.of(settings), settings.gates, acceptor)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await acceptor.finish()
-        celery.close()
-        client.close()
+        with bus:
+            yield
+            await acceptor.finish()
 
     app = FastAPI(title="Weighbridge webhook", docs_url=None, redoc_url=None, lifespan=lifespan)
 
@@ -217,7 +211,7 @@ def webhook_app(settings: Settings) -> FastAPI:
     @app.get("/readyz", responses={503: {"model": Refusal, "description": "Why it is not."}})
     async def readyz() -> Status:
         try:
-            await asyncio.to_thread(check_ready, inbox, 2 * settings.lease)
+            await asyncio.to_thread(check_ready, bus.inbox, 2 * settings.lease)
         except PlatformError as error:
             raise HTTPException(503, str(error), _RETRY_AFTER) from error
         return Status(status="ready")

@@ -10,21 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_length
-from bus.inbox import Inbox
-from bus.ledger import Ledger
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # seconds
 
 
 class Metrics:
-    """Counts the deliveries, and looks at the bus whenever it is asked.
+    """Counts the deliveries, and looks at the bus whenever it is asked."""
 
-    Args:
-        client: for the lengths of the queues.
-    """
-
-    def __init__(self, client: redis.Redis, inbox: Inbox, ledger: Ledger) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._registry = CollectorRegistry()
         self._deliveries = Counter(
             "weighbridge_webhook_deliveries",
@@ -39,7 +34,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._registry.register(_Bus(client, inbox, ledger))
+        self._registry.register(_BusCollector(bus))
 
     def answered(self, answer: str, seconds: float) -> None:
         """Count a delivery.
@@ -56,11 +51,9 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _Bus(Collector):
-    def __init__(self, client: redis.Redis, inbox: Inbox, ledger: Ledger) -> None:
-        self._redis = client
-        self._inbox = inbox
-        self._ledger = ledger
+class _BusCollector(Collector):
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
 
     def describe(self) -> list[Metric]:
         return []  # else the registry would ask Redis for the names
@@ -76,12 +69,12 @@ class _Bus(Collector):
         yield from found
 
     def _look(self) -> Iterator[Metric]:
-        yield _gauge("inbox_events", "Accepted, not yet dispatched.", self._inbox.count())
+        yield _gauge("inbox_events", "Accepted, not yet dispatched.", self._bus.inbox.count())
         tasks = GaugeMetricFamily("weighbridge_queue_tasks", "Tasks that wait.", labels=["queue"])
         for queue in (EVENTS_QUEUE, GPU_QUEUE):
-            tasks.add_metric([queue], queue_length(self._redis, queue))
+            tasks.add_metric([queue], queue_length(self._bus.client, queue))
         yield tasks
-        unfinished = self._ledger.count_unfinished()
+        unfinished = self._bus.ledger.count_unfinished()
         yield _gauge("weighings_unfinished", "Opened, without a verdict.", unfinished)
 
 

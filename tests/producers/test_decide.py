@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 import redis
-from celery import Celery
 
+from bus.bus import Bus
 from bus.celery_app import GPU_QUEUE, queue_keys, queue_length
 from bus.ledger import Ledger
 from producers.decide import decide
@@ -12,7 +13,6 @@ from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 from schemas.verdicts import Decision, Verdict
 
 _GATE = "climate-rag"
@@ -46,13 +46,11 @@ def suspend(
 
 
 @pytest.fixture
-def decided(
-    app: Celery, ledger: Ledger, settings: Settings, version: ArtifactRef
-) -> Callable[..., list[WeighingId]]:
+def decided(bus: Bus, version: ArtifactRef) -> Callable[..., list[WeighingId]]:
     def call(
         text: str = str(version), *, gate: str | None = None, approved: bool = True, why: str = ""
     ) -> list[WeighingId]:
-        return decide(app, ledger, settings, text, gate=gate, approved=approved, by="ada", why=why)
+        return decide(bus, text, gate=gate, approved=approved, by="ada", why=why)
 
     return call
 
@@ -181,16 +179,14 @@ class _BeatenLedger(Ledger):
 
 def test_of_two_people_the_second_is_told_that_it_is_decided(
     suspend: Callable[..., WeighingId],
-    app: Celery,
-    client: redis.Redis,
-    settings: Settings,
+    bus: Bus,
     version: ArtifactRef,
     ledger: Ledger,
 ) -> None:
     weighing = suspend()
-    beaten = _BeatenLedger(client, settings.lease)
+    beaten = replace(bus, ledger=_BeatenLedger(bus.client, bus.settings.lease))
     with pytest.raises(ConfigurationError, match="was decided by somebody else just now"):
-        decide(app, beaten, settings, str(version), gate=None, approved=True, by="ada", why="")
+        decide(beaten, str(version), gate=None, approved=True, by="ada", why="")
     decision = _decision(ledger, weighing)
     assert decision is not None
     assert decision.by == "bob"

@@ -13,10 +13,9 @@ from uuid import uuid4
 import pytest
 import redis
 import yaml
-from celery import Celery
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, queue_length
-from bus.ledger import Ledger
 from local_wandb import LocalWandb, LocalWandbConfig
 from producers.poller import poll
 from rehearsal.processes import ended, wait_until
@@ -126,9 +125,8 @@ class _OneLook(threading.Event):
 
 
 def test_a_gate_that_cannot_be_read_does_not_hide_the_others(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
-    ledger: Ledger,
     settings: Settings,
     gate: Gate,
     link: Callable[..., str],
@@ -138,14 +136,13 @@ def test_a_gate_that_cannot_be_read_does_not_hide_the_others(
     astray = gate.model_copy(update={"name": "astray", "watch": ("wandb32/wandb-registry-No/*",)})
     watch = (f"wandb32/wandb-registry-RAG Chat Models/{collection}",)
     _write(settings, astray, gate.model_copy(update={"watch": watch}))
-    poll(app, client, ledger, settings, _OneLook())
+    poll(bus, _OneLook())
     assert queue_length(client, EVENTS_QUEUE) == 1
 
 
 def test_two_pollers_publish_a_version_once(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
-    ledger: Ledger,
     settings: Settings,
     gate: Gate,
     link: Callable[..., str],
@@ -154,8 +151,7 @@ def test_two_pollers_publish_a_version_once(
     link("one", collection)
     watch = (f"wandb32/wandb-registry-RAG Chat Models/{collection}",)
     _write(settings, gate.model_copy(update={"watch": watch}))
-    arguments = (app, client, ledger, settings)
-    pollers = [threading.Thread(target=poll, args=(*arguments, _OneLook())) for _ in range(2)]
+    pollers = [threading.Thread(target=poll, args=(bus, _OneLook())) for _ in range(2)]
     for poller in pollers:
         poller.start()
     for poller in pollers:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -9,8 +10,8 @@ import pytest
 import redis
 import wandb
 import yaml
-from celery import Celery
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, queue_length
 from bus.inbox import Inbox
 from bus.ledger import Ledger
@@ -45,27 +46,25 @@ def push(link: Callable[..., str], collection: str) -> Link:
 
 
 @pytest.fixture
-def look(app: Celery, client: redis.Redis, ledger: Ledger, settings: Settings, mine: Gate) -> Look:
+def look(bus: Bus, settings: Settings, mine: Gate) -> Look:
     """What a poller that has just been started publishes."""
 
     def once(*gates: Gate, **changes: object) -> list[str]:
         _write(settings, *(gates or (mine,)))
         with_changes = settings.model_copy(update=changes)
-        return [str(one.version) for one in poll_once(app, client, ledger, with_changes)]
+        return [str(one.version) for one in poll_once(replace(bus, settings=with_changes))]
 
     return once
 
 
 @pytest.fixture
-def running(
-    app: Celery, client: redis.Redis, ledger: Ledger, settings: Settings, mine: Gate
-) -> Callable[..., Iterator[list[str]]]:
+def running(bus: Bus, settings: Settings, mine: Gate) -> Callable[..., Iterator[list[str]]]:
     """Makes a poller; each `next` is a look of it."""
 
     def start(gate: Gate = mine, **changes: object) -> Iterator[list[str]]:
         _write(settings, gate)
         with_changes = settings.model_copy(update=changes)
-        poller = Poller(app, client, ledger, with_changes, threading.Event())
+        poller = Poller(replace(bus, settings=with_changes), threading.Event())
         (registry,) = poller.watched
         while True:
             yield [str(one.version) for one in poller.scan(registry)]

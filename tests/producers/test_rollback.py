@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -7,6 +8,7 @@ import redis
 import wandb
 import yaml
 
+from bus.bus import Bus
 from bus.connection import connect
 from bus.ledger import Ledger
 from producers.rollback import Rollback, rollback
@@ -43,9 +45,9 @@ def three(run: wandb.Run, promoting: Gate) -> list[ArtifactRef]:
 
 
 @pytest.fixture
-def roll_back(ledger: Ledger, settings: Settings, promoting: Gate) -> Callable[..., Rollback]:
+def roll_back(bus: Bus, promoting: Gate) -> Callable[..., Rollback]:
     def call(to: str | None = None, *, name: str = promoting.name) -> Rollback:
-        return rollback(ledger, settings, name, to=to, by="ada", why="it is rude")
+        return rollback(bus, name, to=to, by="ada", why="it is rude")
 
     return call
 
@@ -120,11 +122,11 @@ def test_who_and_why_stand_in_the_audit(
 
 
 def test_nothing_moves_that_cannot_be_recorded(
-    settings: Settings, three: list[ArtifactRef], promoting: Gate
+    bus: Bus, three: list[ArtifactRef], promoting: Gate
 ) -> None:
-    nowhere = Ledger(connect(f"redis://127.0.0.1:{free_port()}/0"), settings.lease)
+    nowhere = Ledger(connect(f"redis://127.0.0.1:{free_port()}/0"), bus.settings.lease)
     with pytest.raises(redis.ConnectionError):
-        rollback(nowhere, settings, promoting.name, to=None, by="ada", why="")
+        rollback(replace(bus, ledger=nowhere), promoting.name, to=None, by="ada", why="")
     assert _aliases(three[2]) == {"latest", *_ALIASES}
 
 

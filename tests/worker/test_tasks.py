@@ -23,6 +23,7 @@ from celery import Celery
 from celery.events.state import State
 from celery.result import AsyncResult
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_keys, worker_app
 from bus.connection import KEY_PREFIX
 from bus.inbox import Inbox
@@ -142,15 +143,14 @@ def _end(ledger: Ledger, weighing: WeighingId) -> None:
 
 
 def test_every_gate_that_watches_a_version_opens_its_own_weighing(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
 ) -> None:
-    publish(app, inbox, event, gates)
+    publish(bus, event, gates)
     start(EVENTS_QUEUE)(lambda: len(_sent(client)) == 2)
     assert _sent(client) == _ids(event.ref, "climate-rag", "second")
     assert [(str(one.id), one.event) for one in ledger.all()] == [
@@ -159,8 +159,7 @@ def test_every_gate_that_watches_a_version_opens_its_own_weighing(
 
 
 def test_a_version_that_comes_by_three_roads_is_weighed_once(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
@@ -168,9 +167,9 @@ def test_a_version_that_comes_by_three_roads_is_weighed_once(
     event: ModelVersionEvent,
 ) -> None:
     for road in ("webhook", "poller", "manual"):
-        publish(app, inbox, event.model_copy(update={"source": road, "gate": "second"}), gates)
+        publish(bus, event.model_copy(update={"source": road, "gate": "second"}), gates)
     last = _other(event).model_copy(update={"gate": "second"})
-    publish(app, inbox, last, gates)
+    publish(bus, last, gates)
     expected = _ids(event.ref, "second") + _ids(last.ref, "second")
     start(EVENTS_QUEUE)(lambda: expected[-1] in _sent(client))
     assert _sent(client) == expected
@@ -178,16 +177,15 @@ def test_a_version_that_comes_by_three_roads_is_weighed_once(
 
 
 def test_an_event_that_names_a_gate_opens_that_one_whatever_it_watches(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
 ) -> None:
     ref = ArtifactRef.parse("wandb32/wandb-registry-Unwatched/c:v0")
-    publish(app, inbox, event.model_copy(update={"ref": ref, "gate": "second"}), gates)
-    publish(app, inbox, _other(event), gates)
+    publish(bus, event.model_copy(update={"ref": ref, "gate": "second"}), gates)
+    publish(bus, _other(event), gates)
     start(EVENTS_QUEUE)(lambda: len(_sent(client)) > 2)
     assert _sent(client)[:-2] == _ids(ref, "second")
 
@@ -202,7 +200,7 @@ def test_an_event_that_names_a_gate_opens_that_one_whatever_it_watches(
     ids=["unwatched collection", "unknown gate", "malformed event"],
 )
 def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_lives(
-    app: Celery,
+    bus: Bus,
     inbox: Inbox,
     gates: tuple[Gate, ...],
     client: redis.Redis,
@@ -212,16 +210,15 @@ def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_lives(
 ) -> None:
     strange = event.model_copy(update=change)
     client.hset(f"{KEY_PREFIX}inbox", strange.id, strange.model_dump_json(warnings=False))
-    publish_dispatch(app, [strange.id])
-    publish(app, inbox, _other(event), gates)
+    publish_dispatch(bus, [strange.id])
+    publish(bus, _other(event), gates)
     expected = _ids(_other(event).ref, "climate-rag", "second")
     start(EVENTS_QUEUE)(lambda: expected[-1] in _sent(client))
     assert _sent(client) == expected
 
 
 def test_only_force_opens_an_ended_weighing_again(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
@@ -230,9 +227,9 @@ def test_only_force_opens_an_ended_weighing_again(
 ) -> None:
     _end(ledger, opened.id)
     again = opened.event.model_copy(update={"gate": opened.gate.name, "source": "manual"})
-    publish(app, inbox, again, gates)
+    publish(bus, again, gates)
     forced = again.model_copy(update={"force": True})
-    publish(app, inbox, forced, gates)
+    publish(bus, forced, gates)
     start(EVENTS_QUEUE)(lambda: bool(_sent(client)))
     assert _sent(client) == [str(opened.id)]
     record = _record(ledger, opened.id)
@@ -240,8 +237,7 @@ def test_only_force_opens_an_ended_weighing_again(
 
 
 def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
@@ -254,7 +250,7 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
     newest = [ArtifactRef.parse(link(text, collection)) for text in ("one", "two")][-1]
     assert newest.version == "v1"
     alias = newest.model_copy(update={"version": "latest"})
-    publish(app, inbox, ModelVersionEvent(ref=alias, source="manual", gate="second"), gates)
+    publish(bus, ModelVersionEvent(ref=alias, source="manual", gate="second"), gates)
     wait = start(EVENTS_QUEUE, **_there(local_wandb, tmp_path))
     wait(lambda: bool(_sent(client)))
     assert _sent(client) == _ids(newest, "second")
@@ -264,9 +260,9 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
 
 
 def test_while_wandb_is_away_a_weighing_waits_in_the_queue_with_the_reason(
-    app: Celery, ledger: Ledger, start: Callable[..., Wait], opened: WeighingRecord
+    bus: Bus, ledger: Ledger, start: Callable[..., Wait], opened: WeighingRecord
 ) -> None:
-    publish_weighing(app, opened.id)
+    publish_weighing(bus, opened.id)
     start(GPU_QUEUE)(lambda: len(_history(ledger, opened.id)) > 2)
     record = _record(ledger, opened.id)
     assert (record.state, record.attempts, record.verdict) == ("queued", 1, None)
@@ -313,6 +309,7 @@ def _watching(app: Celery) -> Iterator[State]:
 
 def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
     app: Celery,
+    bus: Bus,
     ledger: Ledger,
     settings: Settings,
     start: Callable[..., Wait],
@@ -327,7 +324,7 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
     _publish_evaluation(gate)
     ledger.open(weighing, gate, event)
     with _watching(app) as known, _downloaded_elsewhere(settings, version):
-        task = publish_weighing(app, weighing)
+        task = publish_weighing(bus, weighing)
         state = AsyncResult(task, app=worker_app(settings))
         wait = start(GPU_QUEUE, **_there(local_wandb, tmp_path))
         waiting = "waiting for another process that downloads this version"
@@ -348,14 +345,14 @@ def _publish_evaluation(gate: Gate) -> None:
 
 
 def test_a_weighing_whose_workers_keep_dying_fails(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
     opened: WeighingRecord,
 ) -> None:
     weighing = _worn_out(client, opened, _other(opened.event).ref)
-    publish_weighing(app, weighing)
+    publish_weighing(bus, weighing)
     start(GPU_QUEUE)(lambda: _record(ledger, weighing).ended)
     verdict = _record(ledger, weighing).verdict
     assert verdict is not None
@@ -370,7 +367,7 @@ def _hold(ledger: Ledger, weighing: WeighingId) -> None:
 
 @pytest.mark.parametrize("take", [_end, _hold], ids=["ended", "held by another worker"])
 def test_a_task_that_comes_once_too_often_is_absorbed(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
@@ -381,7 +378,7 @@ def test_a_task_that_comes_once_too_often_is_absorbed(
     before = (_record(ledger, opened.id), _history(ledger, opened.id))
     last = _worn_out(client, opened, _other(opened.event).ref)
     for weighing in (opened.id, last):
-        publish_weighing(app, weighing)
+        publish_weighing(bus, weighing)
     start(GPU_QUEUE)(lambda: _record(ledger, last).ended)
     assert (_record(ledger, opened.id), _history(ledger, opened.id)) == before
 
@@ -401,13 +398,13 @@ def _kill_newest_worker() -> None:
 
 
 def test_what_a_killed_worker_held_is_weighed_by_the_next_one(
-    app: Celery,
+    bus: Bus,
     ledger: Ledger,
     start: Callable[..., Wait],
     opened: WeighingRecord,
     deaf_wandb: dict[str, str],
 ) -> None:
-    publish_weighing(app, opened.id)
+    publish_weighing(bus, opened.id)
     start(GPU_QUEUE, **_SOON, **deaf_wandb)(lambda: _record(ledger, opened.id).attempts == 1)
     _kill_newest_worker()
     start(EVENTS_QUEUE, **_SOON)(lambda: len(_history(ledger, opened.id)) > 2)

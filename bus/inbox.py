@@ -19,27 +19,19 @@ from schemas.gates import Gate
 _EVENTS = f"{KEY_PREFIX}inbox"  # a hash from event id to event
 _DUE = f"{KEY_PREFIX}inbox:due"  # a sorted set from event id to when the sweeper looks
 
-# KEYS: inbox, due, then for each event the record of each weighing that it would open. ARGV: grace
-# (ms), then for each event: id, event, force (0 or 1), how many records. Answers 1 for each event
-# that is new, 0 for one that tells nothing new.
+# KEYS: inbox, due, then the record of each weighing that the event would open. ARGV: grace (ms),
+# id, event, force (0 or 1). Returns 1 for a new event, 0 for a duplicate.
 _ACCEPT = (
     NOW
     + """
-local answers, next_key = {}, 3
-for i = 2, #ARGV, 4 do
-  local id, event, force, records = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local known = redis.call('HEXISTS', KEYS[1], id) == 1
-  if not known and records > 0 and force == '0' then
-    known = redis.call('EXISTS', unpack(KEYS, next_key, next_key + records - 1)) == records
-  end
-  if not known then
-    redis.call('HSET', KEYS[1], id, event)
-    redis.call('ZADD', KEYS[2], now + ARGV[1], id)
-  end
-  answers[#answers + 1] = known and 0 or 1
-  next_key = next_key + records
+local id = ARGV[2]
+if redis.call('HEXISTS', KEYS[1], id) == 1 then return 0 end
+if #KEYS > 2 and ARGV[4] == '0' and redis.call('EXISTS', unpack(KEYS, 3)) == #KEYS - 2 then
+  return 0
 end
-return answers
+redis.call('HSET', KEYS[1], id, ARGV[3])
+redis.call('ZADD', KEYS[2], now + ARGV[1], id)
+return 1
 """
 )
 
@@ -79,28 +71,14 @@ class Inbox:
         Returns:
             False for a duplicate: it waits here already, or its weighings are open or ended.
         """
-        return self.accept_all([(event, gates)])[0]
-
-    def accept_all(
-        self, arrivals: Sequence[tuple[ModelVersionEvent, Sequence[Gate]]]
-    ) -> list[bool]:
-        """Keep events, each with the gates that take it, in one trip to Redis.
-
-        Returns:
-            For each whether it is no duplicate.
-        """
-        keys, arguments = [_EVENTS, _DUE], [str(self._grace_ms)]
-        for event, gates in arrivals:
-            records = _records(event, gates)
-            keys += records
-            arguments += [
-                event.id,
-                event.model_dump_json(),
-                str(int(event.force)),
-                str(len(records)),
-            ]
-        answers = cast("list[int]", self._accept(keys=keys, args=arguments))
-        return [bool(answer) for answer in answers]
+        keys = [_EVENTS, _DUE, *_record_keys(event, gates)]
+        arguments: list[str | int] = [
+            self._grace_ms,
+            event.id,
+            event.model_dump_json(),
+            int(event.force),
+        ]
+        return bool(self._accept(keys=keys, args=arguments))
 
     def read(self, event_id: str) -> ModelVersionEvent | None:
         """An event that waits; None when it was dispatched already."""
@@ -128,7 +106,7 @@ class Inbox:
         return cast("list[str]", self._overdue(keys=[_DUE], args=arguments))
 
 
-def _records(event: ModelVersionEvent, gates: Sequence[Gate]) -> list[str]:
+def _record_keys(event: ModelVersionEvent, gates: Sequence[Gate]) -> list[str]:
     """Keys of the weighings that an event would open; none is known yet for an alias."""
     if event.ref.number is None:
         return []

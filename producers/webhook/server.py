@@ -1,7 +1,5 @@
 """The process that the receiver runs in."""
 
-import gc
-
 import uvicorn
 from fastapi import FastAPI
 
@@ -9,15 +7,9 @@ from schemas.settings import Settings
 
 _GRACE = 15  # seconds that requests may still take after SIGTERM
 
-# Objects made before the collector looks again. A delivery leaves no cycles, and with Python's own
-# 700 the collector takes half of a busy receiver's time.
-_GARBAGE = 50_000
-
 
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve an application at the webhook's address until SIGTERM."""
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
     uvicorn.run(
         app,
         host=settings.webhook_host,

@@ -16,12 +16,12 @@ from schemas.settings import Settings
 
 @dataclass(frozen=True)
 class Bus:
-    """Everything that a process uses of the bus; a context manager that closes it.
+    """The clients of the bus; a context manager that closes them.
 
     Attributes:
-        settings: The settings that it was opened with.
-        client: The connection to Redis; it decodes responses to str.
-        inbox: Events that wait to be dispatched.
+        settings: The operator's settings.
+        client: Connection to Redis that decodes responses to str.
+        inbox: Events that wait for dispatch.
         ledger: Records of weighings.
         app: Sends the tasks.
     """
@@ -34,10 +34,10 @@ class Bus:
 
     @classmethod
     def open(cls, settings: Settings, app: Celery | None = None) -> Self:
-        """Make the clients. Each connects when it is first used, and again after `close`.
+        """Make the clients. Each connects on first use, and reconnects if used after ``close``.
 
         Args:
-            app: The worker's own app; None makes one for a producer.
+            app: The worker's app; None makes a producer's.
         """
         client = connect(settings.broker_url, settings.redis_master)
         return cls(

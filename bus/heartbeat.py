@@ -5,11 +5,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+BEATS_PER_LEASE = 4  # so that three may fail before a lease expires
+
 
 class Heartbeat:
-    """Calls a function every `interval` seconds, in a thread of its own.
+    """Calls a function every ``interval`` seconds from a thread.
 
-    A context manager: the calls stop when the block is left. Or use `start` and `stop`.
+    As a context manager, it stops when the block ends.
 
     Args:
         name: The thread's name.

@@ -1,8 +1,7 @@
-"""The inbox: events that were accepted, until they are dispatched.
+"""The inbox: accepted events that are not dispatched yet.
 
-Accepting an event is one atomic script, and it is all that a producer must wait for: from then on
-the event is on Redis, and the sweeper has it dispatched even if nobody else ever does. The Celery
-task that dispatches it is a nudge.
+One atomic script accepts an event, and a producer waits for nothing else: the event is on Redis
+then, and the sweeper dispatches it if the Celery task for it is lost.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 
 _EVENTS = f"{KEY_PREFIX}inbox"  # a hash from event id to event
-_DUE = f"{KEY_PREFIX}inbox:due"  # a sorted set from event id to when the sweeper looks
+_DUE = f"{KEY_PREFIX}inbox:due"  # a sorted set from event id to when it is overdue
 
 # KEYS: inbox, due, then the record of each weighing that the event would open. ARGV: grace (ms),
 # id, event, force (0 or 1). Returns 1 for a new event, 0 for a duplicate.
@@ -35,7 +34,7 @@ return 1
 """
 )
 
-# KEYS: due. ARGV: grace (ms), how many. One sweeper is told of each.
+# KEYS: due. ARGV: grace (ms), limit. Each id is returned to one sweeper per grace.
 _OVERDUE = (
     NOW
     + """
@@ -45,15 +44,15 @@ return due
 """
 )
 
-_SWEPT_AT_ONCE = 1000
+_SWEEP_LIMIT = 1000
 
 
 class Inbox:
     """Accepted events on Redis.
 
     Args:
-        client: decodes responses to str, as `bus.connection.connect` makes it.
-        grace: seconds that an event may wait for its dispatch before the sweeper sends it again.
+        client: Must decode responses to str, as ``bus.connection.connect`` does.
+        grace: Seconds that an event may wait before the sweeper sends its task again.
     """
 
     def __init__(self, client: redis.Redis, grace: float) -> None:
@@ -63,13 +62,14 @@ class Inbox:
         self._overdue = client.register_script(_OVERDUE)
 
     def accept(self, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
-        """Keep an event until it is dispatched.
+        """Store an event until it is dispatched.
 
         Args:
-            gates: those that take it.
+            gates: Those that take the event.
 
         Returns:
-            False for a duplicate: it waits here already, or its weighings are open or ended.
+            False for a duplicate: the event is in the inbox, or all its weighings are in the
+            ledger.
         """
         keys = [_EVENTS, _DUE, *_record_keys(event, gates)]
         arguments: list[str | int] = [
@@ -81,33 +81,33 @@ class Inbox:
         return bool(self._accept(keys=keys, args=arguments))
 
     def read(self, event_id: str) -> ModelVersionEvent | None:
-        """An event that waits; None when it was dispatched already."""
+        """Return a waiting event; None if it has been dispatched."""
         text = cast("str | None", self._redis.hget(_EVENTS, event_id))
         return ModelVersionEvent.model_validate_json(text) if text else None
 
     def remove(self, event_id: str) -> None:
-        """The event was dispatched: every weighing of it is in the ledger."""
+        """Remove an event that has been dispatched: all its weighings are in the ledger."""
         with self._redis.pipeline() as pipeline:
             pipeline.hdel(_EVENTS, event_id)
             pipeline.zrem(_DUE, event_id)
             pipeline.execute()
 
     def count(self) -> int:
-        """How many events wait for their dispatch."""
+        """Count the waiting events."""
         return self._redis.zcard(_DUE)
 
-    def waiting(self, at_most: int | None = None) -> list[str]:
-        """Ids of the events that wait for their dispatch, those first that are due first."""
-        return cast("list[str]", self._redis.zrange(_DUE, 0, at_most - 1 if at_most else -1))
+    def waiting(self, limit: int | None = None) -> list[str]:
+        """Ids of the waiting events, the next to be overdue first."""
+        return cast("list[str]", self._redis.zrange(_DUE, 0, limit - 1 if limit else -1))
 
     def overdue(self) -> list[str]:
-        """Ids of events whose dispatch did not come in time; one caller is told of each."""
-        arguments = [self._grace_ms, _SWEPT_AT_ONCE]
+        """Ids of events that have waited for too long; each is returned to one caller per grace."""
+        arguments = [self._grace_ms, _SWEEP_LIMIT]
         return cast("list[str]", self._overdue(keys=[_DUE], args=arguments))
 
 
 def _record_keys(event: ModelVersionEvent, gates: Sequence[Gate]) -> list[str]:
-    """Keys of the weighings that an event would open; none is known yet for an alias."""
+    """Keys of the weighings that an event would open; empty for an unresolved alias."""
     if event.ref.number is None:
         return []
     return [record_key(WeighingId.of(gate.name, event.ref)) for gate in gates]

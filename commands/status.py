@@ -14,7 +14,7 @@ import redis
 from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from bus.ledger import Ledger
-from bus.liveness import WorkerRecord, living_workers
+from bus.liveness import WorkerRecord, live_workers
 from commands.ledger import matching
 from commands.output import json_option, print_weighings
 from schemas.errors import ConfigurationError
@@ -99,7 +99,7 @@ def _print_events(lines: Sequence[AuditLine], as_json: bool) -> None:
 def workers(as_json: bool) -> None:
     """Show the workers; exit with 1 when one takes nothing, or a queue is served by nobody."""
     with Bus.open(Settings()) as bus:
-        records = living_workers(bus.client)
+        records = live_workers(bus.client)
     if as_json:
         click.echo(json.dumps([record.model_dump(mode="json") for record in records]))
     else:

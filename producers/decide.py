@@ -1,4 +1,4 @@
-"""A person decides about a version that awaits approval; a worker carries it out."""
+"""Record a person's decision about a version that awaits approval; a worker applies it."""
 
 from datetime import UTC, datetime
 
@@ -22,32 +22,32 @@ def decide(
     by: str,
     why: str,
 ) -> list[WeighingId]:
-    """Approve or reject a version, and send it to a worker.
+    """Approve or reject a version, and send its weighing to a worker.
 
     Args:
-        text: the version, `entity/project/collection:version`, by number or alias.
-        gate: under which it awaits approval; None where there is only one such gate.
-        by: who decides, as W&B knows them.
-        why: in their words; a rejection needs some.
+        bus: Has the weighing, and takes the task.
+        text: The version, ``entity/project/collection:version``, by number or alias.
+        gate: The gate under which it awaits approval; may be None if there is only one.
+        approved: The decision.
+        by: The person's W&B username.
+        why: The person's reason; required for a rejection.
 
     Returns:
-        The weighing that was decided.
+        The weighing that was decided, as a list of one.
 
     Raises:
-        ConfigurationError: there is no such version, it does not await approval, or under more
-            than one gate.
+        ConfigurationError: There is no such version, or it does not await approval, or it awaits
+            approval under several gates.
         PlatformError: W&B or Redis did not answer.
     """
     if not (approved or why.strip()):
-        raise ConfigurationError(
-            "A rejection without a reason helps nobody.", fix="Give one with --why."
-        )
+        raise ConfigurationError("A rejection needs a reason.", fix="Give one with --why.")
     version = resolve(wandb_api(bus.settings.wandb_timeout), ArtifactRef.parse(text)).ref
     weighing = _awaiting(bus.ledger, version, gate)
     decision = Decision(approved=approved, by=by, why=why.strip(), at=datetime.now(UTC))
     if not bus.ledger.decide(weighing, decision):
         raise ConfigurationError(
-            f"{weighing} was decided by somebody else just now.", fix="See `weighbridge status`."
+            f"{weighing} has just been decided by another person.", fix="See `weighbridge status`."
         )
     publish_weighing(bus, weighing, first=True)
     return [weighing]
@@ -55,8 +55,8 @@ def decide(
 
 def _awaiting(ledger: Ledger, version: ArtifactRef, gate: str | None) -> WeighingId:
     records = [one for one in ledger.all() if one.id.version == version]
-    asked = [one for one in records if gate in (None, one.id.gate)]
-    waiting = [one.id for one in asked if one.state == "awaiting approval"]
+    requested = [one for one in records if gate in (None, one.id.gate)]
+    waiting = [one.id for one in requested if one.state == "awaiting approval"]
     if len(waiting) == 1:
         return waiting[0]
     if waiting:
@@ -67,6 +67,6 @@ def _awaiting(ledger: Ledger, version: ArtifactRef, gate: str | None) -> Weighin
     states = ", ".join(f"{one.state} under {one.id.gate}" for one in records)
     raise ConfigurationError(
         f"{version} does not await approval{f' under {gate}' if gate else ''}:"
-        f" it is {states or 'not known to the ledger'}.",
+        f" it is {states or 'not in the ledger'}.",
         fix="See `weighbridge status`.",
     )

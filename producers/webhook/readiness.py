@@ -18,7 +18,7 @@ def check_ready(inbox: Inbox, patience: float) -> None:
         PlatformError: saying why not.
     """
     try:
-        first = inbox.waiting(at_most=1)
+        first = inbox.waiting(limit=1)
         event = inbox.read(first[0]) if first else None
     except redis.RedisError as error:
         raise PlatformError(

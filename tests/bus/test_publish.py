@@ -47,7 +47,7 @@ def test_a_weighing_goes_to_the_gpu_workers(
     assert str(weighing) in headers["argsrepr"]
 
 
-def test_a_producer_listens_for_no_result(
+def test_a_producer_does_not_subscribe_to_results(
     app: Celery, bus: Bus, client: redis.Redis, weighing: WeighingId
 ) -> None:
     publish_weighing(bus, weighing)
@@ -55,7 +55,7 @@ def test_a_producer_listens_for_no_result(
     assert client.pubsub_channels("celery-task-meta-*") == []
 
 
-def test_a_redis_that_hangs_is_waited_for_with_a_limit(
+def test_a_hanging_redis_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighing: WeighingId
 ) -> None:
     monkeypatch.setattr("bus.celery_app.ANSWER_TIMEOUT", 0.2)
@@ -63,7 +63,7 @@ def test_a_redis_that_hangs_is_waited_for_with_a_limit(
         bus = Bus.open(Settings.model_validate({"CELERY_BROKER_URL": server.url}))
         publish_weighing(bus, weighing)
         server.pause()
-        with pytest.raises(PlatformError, match="did not take a task: Timeout"):
+        with pytest.raises(PlatformError, match="did not accept a task: Timeout"):
             publish_weighing(bus, weighing)
         bus.close()
 
@@ -74,7 +74,7 @@ def test_without_redis_the_error_names_it_and_hides_its_password(
     url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
     with (
         Bus.open(Settings.model_validate({"CELERY_BROKER_URL": url})) as away,
-        pytest.raises(PlatformError, match="did not take the event") as refusal,
+        pytest.raises(PlatformError, match="did not accept the event") as refusal,
     ):
         publish(away, event, [gate])
     assert "127.0.0.1" in str(refusal.value)

@@ -27,7 +27,7 @@ def test_a_weighing_whose_task_was_lost_is_sent_again(
     assert queue_length(client, GPU_QUEUE) == 1
 
 
-def test_a_weighing_whose_task_was_lost_is_missed_while_others_wait(
+def test_a_lost_task_is_sent_again_while_others_wait(
     bus: Bus,
     client: redis.Redis,
     weighing: WeighingId,
@@ -58,7 +58,7 @@ def test_a_weighing_whose_worker_died_is_sent_again(abandoned: Bus, weighing: We
     assert revived == [weighing]
 
 
-def test_a_weighing_whose_worker_died_is_served_before_those_that_nobody_has_begun(
+def test_a_weighing_whose_worker_died_is_served_before_new_ones(
     app: Celery, client: redis.Redis, abandoned: Bus, weighing: WeighingId
 ) -> None:
     for number in range(10, 13):
@@ -71,7 +71,7 @@ def test_a_weighing_whose_worker_died_is_served_before_those_that_nobody_has_beg
     assert str(weighing) in served.headers["argsrepr"]
 
 
-def test_what_is_in_good_hands_is_left_alone(
+def test_healthy_events_and_weighings_are_not_sent_again(
     bus: Bus,
     inbox: Inbox,
     ledger: Ledger,
@@ -87,7 +87,7 @@ def test_what_is_in_good_hands_is_left_alone(
     assert sweep(bus) == []
 
 
-def test_events_that_nobody_dispatched_are_sent_again_by_one_sweeper(
+def test_an_overdue_event_is_sent_again_by_one_sweeper(
     bus: Bus, client: redis.Redis, gate: Gate, event: ModelVersionEvent
 ) -> None:
     Inbox(client, grace=0).accept(event, [gate])
@@ -96,7 +96,7 @@ def test_events_that_nobody_dispatched_are_sent_again_by_one_sweeper(
     assert queue_length(client, EVENTS_QUEUE) == 1
 
 
-def test_what_is_not_kept_any_longer_leaves_the_list(
+def test_an_expired_record_leaves_the_list(
     bus: Bus,
     client: redis.Redis,
     weighing: WeighingId,

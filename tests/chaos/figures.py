@@ -16,7 +16,7 @@ from tests.chaos.verify import LinkedVersion
 # What the logs say of an event that was put on the bus, and of an event or a task that came once
 # too often: those of the local W&B, of the pollers, of the workers.
 _ACCEPTED = ("answered 202", "the poller found a version")
-_ABSORBED = ("answered 200", "already known", "not to be weighed now")
+_ABSORBED = ("answered 200", "duplicate event", "weighing not claimed")
 
 _ENDS = ("promoted", "rejected", "failed")
 

@@ -18,7 +18,7 @@ from pydantic import HttpUrl, SecretStr
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
-from bus.liveness import living_workers
+from bus.liveness import live_workers
 from local_wandb.config import LocalWandbConfig, Webhook
 from local_wandb.environment import client_environment
 from local_wandb.process import LocalWandb
@@ -219,7 +219,7 @@ def _start(supervisor: Supervisor, folder: Path, engine_url: str) -> None:
 
 def _wait_until_ready(supervisor: Supervisor, client: redis.Redis, webhook: Webhook) -> None:
     deadline = time.monotonic() + _READY_WITHIN
-    while len(living_workers(client)) < len(EVENTS_WORKERS + GPU_WORKERS) or not _answers(webhook):
+    while len(live_workers(client)) < len(EVENTS_WORKERS + GPU_WORKERS) or not _answers(webhook):
         supervisor.tend()
         if supervisor.deaths or time.monotonic() > deadline:
             raise PlatformError(f"Not everybody started: {dict(supervisor.deaths)}.")

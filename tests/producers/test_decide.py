@@ -39,7 +39,7 @@ def suspend(
         verdict = Verdict(
             weighing=weighing, source="webhook", outcome="awaiting approval", reason="it passed"
         )
-        assert ledger.suspend(verdict, token)
+        assert ledger.end(verdict, token)
         return weighing
 
     return weigh
@@ -157,7 +157,7 @@ def test_what_was_decided_before_is_told_with_its_state(
 def test_what_was_never_weighed_cannot_be_approved(
     decided: Callable[..., list[WeighingId]], client: redis.Redis
 ) -> None:
-    with pytest.raises(ConfigurationError, match="it is not known to the ledger"):
+    with pytest.raises(ConfigurationError, match="it is not in the ledger"):
         decided()
     assert queue_length(client, GPU_QUEUE) == 0
 
@@ -185,7 +185,7 @@ def test_of_two_people_the_second_is_told_that_it_is_decided(
 ) -> None:
     weighing = suspend()
     beaten = replace(bus, ledger=_BeatenLedger(bus.client, bus.settings.lease))
-    with pytest.raises(ConfigurationError, match="was decided by somebody else just now"):
+    with pytest.raises(ConfigurationError, match="has just been decided"):
         decide(beaten, str(version), gate=None, approved=True, by="ada", why="")
     decision = _decision(ledger, weighing)
     assert decision is not None

@@ -67,7 +67,7 @@ def _polling(environment: Mapping[str, str], log: Path) -> Iterator[subprocess.P
 
 def _warned_twice(log: Path, reason: str) -> bool:
     lines = log.read_text().splitlines()
-    return sum("the poller could not look" in line and reason in line for line in lines) > 1
+    return sum("scan failed" in line and reason in line for line in lines) > 1
 
 
 def _told_to_end(poller: subprocess.Popen[bytes]) -> int:

@@ -411,4 +411,4 @@ def test_what_a_killed_worker_held_is_weighed_by_the_next_one(
     start(GPU_QUEUE, **_SOON, **deaf_wandb)(lambda: _record(ledger, opened.id).attempts == 2)
     states = [state for state, _ in _history(ledger, opened.id)[:4]]
     assert states == ["queued", "running", "queued", "running"]
-    assert _history(ledger, opened.id)[2][1] == "the lease ran out"
+    assert _history(ledger, opened.id)[2][1] == "the lease expired"

@@ -1,4 +1,4 @@
-"""The processes that run for good: poller, webhook receiver, worker."""
+"""The long-running processes: poller, webhook receiver, worker."""
 
 import signal
 import threading
@@ -12,9 +12,9 @@ from schemas.settings import Settings
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Look once and exit.")
+@click.option("--once", is_flag=True, help="Run one full scan and exit.")
 def poll(once: bool) -> None:
-    """Compare the Registry with the ledger, and publish what is missing."""
+    """Compare the Registry with the ledger, and enqueue missing versions."""
     from producers.poller import poll as poll_forever
     from producers.poller import poll_once
 
@@ -27,7 +27,7 @@ def poll(once: bool) -> None:
 
 
 def _stop_on_signal() -> threading.Event:
-    """An event that SIGTERM or ctrl-C sets."""
+    """Return an event that SIGTERM or ctrl-C sets."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -36,7 +36,7 @@ def _stop_on_signal() -> threading.Event:
 
 @click.command()
 def webhook() -> None:
-    """Receive W&B's automation webhooks."""
+    """Receive webhooks from W&B automations."""
     from producers.webhook import serve, webhook_app
 
     settings = Settings()
@@ -48,10 +48,10 @@ def webhook() -> None:
     "--queues",
     default=f"{EVENTS_QUEUE},{GPU_QUEUE}",
     show_default=True,
-    help="Which queues to serve: a machine without a GPU serves events only.",
+    help="Queues to serve; a machine without a GPU serves events only.",
 )
 def worker(queues: str) -> None:
-    """Serve the bus: dispatch events, weigh versions, sweep up after dead workers."""
+    """Run a worker: dispatch events, weigh versions, requeue the weighings of dead workers."""
     from worker.main import run_worker
 
     served = [queue.strip() for queue in queues.split(",")]

@@ -73,7 +73,7 @@ class Poller:
         self._fully_scanned: set[WatchedRegistry] = set()
         self.watched = _watched(settings.gates)
         timeout = settings.wandb_timeout
-        self.graphql = Graphql.like(wandb_api(timeout), timeout, stop)
+        self.graphql = Graphql.from_api(wandb_api(timeout), timeout, stop)
         self._registries = Registries(self.graphql)
 
     def scan(self, registry: WatchedRegistry) -> list[WeighingId]:

@@ -1,11 +1,11 @@
-"""The process that the receiver runs in."""
+"""Serve the receiver."""
 
 import uvicorn
 from fastapi import FastAPI
 
 from schemas.settings import Settings
 
-_GRACE = 15  # seconds that requests may still take after SIGTERM
+_SHUTDOWN_TIMEOUT = 15  # seconds that requests may take after SIGTERM
 
 
 def serve(app: FastAPI, settings: Settings) -> None:
@@ -15,8 +15,8 @@ def serve(app: FastAPI, settings: Settings) -> None:
         host=settings.webhook_host,
         port=settings.webhook_port,
         log_level="warning",
-        access_log=False,  # /metrics counts them
+        access_log=False,  # /metrics counts the requests
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
     )

@@ -21,7 +21,7 @@ _OTHER = "other"
 
 @pytest.fixture
 def version(link: Callable[..., str]) -> ArtifactRef:
-    """A version that is there in W&B."""
+    """A version that exists in W&B."""
     return ArtifactRef.parse(link("one", f"collection {uuid4().hex[:8]}"))
 
 
@@ -29,7 +29,7 @@ def version(link: Callable[..., str]) -> ArtifactRef:
 def suspend(
     ledger: Ledger, version: ArtifactRef, gate: Gate, event: ModelVersionEvent
 ) -> Callable[..., WeighingId]:
-    """Weighs the version up to where a person must decide."""
+    """Opens a weighing of the version that awaits approval."""
 
     def weigh(name: str = _GATE) -> WeighingId:
         weighing = WeighingId.of(name, version)
@@ -55,7 +55,7 @@ def decided(bus: Bus, version: ArtifactRef) -> Callable[..., list[WeighingId]]:
     return call
 
 
-def test_what_a_person_decided_is_served_first(
+def test_a_decided_weighing_is_served_first(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     client: redis.Redis,
@@ -110,7 +110,7 @@ def test_a_rejection_without_a_reason_is_refused(
     assert _decision(ledger, weighing) is None
 
 
-def test_an_alias_names_the_version_that_holds_it_now(
+def test_an_alias_is_resolved_to_its_current_version(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     version: ArtifactRef,
@@ -119,7 +119,7 @@ def test_an_alias_names_the_version_that_holds_it_now(
     assert decided(f"{version.collection_path}:latest") == [weighing]
 
 
-def test_of_several_gates_one_must_be_named(
+def test_with_several_gates_one_must_be_named(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     ledger: Ledger,
@@ -133,7 +133,7 @@ def test_of_several_gates_one_must_be_named(
     assert _decision(ledger, ours) is None
 
 
-def test_a_gate_under_which_it_does_not_wait_is_refused(
+def test_a_gate_under_which_it_does_not_await_approval_is_refused(
     suspend: Callable[..., WeighingId], decided: Callable[..., list[WeighingId]]
 ) -> None:
     suspend()
@@ -142,7 +142,7 @@ def test_a_gate_under_which_it_does_not_wait_is_refused(
         decided(gate=_OTHER)
 
 
-def test_what_was_decided_before_is_told_with_its_state(
+def test_a_decided_weighing_is_refused_with_its_state(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     client: redis.Redis,
@@ -154,7 +154,7 @@ def test_what_was_decided_before_is_told_with_its_state(
     assert queue_length(client, GPU_QUEUE) == 1
 
 
-def test_what_was_never_weighed_cannot_be_approved(
+def test_an_unweighed_version_cannot_be_approved(
     decided: Callable[..., list[WeighingId]], client: redis.Redis
 ) -> None:
     with pytest.raises(ConfigurationError, match="it is not in the ledger"):
@@ -170,14 +170,14 @@ def test_a_version_that_does_not_exist_cannot_be_approved(
 
 
 class _BeatenLedger(Ledger):
-    """A ledger in which somebody else decides just before."""
+    """A ledger in which another person decides just before."""
 
     def decide(self, weighing: WeighingId, decision: Decision) -> bool:
         super().decide(weighing, decision.model_copy(update={"by": "bob"}))
         return super().decide(weighing, decision)
 
 
-def test_of_two_people_the_second_is_told_that_it_is_decided(
+def test_the_second_of_two_concurrent_decisions_is_refused(
     suspend: Callable[..., WeighingId],
     bus: Bus,
     version: ArtifactRef,

@@ -7,11 +7,11 @@ from schemas.refs import ArtifactRef
 from schemas.weighings import WeighingRecord
 
 
-def matching(records: Iterable[WeighingRecord], text: str) -> list[WeighingRecord]:
-    """The weighings of a version, or of all that match shell wildcards.
+def matching(records: Iterable[WeighingRecord], ref: str) -> list[WeighingRecord]:
+    """Return the weighings of a version, or of all versions that match shell wildcards.
 
     Raises:
-        ConfigurationError: the text is no reference.
+        ConfigurationError: ``ref`` is not a reference.
     """
-    pattern = str(ArtifactRef.parse(text))
+    pattern = str(ArtifactRef.parse(ref))
     return [record for record in records if fnmatchcase(str(record.id.version), pattern)]

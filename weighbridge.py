@@ -1,4 +1,4 @@
-"""The front door: the command line, and the few names that a script imports."""
+"""The command line and the public API."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ __all__ = ["ArtifactRef", "Settings", "WeighbridgeError", "WeighingId", "enqueue
 
 
 def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> "Enqueued":
-    """Put versions on the bus, after checking that each exists and that a gate will weigh it.
+    """Enqueue versions, after checking that each exists and that a gate takes it.
 
         from weighbridge import enqueue
 
@@ -31,27 +31,27 @@ def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> "Enqueu
             print(weighing.id, weighing.state, weighing.reason)
 
     Args:
-        refs: versions, `entity/project/collection:version`, by number or alias. Shell wildcards in
-            the collection or the version take all versions in a registry that match and that a
+        refs: Versions, ``entity/project/collection:version``, by number or alias. With shell
+            wildcards in the collection or the version: all matching versions in a registry that a
             gate watches, the oldest first.
-        gate: weigh under this gate only, whatever it watches.
-        force: weigh again although there is a verdict.
+        gate: Weigh under this gate only, even if it does not watch the version.
+        force: Weigh again even if there is a verdict.
 
     Returns:
-        A handle to wait for the verdicts with.
+        A handle that waits for the verdicts.
 
     Raises:
-        ConfigurationError: there is no such version or gate, or no gate watches it; nothing was
+        ConfigurationError: There is no such version or gate, or no gate watches it; nothing was
             enqueued.
         PlatformError: W&B or Redis did not answer.
     """
-    from producers.enqueue import enqueue as put  # wandb takes a second to import
+    from producers.enqueue import enqueue as enqueue_versions  # wandb takes a second to import
 
-    return put(*refs, gate=gate, force=force)
+    return enqueue_versions(*refs, gate=gate, force=force)
 
 
 class _Group(click.Group):
-    """Prints what Weighbridge raises on purpose as one sentence, and exits with 1."""
+    """Prints Weighbridge's own errors as one sentence, and exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -63,25 +63,25 @@ class _Group(click.Group):
                 f"Redis does not answer: {error} Start it or set CELERY_BROKER_URL."
             ) from error
         except ValidationError as error:
-            faults = "; ".join(f"{f['loc'][0]}: {f['msg']}" for f in error.errors())
-            raise click.ClickException(f"A setting is wrong: {faults}.") from error
+            errors = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+            raise click.ClickException(f"Invalid setting: {errors}.") from error
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"'{ctx.invoked_subcommand}' needs the package {error.name}, which the base install"
-                " leaves out. Install weighbridge[worker,cpu] or [worker,gpu]; a rehearsal needs"
-                " [rehearsal] too."
+                f"'{ctx.invoked_subcommand}' needs the package {error.name}, which is not in the"
+                " base install. Install weighbridge[worker,cpu] or [worker,gpu]; a rehearsal also"
+                " needs [rehearsal]."
             ) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="weighbridge")
 def main() -> None:
-    """Weigh every new model version before it may pass."""
+    """Weigh every new model version before it is promoted."""
     _log_to_stderr()
 
 
 def _log_to_stderr() -> None:
-    """One line of logfmt per event, on standard error; standard output is for results."""
+    """Log one line of logfmt per event to standard error; standard output is for results."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,13 +1,14 @@
-"""How long to wait before trying again."""
+"""Exponential backoff."""
 
-_DOUBLED_AT_MOST = 60  # times; more would overflow, and is over any limit
+_MOST_RETRIES = 60  # more would overflow, and is over any limit
 
 
-def doubled(seconds: float, times: int, *, at_most: float) -> float:
-    """A pause that was doubled so many times, up to a limit; who waits takes a random part of it.
+def exponential_backoff(base: float, retries: int, *, limit: float) -> float:
+    """The longest delay before the next try; callers wait for a random part of it.
 
     Args:
-        seconds: before the first doubling.
-        at_most: seconds.
+        base: Seconds before the first retry; the delay doubles with each retry after that.
+        retries: Retries so far.
+        limit: The maximum, in seconds.
     """
-    return min(seconds * 2.0 ** min(times, _DOUBLED_AT_MOST), at_most)
+    return min(base * 2.0 ** min(retries, _MOST_RETRIES), limit)

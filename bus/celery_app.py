@@ -1,8 +1,8 @@
-"""The Celery app: queues, routes and what delivery promises.
+"""The Celery app: queues, routes and delivery guarantees.
 
-Redis as a broker brings a crashed worker's task back late, or a long one twice
-(docs/upstream/celery-redis.md, "Redelivery"). So a task here carries only the name of a weighing;
-whether it may run is decided by the ledger, and a redelivered task meets the ledger first.
+With Redis as the broker, a crashed worker's task is redelivered late, and a long task may be
+delivered twice (docs/upstream/celery-redis.md, "Redelivery"). A task therefore carries only ids;
+the inbox and the ledger decide whether there is anything to do.
 """
 
 from typing import Any
@@ -26,47 +26,44 @@ DISPATCH_TASK = "weighbridge.dispatch"
 WEIGH_TASK = "weighbridge.weigh"
 SWEEP_TASK = "weighbridge.sweep"
 
-# Redis serves 0 first, which is what a task without a priority has (Celery's "Redis Message
-# Priorities"): a dispatch, a sweep, and a weighing that was put back.
+# Redis serves 0 first, which is also the priority of a task without one (Celery's "Redis Message
+# Priorities"): a dispatch, a sweep, and a weighing that was requeued.
 FIRST, LATER = 0, 3
 
-# Of a queue. Redis needs no declaration, and what one leaves there nobody would remove.
+# Redis needs no declaration of a queue, and its keys would never be removed.
 _UNDECLARED = {"no_declare": True}
 
-# Seconds. Longer than any weighing: redelivery by the broker is the last resort, the sweeper the
-# first, and a timeout below the longest task would run every long task twice.
+# Seconds. Longer than any weighing, because a shorter timeout would run every long task twice. The
+# sweeper requeues lost weighings long before this.
 _VISIBILITY_TIMEOUT = 24 * 3600
 _PUBLISH_RETRIES = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
-_STATES_KEPT = 24 * 3600  # seconds; the ledger keeps what must be known later
+_STATES_KEPT = 24 * 3600  # seconds; the ledger keeps the results
 
 
 class _App(Celery):  # type: ignore[misc]  # Celery has no types
-    """Spells the broker's URL as Celery wants it, which prefers what the environment says.
+    """Converts the broker's URL to Celery's form, even if it comes from the environment.
 
-    A worker consumes with a connection that waits for as long as nothing comes.
+    Connections for reading have no timeout, because a worker waits for tasks on them.
     """
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
-        """A connection to consume with."""
+        """Return a connection for consuming."""
         return super().connection_for_read(celery_url(url or self.conf.broker_read_url), **options)
 
     def connection_for_write(
         self, url: str | None = None, transport_options: dict[str, Any] | None = None, **more: Any
     ) -> Any:
-        """A connection to publish with; unlike Celery's it waits with a limit for an answer."""
-        spelled = celery_url(url or self.conf.broker_write_url)
+        """Return a connection for publishing; unlike Celery's own, it has a timeout."""
+        converted = celery_url(url or self.conf.broker_write_url)
         options = {"socket_timeout": ANSWER_TIMEOUT, **(transport_options or {})}
-        return super().connection_for_write(spelled, transport_options=options, **more)
+        return super().connection_for_write(converted, transport_options=options, **more)
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The app that producers send with and that workers serve.
-
-    Args:
-        settings: how Redis is reached, and the lease, are all that is read.
+    """Make a producer's app; only the broker and the lease are read from the settings.
 
     Returns:
-        An app whose tasks are late-acknowledged, one reserved at a time.
+        An app whose tasks are acknowledged late and reserved one at a time.
     """
     app = _App("weighbridge", broker=settings.broker_url)
     app.conf.update(
@@ -90,7 +87,7 @@ def celery_app(settings: Settings) -> Celery:
             "socket_connect_timeout": CONNECT_TIMEOUT,
         },
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # a worker waits for Redis however long it is away
+        broker_connection_max_retries=None,  # a worker waits for Redis indefinitely
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=True,
         task_send_sent_event=True,
@@ -101,8 +98,8 @@ def celery_app(settings: Settings) -> Celery:
                 "task": SWEEP_TASK,
                 "schedule": settings.lease / 4,
                 "options": {
-                    "expires": settings.lease / 4,  # so that they do not pile up
-                    "ignore_result": True,  # else the beat would listen for each one's result
+                    "expires": settings.lease / 4,  # so that sweeps do not pile up
+                    "ignore_result": True,  # otherwise the beat would subscribe to each result
                 },
             },
         },
@@ -111,19 +108,16 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def worker_app(settings: Settings) -> Celery:
-    """The same app for a process that runs weighings, or that reads their states.
+    """Make the app of a worker, or of a process that reads task states.
 
-    It has Redis as result backend. A producer has none: it would hold a second connection, and a
-    backend that is away could make it wait.
-
-    Args:
-        settings: the broker's URL is the backend's, too.
+    It uses the broker as its result backend. A producer has no backend: it would need a second
+    connection, and an unavailable backend could block it.
     """
     app = celery_app(settings)
     app.conf.update(
         result_backend=celery_url(settings.broker_url),
         result_expires=_STATES_KEPT,
-        # A Redis that is away, or does not answer, must not hold a weighing up.
+        # A Redis that is down or hangs must not delay a weighing.
         redis_socket_connect_timeout=CONNECT_TIMEOUT,
         redis_socket_timeout=ANSWER_TIMEOUT,
         result_backend_transport_options={
@@ -135,7 +129,7 @@ def worker_app(settings: Settings) -> Celery:
 
 
 def queue_length(client: redis.Redis, queue: str) -> int:
-    """How many tasks wait in a queue; one that a worker holds is none of them."""
+    """Count the tasks that wait in a queue, without those that a worker has reserved."""
     with client.pipeline(transaction=False) as pipeline:
         for key in queue_keys(queue):
             pipeline.llen(key)
@@ -143,7 +137,7 @@ def queue_length(client: redis.Redis, queue: str) -> int:
 
 
 def queue_keys(queue: str) -> list[str]:
-    """The lists that make up a queue, one for each priority, the first to be served first."""
+    """The Redis lists of a queue, one per priority, highest priority first."""
     _, *later = Channel.priority_steps
     key = f"{KEY_PREFIX}{queue}"
     return [key, *(f"{key}{Channel.sep}{step}" for step in later)]

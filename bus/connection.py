@@ -1,4 +1,4 @@
-"""The connection to Redis that everything but Celery uses, and how Celery spells the same one.
+"""Connect to Redis, and translate the broker URL for Celery.
 
 A broker URL is one of
 
@@ -7,8 +7,8 @@ A broker URL is one of
     unix://[user:password@]/path/redis.sock?db=0
     sentinel://[user:password@]host:26379/0;sentinel://host2:26379
 
-A certificate is checked unless the URL says `ssl_cert_reqs=none`. The password of a Sentinel URL is
-the Redis's; the Sentinels' own, if they have one, is `?sentinel_password=`.
+The certificate is verified unless the URL contains `ssl_cert_reqs=none`. The password in a Sentinel
+URL is for Redis; the Sentinels' own password, if any, is `?sentinel_password=`.
 """
 
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-KEY_PREFIX = "weighbridge:"  # of every key
+KEY_PREFIX = "weighbridge:"
 
-# Seconds; a Redis that is away must be noticed, not waited for.
+# Seconds.
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
 
 _SENTINEL_PORT = 26379
 _TIMEOUTS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": ANSWER_TIMEOUT}
 
-# A connection that broke is made anew three times within a second, so that a restart of Redis goes
-# unnoticed. A command may run twice by that; every script of the bus bears it. A Redis that does
-# not answer is not asked again.
+# A broken connection is retried three times within a second, so that a restart of Redis goes
+# unnoticed. A command may therefore run twice; every script is safe to repeat. A timeout is not
+# retried.
 _RETRY = Retry(ExponentialBackoff(cap=0.5, base=0.1), 3, supported_errors=(redis.ConnectionError,))
-_ONCE = Retry(NoBackoff(), 0)  # of a Sentinel: the next one is asked instead
+_ONCE = Retry(NoBackoff(), 0)  # for a Sentinel: the next one is tried instead
 
 
 def connect(broker_url: str, master: str = "mymaster") -> redis.Redis:
-    """A client for the Redis at the broker's URL. Nothing is sent yet.
+    """Make a client for the Redis at the broker's URL; it connects on first use.
 
     Args:
-        master: its name where the URL names Sentinels.
+        master: Name of the master, if the URL names Sentinels.
     """
     options: dict[str, Any] = {
         **_TIMEOUTS,
@@ -59,14 +59,14 @@ def connect(broker_url: str, master: str = "mymaster") -> redis.Redis:
 
 
 def celery_url(broker_url: str) -> str:
-    """The same Redis as Celery's broker and its result backend spell it."""
+    """Convert the URL for Celery's broker and result backend."""
     parts = urlsplit(broker_url)
     query = dict(parse_qsl(parts.query))
     match parts.scheme:
         case "unix":
             options = urlencode({"virtual_host": query.pop("db", "0")} | query)
             return f"redis+socket://{parts.netloc}{parts.path}?{options}"
-        case "rediss":  # kombu would check nothing unless told to
+        case "rediss":  # kombu verifies nothing by default
             options = urlencode({"ssl_cert_reqs": "required"} | query, safe="/")
             return parts._replace(query=options).geturl()
         case "sentinel":
@@ -75,10 +75,10 @@ def celery_url(broker_url: str) -> str:
 
 
 def celery_options(broker_url: str, master: str) -> dict[str, Any]:
-    """What Celery takes as transport options, of the broker and of the result backend alike.
+    """Transport options for Celery's broker and result backend.
 
     Args:
-        master: its name where the URL names Sentinels.
+        master: Name of the master, if the URL names Sentinels.
     """
     options: dict[str, Any] = {"global_keyprefix": KEY_PREFIX}
     if broker_url.startswith("sentinel:"):
@@ -89,7 +89,7 @@ def celery_options(broker_url: str, master: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Sentinels:
-    """What a Sentinel URL says; any of its parts may say who the user is and which database."""
+    """A parsed Sentinel URL; user and database may be in any of its parts."""
 
     parts: tuple[SplitResult, ...]
 
@@ -117,7 +117,7 @@ class _Sentinels:
 
     @property
     def celery_url(self) -> str:
-        # Celery reads these from the first part only, or from the one that it turns to next.
+        # Celery reads user and database only from the part that it connects to.
         user = f"{self._userinfo}@" if self._userinfo else ""
         return ";".join(
             f"sentinel://{user}{host}:{port}/{self._database}" for host, port in self.addresses

@@ -1,8 +1,7 @@
-"""The inbox: events that were accepted, until they are dispatched.
+"""The inbox: accepted events that are not dispatched yet.
 
-Accepting an event is one atomic script, and it is all that a producer must wait for: from then on
-the event is on Redis, and the sweeper has it dispatched even if nobody else ever does. The Celery
-task that dispatches it is a nudge.
+One atomic script accepts an event, and a producer waits for nothing else: the event is on Redis
+then, and the sweeper dispatches it if the Celery task for it is lost.
 """
 
 from collections.abc import Sequence
@@ -17,33 +16,25 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 
 _EVENTS = f"{KEY_PREFIX}inbox"  # a hash from event id to event
-_DUE = f"{KEY_PREFIX}inbox:due"  # a sorted set from event id to when the sweeper looks
+_DUE = f"{KEY_PREFIX}inbox:due"  # a sorted set from event id to when it is overdue
 
-# KEYS: inbox, due, then for each event the record of each weighing that it would open. ARGV: grace
-# (ms), then for each event: id, event, force (0 or 1), how many records. Answers 1 for each event
-# that is new, 0 for one that tells nothing new.
+# KEYS: inbox, due, then the record of each weighing that the event would open. ARGV: grace (ms),
+# id, event, force (0 or 1). Returns 1 for a new event, 0 for a duplicate.
 _ACCEPT = (
     NOW
     + """
-local answers, next_key = {}, 3
-for i = 2, #ARGV, 4 do
-  local id, event, force, records = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local known = redis.call('HEXISTS', KEYS[1], id) == 1
-  if not known and records > 0 and force == '0' then
-    known = redis.call('EXISTS', unpack(KEYS, next_key, next_key + records - 1)) == records
-  end
-  if not known then
-    redis.call('HSET', KEYS[1], id, event)
-    redis.call('ZADD', KEYS[2], now + ARGV[1], id)
-  end
-  answers[#answers + 1] = known and 0 or 1
-  next_key = next_key + records
+local id = ARGV[2]
+if redis.call('HEXISTS', KEYS[1], id) == 1 then return 0 end
+if #KEYS > 2 and ARGV[4] == '0' and redis.call('EXISTS', unpack(KEYS, 3)) == #KEYS - 2 then
+  return 0
 end
-return answers
+redis.call('HSET', KEYS[1], id, ARGV[3])
+redis.call('ZADD', KEYS[2], now + ARGV[1], id)
+return 1
 """
 )
 
-# KEYS: due. ARGV: grace (ms), how many. One sweeper is told of each.
+# KEYS: due. ARGV: grace (ms), limit. Each id is returned to one sweeper per grace.
 _OVERDUE = (
     NOW
     + """
@@ -53,15 +44,15 @@ return due
 """
 )
 
-_SWEPT_AT_ONCE = 1000
+_SWEEP_LIMIT = 1000
 
 
 class Inbox:
     """Accepted events on Redis.
 
     Args:
-        client: decodes responses to str, as `bus.connection.connect` makes it.
-        grace: seconds that an event may wait for its dispatch before the sweeper sends it again.
+        client: Must decode responses to str, as ``bus.connection.connect`` does.
+        grace: Seconds that an event may wait before the sweeper sends its task again.
     """
 
     def __init__(self, client: redis.Redis, grace: float) -> None:
@@ -71,65 +62,52 @@ class Inbox:
         self._overdue = client.register_script(_OVERDUE)
 
     def accept(self, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
-        """Keep an event until it is dispatched.
+        """Store an event until it is dispatched.
 
         Args:
-            gates: those that take it.
+            gates: Those that take the event.
 
         Returns:
-            False for a duplicate: it waits here already, or its weighings are open or ended.
+            False for a duplicate: the event is in the inbox, or all its weighings are in the
+            ledger.
         """
-        return self.accept_all([(event, gates)])[0]
-
-    def accept_all(
-        self, arrivals: Sequence[tuple[ModelVersionEvent, Sequence[Gate]]]
-    ) -> list[bool]:
-        """Keep events, each with the gates that take it, in one trip to Redis.
-
-        Returns:
-            For each whether it is no duplicate.
-        """
-        keys, arguments = [_EVENTS, _DUE], [str(self._grace_ms)]
-        for event, gates in arrivals:
-            records = _records(event, gates)
-            keys += records
-            arguments += [
-                event.id,
-                event.model_dump_json(),
-                str(int(event.force)),
-                str(len(records)),
-            ]
-        answers = cast("list[int]", self._accept(keys=keys, args=arguments))
-        return [bool(answer) for answer in answers]
+        keys = [_EVENTS, _DUE, *_record_keys(event, gates)]
+        arguments: list[str | int] = [
+            self._grace_ms,
+            event.id,
+            event.model_dump_json(),
+            int(event.force),
+        ]
+        return bool(self._accept(keys=keys, args=arguments))
 
     def read(self, event_id: str) -> ModelVersionEvent | None:
-        """An event that waits; None when it was dispatched already."""
+        """Return a waiting event; None if it has been dispatched."""
         text = cast("str | None", self._redis.hget(_EVENTS, event_id))
         return ModelVersionEvent.model_validate_json(text) if text else None
 
     def remove(self, event_id: str) -> None:
-        """The event was dispatched: every weighing of it is in the ledger."""
+        """Remove an event that has been dispatched: all its weighings are in the ledger."""
         with self._redis.pipeline() as pipeline:
             pipeline.hdel(_EVENTS, event_id)
             pipeline.zrem(_DUE, event_id)
             pipeline.execute()
 
     def count(self) -> int:
-        """How many events wait for their dispatch."""
+        """Count the waiting events."""
         return self._redis.zcard(_DUE)
 
-    def waiting(self, at_most: int | None = None) -> list[str]:
-        """Ids of the events that wait for their dispatch, those first that are due first."""
-        return cast("list[str]", self._redis.zrange(_DUE, 0, at_most - 1 if at_most else -1))
+    def waiting(self, limit: int | None = None) -> list[str]:
+        """Ids of the waiting events, the next to be overdue first."""
+        return cast("list[str]", self._redis.zrange(_DUE, 0, limit - 1 if limit else -1))
 
     def overdue(self) -> list[str]:
-        """Ids of events whose dispatch did not come in time; one caller is told of each."""
-        arguments = [self._grace_ms, _SWEPT_AT_ONCE]
+        """Ids of events that have waited for too long; each is returned to one caller per grace."""
+        arguments = [self._grace_ms, _SWEEP_LIMIT]
         return cast("list[str]", self._overdue(keys=[_DUE], args=arguments))
 
 
-def _records(event: ModelVersionEvent, gates: Sequence[Gate]) -> list[str]:
-    """Keys of the weighings that an event would open; none is known yet for an alias."""
+def _record_keys(event: ModelVersionEvent, gates: Sequence[Gate]) -> list[str]:
+    """Keys of the weighings that an event would open; empty for an unresolved alias."""
     if event.ref.number is None:
         return []
     return [record_key(WeighingId.of(gate.name, event.ref)) for gate in gates]

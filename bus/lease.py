@@ -1,6 +1,5 @@
-"""A worker's lease of one weighing, kept alive by a thread while a step runs."""
+"""A worker's lease of one weighing, renewed by a thread while a step runs."""
 
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -9,26 +8,27 @@ from typing import Self
 import redis
 import structlog
 
+from bus.heartbeat import BEATS_PER_LEASE, Heartbeat
 from bus.ledger import Ledger
 from schemas.errors import PlatformError
 from schemas.events import WeighingId
 from schemas.weighings import Progress
 
-_BEATS_PER_LEASE = 4  # so that three beats may be lost before the lease is
-
 log = structlog.get_logger()
 
 
 class LeaseLostError(PlatformError):
-    """Another worker may have the weighing by now: stop before the next side effect."""
+    """The lease has expired, so another worker may run the weighing."""
 
 
 class Lease:
-    """The right to work on a weighing; a context manager that keeps it until it is left.
+    """The exclusive right to run a weighing; a context manager that renews it in the block.
 
     Args:
-        token: what `Ledger.claim` answered.
-        seconds: how long the lease lasts without a heartbeat.
+        ledger: Has the weighing's record.
+        weighing: The weighing that was claimed.
+        token: The token that ``Ledger.claim`` returned.
+        seconds: How long the lease lasts without a heartbeat.
     """
 
     def __init__(self, ledger: Ledger, weighing: WeighingId, token: str, seconds: float) -> None:
@@ -36,14 +36,13 @@ class Lease:
         self._weighing = weighing
         self.token = token
         self._seconds = seconds
-        self._interval = seconds / _BEATS_PER_LEASE
-        self._last_beat = time.monotonic()
-        self._left = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._interval = seconds / BEATS_PER_LEASE
+        self._renewed_at = time.monotonic()
+        self._lost = False
+        self._heartbeat = Heartbeat("lease", self._interval, self._renew)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._heartbeat.start()
         return self
 
     def __exit__(
@@ -52,38 +51,36 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._left.set()
-        self._thread.join()
+        self._heartbeat.stop()
 
     def check(self) -> None:
-        """Call before every side effect.
+        """Check that the lease has not expired; call this before every side effect.
 
         Raises:
-            LeaseLostError: the lease is no longer ours.
+            LeaseLostError: The lease has expired.
         """
-        if time.monotonic() - self._last_beat > self._seconds:
-            self._lost.set()  # Redis did not hear from us in time: somebody else may have it
-        if self._lost.is_set():
+        if time.monotonic() - self._renewed_at > self._seconds:
+            self._lost = True  # it was not renewed in time, so another worker may have it
+        if self._lost:
             raise LeaseLostError(f"The lease of {self._weighing} was lost.")
 
     def report(self, progress: Progress) -> None:
-        """Tell how far the work is; renews the lease as well.
+        """Report progress, which also renews the lease.
 
         Raises:
-            LeaseLostError: the lease is no longer ours.
+            LeaseLostError: The lease has expired.
         """
-        self._beat(progress)
+        self._renew(progress)
         self.check()
 
     def retry_write(self, write: Callable[[], bool]) -> bool:
-        """Write to the ledger, again and again while Redis is away and the lease may still last.
+        """Write to the ledger, and retry for up to one lease while Redis is unavailable.
 
         Returns:
-            What `write` answered.
+            The result of ``write``.
 
         Raises:
-            LeaseLostError: the lease is no longer ours.
-            redis.RedisError: Redis stayed away for longer than a lease.
+            redis.RedisError: Redis was unavailable for longer than a lease.
         """
         deadline = time.monotonic() + self._seconds
         while True:
@@ -92,20 +89,18 @@ class Lease:
             except redis.RedisError as error:
                 if time.monotonic() > deadline:
                     raise
-                log.warning("Redis is away", weighing=str(self._weighing), error=str(error))
-                self._left.wait(min(1.0, self._interval))
+                log.warning("Redis is unavailable", weighing=str(self._weighing), error=str(error))
+                time.sleep(min(1.0, self._interval))
 
-    def _keep(self) -> None:
-        while not self._left.wait(self._interval) and not self._lost.is_set():
-            self._beat(None)
-
-    def _beat(self, progress: Progress | None) -> None:
+    def _renew(self, progress: Progress | None = None) -> None:
+        if self._lost:
+            return
         before = time.monotonic()
         try:
             if self._ledger.renew(self._weighing, self.token, progress):
-                self._last_beat = before
+                self._renewed_at = before
             else:
-                self._lost.set()
+                self._lost = True
         except redis.RedisError as error:
-            # The lease outlasts a short absence of Redis; check() knows when it does no longer.
+            # The lease outlasts a short outage of Redis; check() notices when it has expired.
             log.warning("heartbeat failed", weighing=str(self._weighing), error=str(error))

@@ -1,9 +1,9 @@
-"""The ledger: one record per weighing, and the only place that decides who may work on it.
+"""The ledger: one record per weighing, which decides which worker may run it.
 
-A weighing goes `queued → running → promoted | rejected | failed`. Where its gate requires approval
-it stops at `awaiting approval`, and a person's decision sends it round once more. Its identity is
-(gate, collection, version number), so the same version by three roads is one record. Delivery by
-the broker is at least once; the ledger makes it once.
+A weighing goes `queued → running → promoted | rejected | failed`. If its gate requires approval, it
+stops at `awaiting approval`, and a person's decision queues it again. Its identity is (gate,
+collection, version number), so events from three sources about one version share a record. The
+broker delivers at least once; the ledger makes it exactly once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,16 +26,16 @@ _ALL = f"{KEY_PREFIX}weighings"
 _TOKENS = f"{KEY_PREFIX}tokens"
 
 _DAY = 86400.0  # seconds
-_PRUNED_AT_ONCE = 1000
+_PRUNE_LIMIT = 1000
 
 
 class Ledger:
     """Records of weighings on Redis.
 
     Args:
-        client: decodes responses to str, as `bus.connection.connect` makes it.
-        lease: seconds that a claim lasts without a heartbeat.
-        keep_days: days that a weighing is kept after it has ended.
+        client: Must decode responses to str, as ``bus.connection.connect`` does.
+        lease: Seconds that a claim lasts without a heartbeat.
+        keep_days: Days that a weighing is kept after it has ended.
     """
 
     def __init__(self, client: redis.Redis, lease: float, keep_days: float = 90.0) -> None:
@@ -44,23 +44,23 @@ class Ledger:
         self._keep = _ms(keep_days * _DAY)
         self._open = client.register_script(transitions.OPEN)
         self._claim = client.register_script(transitions.CLAIM)
-        self._beat = client.register_script(transitions.BEAT)
+        self._renew = client.register_script(transitions.RENEW)
         self._end = client.register_script(transitions.END)
         self._decide = client.register_script(transitions.DECIDE)
         self._retry = client.register_script(transitions.RETRY)
         self._prune = client.register_script(transitions.PRUNE)
         self._release = client.register_script(transitions.RELEASE)
-        self._revive = client.register_script(transitions.REVIVE)
+        self._requeue = client.register_script(transitions.REQUEUE)
 
     def open(self, weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> bool:
-        """Open a weighing, once.
+        """Open a weighing, unless it is open or has ended.
 
         Args:
-            event: where it came from; with `force`, a weighing that has ended or awaits approval
-                is opened again, and what was known of it is dropped.
+            event: The event that opens it. With ``force``, a weighing that has ended or awaits
+                approval is opened again, and its old record is dropped.
 
         Returns:
-            Whether this call opened it, and so whether its task must be sent.
+            Whether this call opened it; then the caller must send its task.
         """
         arguments: list[str | int] = [
             str(weighing),
@@ -72,159 +72,35 @@ class Ledger:
         return bool(self._open(keys=[*_keys(weighing), _ALL], args=arguments))
 
     def claim(self, weighing: WeighingId, holder: str) -> str | None:
-        """Take the lease of a weighing that is queued, or whose lease ran out.
+        """Take the lease of a weighing that is queued, or whose lease has expired.
 
         Args:
-            holder: name of the worker.
+            holder: Name of the worker.
 
         Returns:
-            The fencing token, or None when somebody else has it, it awaits approval, or it has
-            ended.
+            The fencing token; None if another worker holds the lease, or the weighing awaits
+            approval or has ended.
         """
         arguments: list[str | int] = [str(weighing), self._lease, holder]
         token = self._claim(keys=[*_keys(weighing), _TOKENS], args=arguments)
         return cast("str | None", token)
 
     def renew(self, weighing: WeighingId, token: str, progress: Progress | None = None) -> bool:
-        """Renew the lease, and tell how far the work is.
+        """Renew the lease, and store the progress if there is any.
 
         Returns:
-            False when the lease is no longer this worker's.
+            False if the lease was lost.
         """
-        news = progress.model_dump_json() if progress else ""
-        arguments: list[str | int] = [str(weighing), token, self._lease, news]
-        return bool(self._beat(keys=_keys(weighing), args=arguments))
+        report = progress.model_dump_json() if progress else ""
+        arguments: list[str | int] = [str(weighing), token, self._lease, report]
+        return bool(self._renew(keys=_keys(weighing), args=arguments))
 
     def end(self, verdict: Verdict, token: str) -> bool:
-        """Write the final verdict.
+        """Write a verdict. If it awaits approval, the weighing stops until ``decide``.
 
         Returns:
-            False when the lease is no longer this worker's; then nothing was written.
+            False if the lease was lost; then nothing was written.
         """
-        return self._write(verdict, token)
-
-    def suspend(self, verdict: Verdict, token: str) -> bool:
-        """Write a verdict that awaits approval: no worker touches the weighing until `decide`.
-
-        Returns:
-            False when the lease is no longer this worker's; then nothing was written.
-        """
-        return self._write(verdict, token)
-
-    def decide(self, weighing: WeighingId, decision: Decision) -> bool:
-        """Store what a person decided, and queue the weighing for a worker to carry it out.
-
-        Returns:
-            False when the weighing does not await approval; then nothing was changed.
-        """
-        arguments = [str(weighing), decision.model_dump_json(), str(decision)]
-        return bool(self._decide(keys=_keys(weighing), args=arguments))
-
-    def retry(self, weighing: WeighingId) -> bool:
-        """Queue a weighing that has failed, with all its attempts before it.
-
-        Returns:
-            False when it has not failed; then nothing was changed.
-        """
-        return bool(self._retry(keys=_keys(weighing), args=[str(weighing)]))
-
-    def release(self, weighing: WeighingId, token: str, delay: float, reason: str) -> bool:
-        """Give the weighing back to the queue, to be tried again.
-
-        Args:
-            delay: seconds until the sweeper sends it again.
-        """
-        arguments: list[str | int] = [str(weighing), token, _ms(delay), reason]
-        return bool(self._release(keys=_keys(weighing), args=arguments))
-
-    def requeue(self, weighing: WeighingId, *, tasks_missing: bool) -> bool:
-        """Whether the task of an unfinished weighing must be sent again; one caller is told.
-
-        Args:
-            tasks_missing: fewer tasks wait than weighings, so a queued one may have lost its own.
-        """
-        arguments: list[str | int] = [str(weighing), self._lease, int(tasks_missing)]
-        return bool(self._revive(keys=_keys(weighing), args=arguments))
-
-    def get(self, weighing: WeighingId) -> WeighingRecord | None:
-        """The record, or None when this version was never opened under this gate."""
-        fields = cast("dict[str, str]", self._redis.hgetall(record_key(weighing)))
-        return _weighing(weighing, fields) if fields else None
-
-    def unknown(self, weighings: Sequence[WeighingId]) -> list[WeighingId]:
-        """Those of them that were never opened."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for weighing in weighings:
-                pipeline.exists(record_key(weighing))
-            return [
-                one
-                for one, is_known in zip(weighings, pipeline.execute(), strict=True)
-                if not is_known
-            ]
-
-    def unfinished(self) -> list[WeighingId]:
-        """Weighings without a verdict, those first that are due first."""
-        return self._ids(_UNFINISHED)
-
-    def count_unfinished(self) -> int:
-        """How many weighings have no verdict yet."""
-        return self._redis.zcard(_UNFINISHED)
-
-    def due(self) -> list[WeighingId]:
-        """Weighings without a verdict that the sweeper must look at now."""
-        seconds, microseconds = self._redis.time()
-        now = seconds * 1000 + microseconds // 1000
-        members = cast("list[str]", self._redis.zrange(_UNFINISHED, "-inf", now, byscore=True))
-        return [WeighingId.parse(text) for text in members]
-
-    def queued(self) -> int:
-        """How many weighings should have a task in the queue: none runs them, none is delayed."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for weighing in self.unfinished():
-                pipeline.hmget(record_key(weighing), "state", "waiting")
-            return sum(one == ["queued", None] for one in pipeline.execute())
-
-    def all(self) -> Iterator[WeighingRecord]:
-        """Every weighing that is kept, in the order of opening."""
-        for weighing in self._ids(_ALL):
-            if record := self.get(weighing):
-                yield record
-
-    def prune(self) -> None:
-        """Take weighings out of the list whose records were not kept any longer."""
-        self._prune(keys=[_ALL], args=[self._keep, _RECORD, _PRUNED_AT_ONCE])
-
-    def note(self, subject: str, what: str, why: str) -> None:
-        """Add a line to the audit stream about what is no transition of a weighing.
-
-        Args:
-            subject: stands where a transition has the weighing's id.
-            what: stands where a transition has the state.
-        """
-        self._redis.xadd(
-            _AUDIT,
-            {"id": subject, "state": what, "note": why},
-            maxlen=transitions.AUDIT_LENGTH,
-        )
-
-    def audit(self) -> list[AuditLine]:
-        """The lines that the audit stream still holds, oldest first."""
-        return _lines(self._redis.xrange(_AUDIT))
-
-    def follow(self, after: str = "$", *, block: float) -> list[AuditLine]:
-        """The lines that are written to the audit stream after a line.
-
-        Args:
-            after: `stream_id` of that line; `$` is the last one that there is.
-            block: seconds to wait for the first one.
-
-        Returns:
-            Oldest first; none when the time is over.
-        """
-        answer: Any = self._redis.xread({_AUDIT: after}, block=_ms(block))
-        return _lines(answer[0][1]) if answer else []
-
-    def _write(self, verdict: Verdict, token: str) -> bool:
         arguments: list[str | int] = [
             str(verdict.weighing),
             token,
@@ -235,13 +111,137 @@ class Ledger:
         ]
         return bool(self._end(keys=_keys(verdict.weighing), args=arguments))
 
+    def decide(self, weighing: WeighingId, decision: Decision) -> bool:
+        """Store a person's decision, and queue the weighing for a worker to apply it.
+
+        Returns:
+            False if the weighing does not await approval; then nothing was changed.
+        """
+        arguments = [str(weighing), decision.model_dump_json(), str(decision)]
+        return bool(self._decide(keys=_keys(weighing), args=arguments))
+
+    def retry(self, weighing: WeighingId) -> bool:
+        """Queue a failed weighing again, with its attempts reset.
+
+        Returns:
+            False if it has not failed; then nothing was changed.
+        """
+        return bool(self._retry(keys=_keys(weighing), args=[str(weighing)]))
+
+    def release(self, weighing: WeighingId, token: str, delay: float, reason: str) -> bool:
+        """Return a running weighing to the queue for another attempt.
+
+        Args:
+            weighing: The weighing.
+            token: The fencing token.
+            delay: Seconds until the sweeper sends its task.
+            reason: Why the attempt failed.
+
+        Returns:
+            False if the lease was lost; then nothing was changed.
+        """
+        arguments: list[str | int] = [str(weighing), token, _ms(delay), reason]
+        return bool(self._release(keys=_keys(weighing), args=arguments))
+
+    def requeue(self, weighing: WeighingId, *, tasks_missing: bool) -> bool:
+        """Requeue an unfinished weighing if its lease or delay has expired, or its task was lost.
+
+        Args:
+            weighing: The weighing.
+            tasks_missing: There are fewer tasks than queued weighings, so its task may be lost.
+
+        Returns:
+            Whether the caller must send its task; True for one caller only.
+        """
+        arguments: list[str | int] = [str(weighing), self._lease, int(tasks_missing)]
+        return bool(self._requeue(keys=_keys(weighing), args=arguments))
+
+    def get(self, weighing: WeighingId) -> WeighingRecord | None:
+        """Return a weighing's record; None if it was never opened."""
+        fields = cast("dict[str, str]", self._redis.hgetall(record_key(weighing)))
+        return _record(weighing, fields) if fields else None
+
+    def unknown(self, weighings: Sequence[WeighingId]) -> list[WeighingId]:
+        """Return those weighings that were never opened."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for weighing in weighings:
+                pipeline.exists(record_key(weighing))
+            return [
+                one
+                for one, is_known in zip(weighings, pipeline.execute(), strict=True)
+                if not is_known
+            ]
+
+    def unfinished(self) -> list[WeighingId]:
+        """Weighings without a verdict, the next that the sweeper must check first."""
+        return self._ids(_UNFINISHED)
+
+    def count_unfinished(self) -> int:
+        """Count the weighings without a verdict."""
+        return self._redis.zcard(_UNFINISHED)
+
+    def due(self) -> list[WeighingId]:
+        """Weighings without a verdict that the sweeper must check now."""
+        seconds, microseconds = self._redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        members = cast("list[str]", self._redis.zrange(_UNFINISHED, "-inf", now, byscore=True))
+        return [WeighingId.parse(text) for text in members]
+
+    def count_queued(self) -> int:
+        """Count the weighings that should have a task in the queue: not running, not delayed."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for weighing in self.unfinished():
+                pipeline.hmget(record_key(weighing), "state", "waiting")
+            return sum(one == ["queued", None] for one in pipeline.execute())
+
+    def all(self) -> Iterator[WeighingRecord]:
+        """All weighings that are kept, in the order of opening."""
+        for weighing in self._ids(_ALL):
+            if record := self.get(weighing):
+                yield record
+
+    def prune(self) -> None:
+        """Remove weighings from the list whose records have expired."""
+        self._prune(keys=[_ALL], args=[self._keep, _RECORD, _PRUNE_LIMIT])
+
+    def note(self, subject: str, what: str, why: str) -> None:
+        """Add a line to the audit stream that is not a transition of a weighing.
+
+        Args:
+            subject: Takes the place of a transition's weighing id.
+            what: Takes the place of a transition's state.
+            why: The reason.
+        """
+        self._redis.xadd(
+            _AUDIT,
+            {"id": subject, "state": what, "note": why},
+            maxlen=transitions.AUDIT_LENGTH,
+        )
+
+    def audit(self) -> list[AuditLine]:
+        """Lines of the audit stream, oldest first."""
+        return _lines(self._redis.xrange(_AUDIT))
+
+    def follow(self, after: str = "$", *, block: float) -> list[AuditLine]:
+        """Wait for new lines of the audit stream.
+
+        Args:
+            after: The ``stream_id`` of the last line that is known; `$` is the newest line.
+            block: Seconds to wait for the first new line.
+
+        Returns:
+            The new lines, oldest first; empty after a timeout.
+        """
+        answer: Any = self._redis.xread({_AUDIT: after}, block=_ms(block))
+        return _lines(answer[0][1]) if answer else []
+
     def _ids(self, key: str) -> list[WeighingId]:
         members = cast("list[str]", self._redis.zrange(key, 0, -1))
         return [WeighingId.parse(text) for text in members]
 
 
 def record_key(weighing: WeighingId) -> str:
-    """The key of a weighing's record."""
+    """Return the key of a weighing's record."""
     return f"{_RECORD}{weighing}"
 
 
@@ -251,12 +251,12 @@ def _keys(weighing: WeighingId) -> list[str]:
 
 def _lines(entries: Any) -> list[AuditLine]:
     return [
-        AuditLine(stream_id=number, at=_moment(number.partition("-")[0]), **fields)
+        AuditLine(stream_id=number, at=_time(number.partition("-")[0]), **fields)
         for number, fields in entries
     ]
 
 
-def _moment(ms: str) -> datetime:
+def _time(ms: str) -> datetime:
     return datetime.fromtimestamp(int(ms) / 1000, UTC)
 
 
@@ -264,7 +264,7 @@ def _ms(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-_MOMENTS = {
+_TIMES = {
     "opened_at": "opened_at",
     "queued_at": "queued_at",
     "started_at": "started_at",
@@ -274,7 +274,7 @@ _MOMENTS = {
 }
 
 
-def _weighing(weighing: WeighingId, fields: dict[str, str]) -> WeighingRecord:
+def _record(weighing: WeighingId, fields: dict[str, str]) -> WeighingRecord:
     record: dict[str, Any] = {
         "id": weighing,
         "gate": Gate.model_validate_json(fields["gate"]),
@@ -284,9 +284,9 @@ def _weighing(weighing: WeighingId, fields: dict[str, str]) -> WeighingRecord:
         "holder": fields.get("holder", ""),
         "reason": fields.get("reason", ""),
     }
-    for name, field in _MOMENTS.items():
-        if moment := fields.get(field):
-            record[name] = _moment(moment)
+    for name, field in _TIMES.items():
+        if ms := fields.get(field):
+            record[name] = _time(ms)
     if progress := fields.get("progress"):
         record["progress"] = Progress.model_validate_json(progress)
     if verdict := fields.get("verdict"):

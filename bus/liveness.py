@@ -1,4 +1,4 @@
-"""What each worker says of itself: a record on Redis that is gone soon after the worker is."""
+"""Records of live workers on Redis; each expires soon after its worker ends."""
 
 from datetime import datetime
 from typing import cast
@@ -9,24 +9,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from bus.connection import KEY_PREFIX
 
 _RECORD = f"{KEY_PREFIX}worker:"
-_KEYS_AT_ONCE = 1000
+_SCAN_COUNT = 1000
 
 
 class WorkerRecord(BaseModel):
-    """A worker as it saw itself a moment ago.
+    """A worker's state at its last heartbeat.
 
     Attributes:
-        name: of the Celery node.
-        queues: that it serves.
-        pid: of its main process.
-        started_at: when it began to serve them.
-        heard_at: when a task that it sent itself through Redis last came back.
-        busy_with: tasks that run now, and their arguments.
-        stalled: its self-test task was not delivered although it is idle and Redis answers: it is
-            not consuming.
+        name: Name of the Celery node.
+        queues: Queues that it serves.
+        pid: Process id of its main process.
+        started_at: When the worker started.
+        heard_at: When its self-test task was last delivered.
+        busy_with: Tasks that are running, with their arguments.
+        stalled: The worker is not consuming: its self-test task was not delivered although it is
+            idle and Redis answers.
     """
 
-    # On Redis, and in `weighbridge workers --json`, the field has its first name.
+    # ``stalled`` keeps its original name on Redis and in `weighbridge workers --json`.
     model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     name: str
@@ -38,19 +38,19 @@ class WorkerRecord(BaseModel):
     stalled: bool = Field(default=False, alias="deaf")
 
 
-def living_workers(client: redis.Redis) -> list[WorkerRecord]:
-    """The workers that live, by name."""
-    keys = list(client.scan_iter(f"{_RECORD}*", count=_KEYS_AT_ONCE))
+def live_workers(client: redis.Redis) -> list[WorkerRecord]:
+    """Return the records of live workers, sorted by name."""
+    keys = list(client.scan_iter(f"{_RECORD}*", count=_SCAN_COUNT))
     texts = cast("list[str | None]", client.mget(keys)) if keys else []
     records = [WorkerRecord.model_validate_json(text) for text in texts if text]
     return sorted(records, key=lambda record: record.name)
 
 
-def write_record(client: redis.Redis, record: WorkerRecord, seconds: float) -> None:
-    """Write a worker's record; it is gone after these seconds unless it is written again."""
-    client.set(_RECORD + record.name, record.model_dump_json(), px=int(seconds * 1000))
+def write_record(client: redis.Redis, record: WorkerRecord, ttl: float) -> None:
+    """Write a worker's record; it expires after ``ttl`` seconds."""
+    client.set(_RECORD + record.name, record.model_dump_json(), px=int(ttl * 1000))
 
 
 def remove_record(client: redis.Redis, name: str) -> None:
-    """Remove the record of a worker that ends."""
+    """Remove the record of a worker that is shutting down."""
     client.delete(_RECORD + name)

@@ -1,10 +1,9 @@
 """One promotion at a time into a collection.
 
-W&B cannot compare and swap an alias: two workers that promote at once would both see the same
-champion and both displace it, and one of them would be missing from the chain of champions.
+W&B has no compare-and-swap for aliases: two workers that promote at the same time would both
+replace the same champion, and one of them would be missing from the chain of champions.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,111 +14,100 @@ from redis.exceptions import LockError, LockNotOwnedError
 from redis.lock import Lock
 
 from bus.connection import KEY_PREFIX, connect
+from bus.heartbeat import BEATS_PER_LEASE, Heartbeat
 from schemas.errors import PlatformError
 from schemas.settings import Settings
 
-_PATIENCE = 300.0  # seconds; longer than W&B may keep a few promotions waiting
-_TELL_EVERY = 5.0  # seconds
-_RENEWED_PER_TERM = 4  # so that three may be lost before the turn is
+_LOCKS = f"{KEY_PREFIX}turn:"  # the key's original name
+_TIMEOUT = 300.0  # seconds; longer than W&B may delay a few promotions
+_REPORT_INTERVAL = 5.0  # seconds
 
 log = structlog.get_logger()
 
 
 @contextmanager
 def promotion_lock(
-    settings: Settings, target: str, tell: Callable[[str], None], patience: float = _PATIENCE
+    settings: Settings, target: str, on_wait: Callable[[str], None], timeout: float = _TIMEOUT
 ) -> Iterator["PromotionLock"]:
-    """Wait for the turn to change who holds the aliases of a collection, and have it in the block.
+    """Hold the lock on a collection's aliases in the block.
 
-    A thread renews it. Of a holder that died it is over when a lease would be.
+    A thread renews it. If the holder dies, the lock expires after one lease.
 
     Args:
-        target: path of the collection.
-        tell: hears what is waited for, every few seconds; what it raises ends the waiting.
-        patience: seconds to wait.
+        settings: The operator's settings.
+        target: Path of the collection.
+        on_wait: Called with a message every few seconds while waiting; if it raises, waiting ends.
+        timeout: Seconds to wait for the lock.
 
     Raises:
-        PlatformError: it did not come in time, or Redis is away.
+        PlatformError: The lock was not acquired in time, or Redis is unavailable.
     """
     client = connect(settings.broker_url, settings.redis_master)
-    lock = Lock(client, f"{KEY_PREFIX}turn:{target}", settings.lease, thread_local=False)
+    lock = Lock(client, _LOCKS + target, settings.lease, thread_local=False)
     try:
-        _wait(lock, target, tell, patience)
-        with _kept(PromotionLock(lock, target, settings.lease)) as held:
+        _wait(lock, target, on_wait, timeout)
+        held = PromotionLock(lock, target, settings.lease)
+        with Heartbeat("promotion lock", settings.lease / BEATS_PER_LEASE, held.renew):
             yield held
     finally:
-        with suppress(LockError, redis.RedisError):  # then it is over without us
+        with suppress(LockError, redis.RedisError):  # it expires instead
             lock.release()
         client.close()
 
 
 class PromotionLock:
-    """The right to change who holds a collection's aliases.
+    """The exclusive right to move a collection's aliases.
 
     Args:
-        lock: acquired just now.
-        target: the collection.
-        term: seconds that the turn lasts without being renewed.
+        lock: A lock that was acquired just now.
+        target: Path of the collection.
+        ttl: Seconds until the lock expires unless renewed.
     """
 
-    def __init__(self, lock: Lock, target: str, term: float) -> None:
+    def __init__(self, lock: Lock, target: str, ttl: float) -> None:
         self._lock = lock
         self._target = target
-        self._term = term
-        self._renewed = time.monotonic()
+        self._ttl = ttl
+        self._renewed_at = time.monotonic()
         self._lost = False
 
     def check(self) -> None:
-        """Call before every side effect; the whole term lies before it then.
+        """Renew the lock; call this before every side effect.
 
         Raises:
-            PlatformError: somebody else may have the turn by now.
+            PlatformError: The lock has expired, so another worker may hold it.
         """
-        self._renew()
-        if self._lost or time.monotonic() - self._renewed > self._term:
-            raise PlatformError(f"The turn to promote into {self._target} was lost.")
+        self.renew()
+        if self._lost or time.monotonic() - self._renewed_at > self._ttl:
+            raise PlatformError(f"The lock on promotions into {self._target} was lost.")
 
-    def keep(self, left: threading.Event) -> None:
-        """Renew it until it is left."""
-        while not left.wait(self._term / _RENEWED_PER_TERM) and not self._lost:
-            self._renew()
-
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Renew the lock, unless it is lost."""
+        if self._lost:
+            return
         before = time.monotonic()
         try:
             self._lock.reacquire()
-            self._renewed = before
+            self._renewed_at = before
         except LockNotOwnedError:
             self._lost = True
-        except redis.RedisError as error:  # the term outlasts a short absence
-            log.warning("the turn was not renewed", target=self._target, error=str(error))
+        except redis.RedisError as error:  # the lock outlasts a short outage
+            log.warning("promotion lock not renewed", target=self._target, error=str(error))
 
 
-@contextmanager
-def _kept(held: PromotionLock) -> Iterator[PromotionLock]:
-    left = threading.Event()
-    thread = threading.Thread(target=held.keep, args=(left,), name="turn", daemon=True)
-    thread.start()
-    try:
-        yield held
-    finally:
-        left.set()
-        thread.join()
-
-
-def _wait(lock: Lock, target: str, tell: Callable[[str], None], patience: float) -> None:
-    deadline, left = time.monotonic() + patience, 0.0
-    while not _acquired(lock, target, min(left, _TELL_EVERY)):
+def _wait(lock: Lock, target: str, on_wait: Callable[[str], None], timeout: float) -> None:
+    deadline, left = time.monotonic() + timeout, 0.0
+    while not _acquire(lock, target, min(left, _REPORT_INTERVAL)):
         left = deadline - time.monotonic()
         if left <= 0:
             raise PlatformError(
-                f"The turn to promote into {target} did not come within {patience:.0f} s."
+                f"Timed out after {timeout:.0f} s waiting for another promotion into {target}."
             )
-        tell(f"waiting for another promotion into {target}")
+        on_wait(f"waiting for another promotion into {target}")
 
 
-def _acquired(lock: Lock, target: str, seconds: float) -> bool:
+def _acquire(lock: Lock, target: str, timeout: float) -> bool:
     try:
-        return bool(lock.acquire(blocking_timeout=seconds))
+        return bool(lock.acquire(blocking_timeout=timeout))
     except redis.RedisError as error:
-        raise PlatformError(f"Redis did not give a turn at {target}: {error}.") from error
+        raise PlatformError(f"Redis could not lock promotions into {target}: {error}.") from error

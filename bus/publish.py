@@ -1,85 +1,84 @@
-"""Put an event on the bus, and tasks into their queues."""
+"""Put events on the bus and tasks into their queues."""
 
 from collections.abc import Sequence
 
 import redis
 import structlog
-from celery import Celery
 from kombu.exceptions import OperationalError
 
+from bus.bus import Bus
 from bus.celery_app import DISPATCH_TASK, FIRST, LATER, WEIGH_TASK
-from bus.inbox import Inbox
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 
-_EVENTS_PER_TASK = 500  # one worker dispatches them one after the other
+_EVENTS_PER_TASK = 500  # one worker dispatches them in sequence
 
 log = structlog.get_logger()
 
 
-def publish(app: Celery, inbox: Inbox, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
+def publish(bus: Bus, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
     """Put an event on the bus. When this returns, Redis has it.
 
     Args:
-        gates: those that take it.
+        gates: Those that take the event.
 
     Returns:
-        False for a duplicate, which told nothing new.
+        False for a duplicate.
 
     Raises:
-        PlatformError: Redis did not take it; nothing was enqueued.
+        PlatformError: Redis did not accept the event; nothing was enqueued.
     """
     try:
-        new = inbox.accept(event, gates)
+        new = bus.inbox.accept(event, gates)
     except redis.RedisError as error:
         raise PlatformError(
-            f"Redis at {_host(app)} did not take the event: {error}.",
-            fix="Start Redis or mend CELERY_BROKER_URL, then send it again.",
+            f"Redis at {_host(bus)} did not accept the event: {error}.",
+            fix="Start Redis or fix CELERY_BROKER_URL, then send it again.",
         ) from error
     if new:
         try:
-            publish_dispatch(app, [event.id])
-        except PlatformError as error:  # the inbox has it, so the sweeper will send it
+            publish_dispatch(bus, [event.id])
+        except PlatformError as error:  # the event is in the inbox, so the sweeper sends the task
             log.warning("an event waits for the sweeper", version=str(event.ref), why=str(error))
     return new
 
 
-def publish_dispatch(app: Celery, event_ids: Sequence[str]) -> None:
-    """Have workers dispatch events that the inbox has accepted.
+def publish_dispatch(bus: Bus, event_ids: Sequence[str]) -> None:
+    """Send the tasks that dispatch accepted events.
 
     Raises:
-        PlatformError: Redis did not take a task; the sweeper will send it later.
+        PlatformError: Redis did not accept a task; the sweeper sends it later.
     """
     for start in range(0, len(event_ids), _EVENTS_PER_TASK):
-        _send(app, DISPATCH_TASK, list(event_ids[start : start + _EVENTS_PER_TASK]))
+        _send(bus, DISPATCH_TASK, list(event_ids[start : start + _EVENTS_PER_TASK]))
 
 
-def publish_weighing(app: Celery, weighing: WeighingId, *, first: bool = False) -> str:
-    """Put the task of an opened weighing into the GPU workers' queue.
+def publish_weighing(bus: Bus, weighing: WeighingId, *, first: bool = False) -> str:
+    """Send the task of an open weighing to the GPU workers.
 
     Args:
-        first: before those that nobody has begun: its worker died, or a person decided.
+        first: Serve it before new weighings, because its worker died or a person decided.
 
     Returns:
         The id of the Celery task.
 
     Raises:
-        PlatformError: Redis did not take it; the sweeper will send it later.
+        PlatformError: Redis did not accept it; the sweeper sends it later.
     """
-    return _send(app, WEIGH_TASK, str(weighing), FIRST if first else LATER)
+    return _send(bus, WEIGH_TASK, str(weighing), FIRST if first else LATER)
 
 
-def _send(app: Celery, task: str, argument: str | list[str], priority: int = FIRST) -> str:
+def _send(bus: Bus, task: str, argument: str | list[str], priority: int = FIRST) -> str:
     try:
-        return str(app.send_task(task, args=[argument], priority=priority).id)
+        return str(bus.app.send_task(task, args=[argument], priority=priority).id)
     except OperationalError as error:
         raise PlatformError(
-            f"Redis at {_host(app)} did not take a task: {error}.",
-            fix="Start Redis or mend CELERY_BROKER_URL; the sweeper will send it then.",
+            f"Redis at {_host(bus)} did not accept a task: {error}.",
+            fix="Start Redis or fix CELERY_BROKER_URL; the sweeper then sends it.",
         ) from error
 
 
-def _host(app: Celery) -> str:
-    # as_uri() leaves the password out.
-    return str(app.connection_for_write().as_uri())
+def _host(bus: Bus) -> str:
+    # as_uri() omits the password.
+    return str(bus.app.connection_for_write().as_uri())

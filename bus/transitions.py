@@ -1,12 +1,12 @@
 """The ledger's transitions as Lua, each atomic on Redis.
 
 KEYS of every script: 1 the weighing's record (a hash), 2 the unfinished weighings (a sorted set
-from id to the time at which the sweeper looks again), 3 the audit stream. Times are Redis's own, in
+from id to when the sweeper must check it), 3 the audit stream. Times are Redis's own, in
 milliseconds, so that no worker's clock matters. `token` is the fencing token: it grows with every
-claim, and whoever comes with an older one is refused.
+claim, and writes with an older one are refused. Every script is safe to repeat.
 """
 
-AUDIT_LENGTH = 10_000  # lines that the audit stream keeps, at least
+AUDIT_LENGTH = 10_000  # the fewest lines that the audit stream keeps
 
 NOW = """
 local time = redis.call('TIME')
@@ -35,7 +35,7 @@ end
 """
 
 # ARGV: id, gate, event, grace (ms), force (0 or 1). KEYS 4: all weighings, by time of opening. The
-# grace is what the queue may take before the sweeper asks whether the task was lost.
+# grace is the time before the sweeper checks whether the task was lost.
 OPEN = (
     _PRELUDE
     + """
@@ -52,8 +52,8 @@ return 1
 """
 )
 
-# ARGV: id, lease (ms), holder. KEYS 4: the counter of tokens. Answers the token, or nil if it may
-# not run.
+# ARGV: id, lease (ms), holder. KEYS 4: the token counter. Returns the token, or nil if the weighing
+# may not run.
 CLAIM = (
     _PRELUDE
     + """
@@ -71,8 +71,9 @@ return token
 """
 )
 
-# ARGV: id, token, lease (ms), progress (JSON, or empty for no news). Answers 1, or 0 when lost.
-BEAT = (
+# ARGV: id, token, lease (ms), progress (JSON, or empty if unchanged). Returns 1, or 0 if the lease
+# was lost.
+RENEW = (
     _PRELUDE
     + """
 if not holds(ARGV[2]) then return 0 end
@@ -83,9 +84,8 @@ return 1
 """
 )
 
-# ARGV: id, token, outcome, verdict (JSON), reason, how long to keep it (ms). Answers 1, or 0 when
-# the lease was lost. An outcome that awaits approval is written the same way: only DECIDE leads on
-# from there.
+# ARGV: id, token, outcome, verdict (JSON), reason, how long to keep it (ms). Returns 1, or 0 if the
+# lease was lost. The outcome may be 'awaiting approval', which only DECIDE can leave.
 END = (
     _PRELUDE
     + """
@@ -100,8 +100,8 @@ return 1
 """
 )
 
-# ARGV: id, decision (JSON), note. Answers 1, or 0 when the weighing does not await approval. It is
-# due at once: the sweeper sends the task if whoever decided could not.
+# ARGV: id, decision (JSON), note. Returns 1, or 0 if the weighing does not await approval. It is
+# due at once: the sweeper sends the task if the command that decided could not.
 DECIDE = (
     _PRELUDE
     + """
@@ -113,8 +113,8 @@ return 1
 """
 )
 
-# ARGV: id. Answers 1, or 0 when the weighing has not failed. What it said of the failure goes, but
-# for a verdict that a person decided about: the decision is carried out once more.
+# ARGV: id. Returns 1, or 0 if the weighing has not failed. The failure's verdict is deleted, unless
+# a person decided: then the verdict is kept, because the decision is applied again.
 RETRY = (
     _PRELUDE
     + """
@@ -122,12 +122,13 @@ if redis.call('HGET', record, 'state') ~= 'failed' then return 0 end
 if redis.call('HEXISTS', record, 'decision') == 0 then redis.call('HDEL', record, 'verdict') end
 redis.call('HDEL', record, 'ended_at', 'reason')
 queue_again(ARGV[1])
-log(ARGV[1], 'queued', 'to be tried again')
+log(ARGV[1], 'queued', 'retried')
 return 1
 """
 )
 
-# ARGV: id, token, delay (ms), reason. Back to the queue; the sweeper sends it after the delay.
+# ARGV: id, token, delay (ms), reason. The weighing is queued; the sweeper sends its task after the
+# delay.
 RELEASE = (
     _PRELUDE
     + """
@@ -140,9 +141,9 @@ return 1
 """
 )
 
-# ARGV: id, grace (ms), whether the queue lacks tasks (0 or 1). Answers 1 when its task must be sent
-# again: its lease ran out, its delay is over, or it is queued and its task may be lost.
-REVIVE = (
+# ARGV: id, grace (ms), whether the queue lacks tasks (0 or 1). Returns 1 if its task must be sent
+# again: its lease or its delay has expired, or it is queued and its task may be lost.
+REQUEUE = (
     _PRELUDE
     + """
 local due = tonumber(redis.call('ZSCORE', unfinished, ARGV[1]) or 'inf')
@@ -153,7 +154,7 @@ redis.call('ZADD', unfinished, now + ARGV[2], ARGV[1])
 if state == 'running' then
   redis.call('HSET', record, 'state', 'queued', 'reason', 'the worker was lost')
   leave()
-  log(ARGV[1], 'queued', 'the lease ran out')
+  log(ARGV[1], 'queued', 'the lease expired')
   return 1
 end
 if redis.call('HDEL', record, 'waiting') == 1 then return 1 end
@@ -162,7 +163,7 @@ return tonumber(ARGV[3])
 )
 
 # KEYS: 1 all weighings, by time of opening. ARGV: how long records are kept (ms), prefix of a
-# record's key, how many to look at. Takes those out of the list whose record is gone.
+# record's key, limit. Removes the weighings whose records have expired.
 PRUNE = (
     NOW
     + """

@@ -1,17 +1,16 @@
-"""A person decides: approve, reject, roll back."""
+"""Decisions of people: approve, reject, roll back."""
 
 import click
 
-from bus.celery_app import celery_app
-from commands.ledger import ledger_of
+from bus.bus import Bus
 from commands.output import json_option, print_ids
-from commands.wait import conclude
+from commands.wait import wait_and_exit
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from schemas.verdicts import Outcome
 
 _gate_option = click.option(
-    "--gate", help="Which one, where the version awaits approval under several."
+    "--gate", help="The gate, if the version awaits approval under several."
 )
 
 
@@ -22,10 +21,9 @@ _gate_option = click.option(
 @click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless promoted.")
 @json_option
 def approve(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> None:
-    """Have the version REF promoted, which awaits approval.
+    """Approve REF for promotion.
 
-    It is recorded with the W&B user that WANDB_API_KEY belongs to; a name that anybody could type
-    would prove nothing.
+    The decision is recorded with the W&B user of WANDB_API_KEY.
     """
     _decide(ref, gate, why, approved=True, wait=wait, as_json=as_json)
 
@@ -37,9 +35,9 @@ def approve(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> 
 @click.option("--wait", is_flag=True, help="Wait for the verdict; exit 1 unless rejected.")
 @json_option
 def reject(ref: str, gate: str | None, why: str, wait: bool, as_json: bool) -> None:
-    """Have the version REF rejected, which awaits approval.
+    """Reject REF, which awaits approval.
 
-    It is recorded with the W&B user that WANDB_API_KEY belongs to.
+    The decision is recorded with the W&B user of WANDB_API_KEY.
     """
     _decide(ref, gate, why, approved=False, wait=wait, as_json=as_json)
 
@@ -51,29 +49,29 @@ def _decide(
     from producers.waiting import wait_for
 
     settings = Settings()
-    ledger, by = ledger_of(settings), _user(settings)
-    with celery_app(settings) as app:
-        decided = decide(app, ledger, settings, ref, gate=gate, approved=approved, by=by, why=why)
-    if not wait:
-        print_ids(decided, as_json)
-        return
     wanted: Outcome = "promoted" if approved else "rejected"
-    conclude(
-        lambda on_change: wait_for(ledger, dict.fromkeys(decided), on_change=on_change),
-        wanted,
-        as_json,
-    )
+    with Bus.open(settings) as bus:
+        by = _username(settings)
+        decided = decide(bus, ref, gate=gate, approved=approved, by=by, why=why)
+        if not wait:
+            print_ids(decided, as_json)
+            return
+        wait_and_exit(
+            lambda on_change: wait_for(bus.ledger, dict.fromkeys(decided), on_change=on_change),
+            wanted,
+            as_json,
+        )
 
 
-def _user(settings: Settings) -> str:
+def _username(settings: Settings) -> str:
     from registry.calls import wandb_api, wandb_call
 
     api = wandb_api(settings.wandb_timeout)
-    with wandb_call("on_change whose API key this is"):
+    with wandb_call("read the API key's user"):
         username = api.viewer.username
     if not username:
         raise ConfigurationError(
-            "WANDB_API_KEY belongs to no user, so nobody would have decided.",
+            "WANDB_API_KEY belongs to no user, so the decision cannot be recorded.",
             fix="Use a person's key.",
         )
     return str(username)
@@ -84,24 +82,24 @@ def _user(settings: Settings) -> str:
 @click.option(
     "--to",
     metavar="VERSION",
-    help="In the target collection, as v3; else the champion that the latest promotion displaced.",
+    help="In the target collection, as v3. Default: the champion before the latest promotion.",
 )
 @click.option("--why", default="", help="Recorded with the rollback.")
 @json_option
 def rollback(gate: str, to: str | None, why: str, as_json: bool) -> None:
-    """Move the aliases of GATE back to the champion before.
+    """Move the aliases of GATE back to its previous champion.
 
-    It is recorded with the W&B user that WANDB_API_KEY belongs to. Done twice, it changes nothing
-    more.
+    The rollback is recorded with the W&B user of WANDB_API_KEY. It is safe to repeat.
     """
     from producers.rollback import rollback as roll_back
 
     settings = Settings()
-    done = roll_back(ledger_of(settings), settings, gate, to=to, by=_user(settings), why=why)
+    with Bus.open(settings) as bus:
+        done = roll_back(bus, gate, to=to, by=_username(settings), why=why)
     if as_json:
         click.echo(done.model_dump_json())
         return
     for alias, loser in done.moved.items():
-        click.echo(f"{alias} moved from {loser or 'nobody'} to {done.to}")
+        click.echo(f"{alias} moved from {loser or 'no version'} to {done.to}")
     if not done.moved:
         click.echo(f"already rolled back to {done.to}")

@@ -1,4 +1,4 @@
-"""Work with gates: check the file, weigh by one again, have W&B tell what they watch."""
+"""Commands for gates: check the file, weigh stored evidence again, create automations."""
 
 import json
 import sys
@@ -18,44 +18,47 @@ def gates() -> None:
 @gates.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check the gate file FILE; every fault is named with its line."""
+    """Check the gate file FILE, and report every error with its line."""
     for gate in read_gates(file).gates:
         click.echo(f"{gate.name}: watches {', '.join(gate.watch)}; promotes to {gate.promote.to}")
 
 
 @click.group()
 def automation() -> None:
-    """Work with W&B's automations."""
+    """Work with W&B automations."""
 
 
 @automation.command()
-@click.option("--integration", metavar="NAME", help="W&B's webhook to send to, if it has several.")
-@click.option("--url", help="The receiver's address; only a webhook that posts there is used.")
+@click.option(
+    "--integration", metavar="NAME", help="The W&B webhook to call, if there are several."
+)
+@click.option("--url", help="The receiver's address; only a webhook with this URL is used.")
 @json_option
 def create(integration: str | None, url: str | None, as_json: bool) -> None:
-    """Make the W&B automations that tell the webhook receiver what the gates watch.
+    """Create the W&B automations that call the webhook receiver for what the gates watch.
 
-    Done twice, it changes nothing more. What W&B's plan or SDK does not allow is said step by step.
+    It is safe to repeat. If W&B's plan or SDK does not allow a step, the steps to do by hand are
+    printed.
     """
     from producers.automation import create_automations
 
-    made = create_automations(Settings(), integration=integration, url=url)
+    automations = create_automations(Settings(), integration=integration, url=url)
     if as_json:
-        click.echo(json.dumps([one.model_dump(mode="json") for one in made]))
+        click.echo(json.dumps([one.model_dump(mode="json") for one in automations]))
         return
-    for one in made:
-        off = "" if one.enabled else "; a person has switched it off"
+    for one in automations:
+        off = "" if one.enabled else "; disabled by a person"
         click.echo(f"{one.outcome:9} {one.name}: {one.event} to {one.integration}{off}")
 
 
 @click.command()
-@click.option("--from", "call", metavar="CALL", required=True, help="Id of the evaluation's call.")
-@click.option("--gate", required=True, help="The gate to weigh it by, as it is now.")
+@click.option("--from", "call", metavar="CALL", required=True, help="Id of the evaluation call.")
+@click.option("--gate", required=True, help="The gate, as it is now.")
 @json_option
 def weigh(call: str, gate: str, as_json: bool) -> None:
-    """Weigh a stored evaluation again, without running a model; nothing is written.
+    """Weigh a stored evaluation again, without running a model or writing anything.
 
-    Exits with 1 when a check is not what the stored verdict says.
+    Exits with 1 if a check differs from the stored verdict.
     """
     from worker.recording import weave_client
     from worker.reweigh import reweigh

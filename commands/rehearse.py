@@ -1,4 +1,4 @@
-"""The whole story on one machine."""
+"""Run Weighbridge on one machine, for a rehearsal."""
 
 import os
 import sys
@@ -14,16 +14,18 @@ import click
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".rehearsal"),
     show_default=True,
-    help="Holds everything that the rehearsal leaves; what an earlier one left is removed.",
+    help="Folder for all files of the rehearsal; those of an earlier one are deleted.",
 )
-@click.option("--finetune", is_flag=True, help="Train the three adapters now.")
+@click.option(
+    "--finetune", is_flag=True, help="Train the three adapters instead of using the included ones."
+)
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Of the GPU worker: an engine that runs there already is used. Default: a new one.",
+    help="The GPU worker's run_dir; an engine that is running there is used. Default: a new one.",
 )
 def rehearse(folder: Path, finetune: bool, run_dir: Path | None) -> None:
-    """Run the whole story on this machine, with a local W&B and small real models."""
+    """Run everything on this machine, with a local W&B and small real models."""
     from rehearsal.run import rehearse as run
 
     broker_url = os.environ.get("CELERY_BROKER_URL")
@@ -36,7 +38,7 @@ def rehearse(folder: Path, finetune: bool, run_dir: Path | None) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def local_wandb(arguments: tuple[str, ...]) -> None:
-    """Serve a W&B for the real wandb and weave SDKs on this machine."""
+    """Serve a local W&B for the real wandb and weave SDKs."""
     from local_wandb.command import local_wandb as serve
 
     serve.main(list(arguments), prog_name="weighbridge local-wandb")

@@ -1,48 +1,42 @@
-"""The processes that run for good: poller, webhook receiver, worker."""
+"""The long-running processes: poller, webhook receiver, worker."""
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
-from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app
-from bus.connection import connect
-from commands.ledger import ledger_of
+from bus.bus import Bus
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Look once and exit.")
+@click.option("--once", is_flag=True, help="Run one full scan and exit.")
 def poll(once: bool) -> None:
-    """Compare the Registry with the ledger, and publish what is missing."""
+    """Compare the Registry with the ledger, and enqueue missing versions."""
     from producers.poller import poll as poll_forever
     from producers.poller import poll_once
 
-    settings = Settings()
-    app, client = celery_app(settings), connect(settings.broker_url, settings.redis_master)
-    if once:
-        for weighing in poll_once(app, client, ledger_of(settings), settings):
-            click.echo(str(weighing))
-        return
-    with _until_signalled() as stop:
-        poll_forever(app, client, ledger_of(settings), settings, stop)
+    with Bus.open(Settings()) as bus:
+        if once:
+            for weighing in poll_once(bus):
+                click.echo(str(weighing))
+        else:
+            poll_forever(bus, _stop_on_signal())
 
 
-@contextmanager
-def _until_signalled() -> Iterator[threading.Event]:
-    """An event that SIGTERM or ctrl-C sets."""
+def _stop_on_signal() -> threading.Event:
+    """Return an event that SIGTERM or ctrl-C sets."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    yield stop
+    return stop
 
 
 @click.command()
 def webhook() -> None:
-    """Receive W&B's automation webhooks."""
+    """Receive webhooks from W&B automations."""
     from producers.webhook import serve, webhook_app
 
     settings = Settings()
@@ -54,10 +48,10 @@ def webhook() -> None:
     "--queues",
     default=f"{EVENTS_QUEUE},{GPU_QUEUE}",
     show_default=True,
-    help="Which queues to serve: a machine without a GPU serves events only.",
+    help="Queues to serve; a machine without a GPU serves events only.",
 )
 def worker(queues: str) -> None:
-    """Serve the bus: dispatch events, weigh versions, sweep up after dead workers."""
+    """Run a worker: dispatch events, weigh versions, requeue the weighings of dead workers."""
     from worker.main import run_worker
 
     served = [queue.strip() for queue in queues.split(",")]

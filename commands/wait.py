@@ -1,4 +1,4 @@
-"""Wait at the command line: a live table on a terminal, elsewhere a line for each change."""
+"""Wait at the command line, with a live table on a terminal, or one line per change."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 
-from commands.output import line, means, print_weighings, standing
+from commands.output import format_metrics, format_record, format_step, print_weighings
 from schemas.verdicts import Outcome
 from schemas.weighings import WeighingRecord
 
@@ -22,19 +22,21 @@ _INTERRUPTED = 130  # the exit code of a program that ctrl-C ended
 _TABLE_MARGIN = 5  # lines of the terminal that are not rows
 
 
-def conclude(
+def wait_and_exit(
     wait: "Callable[[OnChange], list[WeighingRecord]]", wanted: Outcome, as_json: bool
 ) -> None:
-    """Wait for weighings and print how they came out; exit with 1 unless all did as wanted.
+    """Wait for weighings and print the results; exit with 1 unless all have the wanted outcome.
 
     Args:
-        wait: returns the settled records; what it is given hears of every change.
+        wait: Calls its argument with each record that changes, and returns the settled records.
+        wanted: The wanted outcome.
+        as_json: Whether to print JSON.
     """
     try:
-        with _shown(Console(stderr=True)) as on_change:
+        with _show_changes(Console(stderr=True)) as on_change:
             records = wait(on_change)
     except KeyboardInterrupt:
-        click.echo("Not waiting any more. The weighings go on: see `weighbridge status`.", err=True)
+        click.echo("Stopped waiting. The weighings continue; see `weighbridge status`.", err=True)
         sys.exit(_INTERRUPTED)
     print_weighings(records, as_json)
     if any(record.state != wanted for record in records):
@@ -42,9 +44,9 @@ def conclude(
 
 
 @contextmanager
-def _shown(console: Console) -> "Iterator[OnChange]":
+def _show_changes(console: Console) -> "Iterator[OnChange]":
     if not console.is_terminal:
-        yield lambda record: click.echo(line(record), err=True)
+        yield lambda record: click.echo(format_record(record), err=True)
         return
     view = LiveView(console)
     with Live(console=console, get_renderable=view.table, transient=True):
@@ -52,10 +54,10 @@ def _shown(console: Console) -> "Iterator[OnChange]":
 
 
 class LiveView:
-    """A table of what is waited for, the running weighings first.
+    """A table of weighings, the running ones first.
 
     Args:
-        console: gives the height that is left for rows.
+        console: Limits the number of rows to its height.
     """
 
     def __init__(self, console: Console) -> None:
@@ -63,11 +65,11 @@ class LiveView:
         self._records: dict[str, WeighingRecord] = {}
 
     def on_change(self, record: WeighingRecord) -> None:
-        """Take in what has changed."""
+        """Store a changed record."""
         self._records[str(record.id)] = record
 
     def table(self) -> Table:
-        """How things stand now."""
+        """Return the current table."""
         records = sorted(
             self._records.values(), key=lambda one: (one.settled, one.state != "running")
         )
@@ -86,14 +88,14 @@ def _cells(record: WeighingRecord) -> tuple[str, ...]:
         f"{record.id.version.collection}:v{record.id.number}",
         record.id.gate,
         record.state,
-        standing(progress) if progress else "",
-        means(progress) if progress else "",
+        format_step(progress) if progress else "",
+        format_metrics(progress) if progress else "",
         _elapsed(record),
     )
 
 
 def _elapsed(record: WeighingRecord) -> str:
-    """Minutes and seconds since it was queued, until it ended."""
+    """Minutes and seconds from queueing to the end, or to now."""
     seconds = ((record.ended_at or datetime.now(UTC)) - record.queued_at).total_seconds()
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{rest:02}"

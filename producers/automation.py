@@ -1,8 +1,7 @@
-"""Makes the W&B automations that tell the webhook receiver what the gates watch.
+"""Creates the W&B automations that call the webhook receiver for what the gates watch.
 
-There is one automation for each scope and event, not for each gate: the receiver gives every
-delivery to all gates. It checks aliases again, so that an automation may send too much, but never
-too little.
+There is one automation per scope and event, not per gate: the receiver matches every delivery with
+all gates. It checks aliases again, so an automation may send too much, but never too little.
 """
 
 import json
@@ -41,12 +40,12 @@ _VARIABLES = (
     "project_name",
     "entity_name",
 )
-#: The body of W&B's own examples, with its variables (docs/upstream/wandb-webhooks.md, "Payload").
+#: The body of W&B's examples, with its variables (docs/upstream/wandb-webhooks.md, "Payload").
 PAYLOAD = {name: f"${{{name}}}" for name in _VARIABLES}
 
 _WILDCARD = re.compile(r"(\*|\?|\[.+?\])")
-_EVERY = "*"  # the collection of a scope that is a whole registry
-# W&B documents no wording for a plan without automations.
+_ANY = "*"  # the collection of a scope that is a whole registry
+# W&B does not document its message for a plan without automations.
 _PLAN = re.compile(r"\bplan\b|upgrade|not supported|not enabled", re.I)
 
 _Scope = Registry | ArtifactCollection
@@ -54,18 +53,18 @@ _Event = OnLinkArtifact | OnAddArtifactAlias
 Outcome = Literal["created", "updated", "unchanged"]
 
 
-class MadeAutomation(BaseModel):
-    """An automation that W&B has now.
+class AutomationResult(BaseModel):
+    """An automation that a gate needs, as it is in W&B now.
 
     Attributes:
-        name: as W&B shows it.
-        event: what fires it, as its deliveries say.
-        scope: `org/wandb-registry-NAME/COLLECTION`; the collection is `*` for a whole registry.
-        alias: pattern of the aliases that fire it; None for links.
-        gates: for which it was made.
-        integration: name of the webhook that it sends to.
-        enabled: False when a person has switched it off, which stays.
-        outcome: what was done about it.
+        name: Its name in W&B.
+        event: The event that triggers it.
+        scope: ``org/wandb-registry-NAME/COLLECTION``; the collection is ``*`` for a registry.
+        alias: Pattern of the aliases that trigger it; None for links.
+        gates: Gates that need it.
+        integration: Name of the webhook that it calls.
+        enabled: False if a person has disabled it; it stays disabled.
+        outcome: What this call did.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,7 +80,7 @@ class MadeAutomation(BaseModel):
 
 
 class _Trigger(NamedTuple):
-    """What fires an automation, which is all that tells one from another."""
+    """What triggers an automation, which identifies it."""
 
     scope: ArtifactRef
     alias: str | None
@@ -95,23 +94,24 @@ class _Trigger(NamedTuple):
     def registry_name(self) -> str:
         return self.scope.project.removeprefix(REGISTRY_PREFIX)
 
-    def everywhere(self) -> "_Trigger":
-        """The same in the whole registry."""
-        return self._replace(scope=self.scope.model_copy(update={"collection": _EVERY}))
+    def in_whole_registry(self) -> "_Trigger":
+        """The same trigger for the whole registry."""
+        return self._replace(scope=self.scope.model_copy(update={"collection": _ANY}))
 
 
 def create_automations(
     settings: Settings, *, integration: str | None, url: str | None
-) -> list[MadeAutomation]:
-    """Make the automations that the gates need; done twice, it changes nothing more.
+) -> list[AutomationResult]:
+    """Create the automations that the gates need; safe to repeat.
 
     Args:
-        integration: name of W&B's webhook to send to; None where there is only one.
-        url: the receiver's address; only a webhook that posts there is used.
+        settings: The operator's settings.
+        integration: Name of the W&B webhook to call; may be None if there is only one.
+        url: The receiver's address; only a webhook with this URL is used.
 
     Raises:
-        ConfigurationError: W&B has no such webhook, or refuses automations, and then the message
-            says what to do by hand; or a registry or a collection does not exist.
+        ConfigurationError: W&B has no such webhook or refuses automations, and the message says
+            what to do by hand; or a registry or collection does not exist.
         PlatformError: W&B did not answer.
     """
     triggers = _triggers(settings.gates.gates)
@@ -120,7 +120,7 @@ def create_automations(
     scopes = {trigger: _scope(api, trigger) for trigger in triggers}
     try:
         return [
-            _made(api, trigger, triggers[trigger], scope, webhook)
+            _ensure(api, trigger, triggers[trigger], scope, webhook)
             for trigger, scope in scopes.items()
         ]
     except WeighbridgeError as error:
@@ -131,20 +131,20 @@ def create_automations(
 
 
 def _triggers(gates: Iterable[Gate]) -> dict[_Trigger, set[str]]:
-    """What must fire, with the names of its gates.
+    """Return the triggers that the gates need, with the names of their gates.
 
-    A collection needs no automation beside that of its whole registry.
+    A trigger for a collection is dropped if there is one for its whole registry.
     """
     found: defaultdict[_Trigger, set[str]] = defaultdict(set)
     for gate in gates:
         for pattern in gate.watch:
             trigger = _Trigger(ArtifactRef.parse(pattern), gate.when_alias)
-            one = _WILDCARD.search(trigger.scope.collection) is None
-            found[trigger if one else trigger.everywhere()].add(gate.name)
+            is_single = _WILDCARD.search(trigger.scope.collection) is None
+            found[trigger if is_single else trigger.in_whole_registry()].add(gate.name)
     for trigger in list(found):
-        everywhere = trigger.everywhere()
-        if trigger != everywhere and everywhere in found:
-            found[everywhere] |= found.pop(trigger)
+        broader = trigger.in_whole_registry()
+        if trigger != broader and broader in found:
+            found[broader] |= found.pop(trigger)
     return dict(found)
 
 
@@ -153,17 +153,20 @@ def _webhook(
 ) -> WebhookIntegration:
     with wandb_call("list the team's webhooks"):
         known = list(api.webhook_integrations())
-    fitting = [one for one in known if name in (None, one.name) and url in (None, one.url_endpoint)]
-    if len(fitting) == 1:
-        return fitting[0]
-    have = ", ".join(f"{one.name} ({one.url_endpoint})" for one in known)
-    if fitting:
+    candidates = [
+        one for one in known if name in (None, one.name) and url in (None, one.url_endpoint)
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    existing = ", ".join(f"{one.name} ({one.url_endpoint})" for one in known)
+    if candidates:
         raise ConfigurationError(
-            f"The W&B team has more than one webhook: {have}.", fix="Name one with --integration."
+            f"The W&B team has more than one webhook: {existing}.",
+            fix="Name one with --integration.",
         )
-    asked = "".join((f" '{name}'" if name else "", f" to {url}" if url else ""))
+    requested = "".join((f" '{name}'" if name else "", f" to {url}" if url else ""))
     raise ConfigurationError(
-        f"The W&B team has no webhook{asked}{f'; it has {have}' if have else ''}.",
+        f"The W&B team has no webhook{requested}{f'; it has {existing}' if existing else ''}.",
         fix=_by_hand(triggers, name or "weighbridge", url),
     )
 
@@ -172,13 +175,13 @@ def _scope(api: wandb.Api, trigger: _Trigger) -> _Scope:
     path = trigger.scope.collection_path
     with wandb_call(f"read {path}"):
         registry = api.registry(trigger.registry_name, organization=trigger.scope.entity)
-        if trigger.scope.collection == _EVERY:
+        if trigger.scope.collection == _ANY:
             return registry
         for collection in registry.collections(filter={"name": trigger.scope.collection}):
             return collection
     raise ConfigurationError(
-        f"There is no collection {path} yet, so that W&B cannot watch it.",
-        fix="Link a first version to it, or watch it with a wildcard, which takes the registry.",
+        f"There is no collection {path} yet, so W&B cannot watch it.",
+        fix="Link a first version to it, or watch the whole registry with a wildcard.",
     )
 
 
@@ -190,7 +193,7 @@ def _event(trigger: _Trigger, scope: _Scope) -> _Event:
 
 
 def _regex(pattern: str) -> str:
-    """A shell pattern as any engine reads it; a set such as [ab] becomes any character."""
+    """Convert a shell pattern to a portable regex; a set such as [ab] becomes any character."""
     parts = (
         ".*" if part == "*" else "." if _WILDCARD.fullmatch(part) else re.escape(part)
         for part in _WILDCARD.split(pattern)
@@ -198,16 +201,16 @@ def _regex(pattern: str) -> str:
     return f"^{''.join(parts)}$"
 
 
-def _made(
+def _ensure(
     api: wandb.Api, trigger: _Trigger, gates: set[str], scope: _Scope, webhook: WebhookIntegration
-) -> MadeAutomation:
+) -> AutomationResult:
     event = _event(trigger, scope)
     action = SendWebhook.from_integration(webhook, payload=PAYLOAD)
-    with wandb_call(f"make the automation '{trigger.name}'"):
-        # The organisation's entity need not have the organisation's name.
+    with wandb_call(f"create the automation '{trigger.name}'"):
+        # The organization's entity may have a different name.
         saved = next(iter(api.automations(scope.entity, name=trigger.name)), None)
-        automation, outcome = _saved(api, trigger.name, saved, event, action)
-    return MadeAutomation(
+        automation, outcome = _create_or_update(api, trigger.name, saved, event, action)
+    return AutomationResult(
         name=automation.name,
         event="LINK_ARTIFACT" if trigger.alias is None else "ADD_ARTIFACT_ALIAS",
         scope=trigger.scope.collection_path,
@@ -219,18 +222,18 @@ def _made(
     )
 
 
-def _saved(
+def _create_or_update(
     api: wandb.Api, name: str, saved: Automation | None, event: _Event, action: SendWebhook
 ) -> tuple[Automation, Outcome]:
     if saved is None:
         return api.create_automation(event >> action, name=name), "created"
-    if _same(saved, event, action):
+    if _is_unchanged(saved, event, action):
         return saved, "unchanged"
     changed = api.update_automation(saved, event=event, action=action, scope=event.scope)
     return changed, "updated"
 
 
-def _same(saved: Automation, event: _Event, action: SendWebhook) -> bool:
+def _is_unchanged(saved: Automation, event: _Event, action: SendWebhook) -> bool:
     return (
         isinstance(saved.action, SavedWebhookAction)
         and saved.action.integration.id == action.integration_id
@@ -242,19 +245,19 @@ def _same(saved: Automation, event: _Event, action: SendWebhook) -> bool:
 
 
 def _by_hand(triggers: Iterable[_Trigger], name: str, url: str | None) -> str:
-    return f"""Make it in the W&B App, because the SDK cannot:
+    return f"""Create it in the W&B App, because the SDK cannot:
 Team settings > Webhooks > New webhook (needs a Pro or Enterprise plan)
 - name: {name}
 - URL: {url or "https://YOUR-HOST/webhook, where `weighbridge webhook` listens"}
-- access token: a team secret that holds WEIGHBRIDGE_WEBHOOK_TOKEN
-- secret: a team secret that holds WEIGHBRIDGE_WEBHOOK_SECRET
+- access token: a team secret with the value of WEIGHBRIDGE_WEBHOOK_TOKEN
+- secret: a team secret with the value of WEIGHBRIDGE_WEBHOOK_SECRET
 Then run `weighbridge automation create` again. If W&B refuses it:
 {_automations_by_hand(triggers, name)}"""
 
 
 def _automations_by_hand(triggers: Iterable[_Trigger], webhook: str) -> str:
     automations = "\n".join(f"- {_automation_by_hand(trigger)}" for trigger in triggers)
-    return f"""Make in the W&B App, in the registry's Automations tab > Create automation:
+    return f"""In the W&B App, create in the registry's Automations tab > Create automation:
 {automations}
 each with action type Webhooks, the webhook '{webhook}' and this payload:
 {json.dumps(PAYLOAD)}"""
@@ -266,7 +269,7 @@ def _automation_by_hand(trigger: _Trigger) -> str:
     else:
         event = f"An artifact alias is added, with the alias regex {_regex(trigger.alias)}"
     collection = trigger.scope.collection
-    within = "the whole registry" if collection == _EVERY else f"collection '{collection}'"
+    within = "the whole registry" if collection == _ANY else f"collection '{collection}'"
     return (
         f"registry '{trigger.registry_name}' of {trigger.scope.entity}, scope {within};"
         f" event: {event}; name: {trigger.name}"

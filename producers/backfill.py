@@ -1,4 +1,4 @@
-"""Which of the versions in a registry a gate takes, whether they are weighed already or not."""
+"""Select the versions in a registry that a gate takes, whether or not they have a verdict."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -12,10 +12,10 @@ from schemas.settings import Backfill
 def new_versions(
     gate: Gate, versions: Iterable[LinkedVersion], first_seen: datetime
 ) -> list[LinkedVersion]:
-    """The versions linked since the gate was first seen.
+    """Versions that were linked since the gate was first seen.
 
-    With `when_alias`, the versions that hold such an alias now. W&B does not tell when an alias was
-    given, so such a gate takes every version that holds one, however old it is.
+    With ``when_alias``, versions that have a matching alias now, whatever their age: W&B does not
+    report when an alias was added.
     """
     if gate.when_alias:
         return [version for version in versions if matching_alias(gate, version)]
@@ -23,7 +23,7 @@ def new_versions(
 
 
 def matching_alias(gate: Gate, version: LinkedVersion) -> str | None:
-    """The alias for which the gate takes this version; None without `when_alias`."""
+    """Return the alias for which the gate takes a version; None without ``when_alias``."""
     if gate.when_alias is None:
         return None
     return next((alias for alias in sorted(version.aliases) if gate.accepts_alias(alias)), None)
@@ -32,10 +32,13 @@ def matching_alias(gate: Gate, version: LinkedVersion) -> str | None:
 def backfilled_versions(
     gate: Gate, versions: Sequence[LinkedVersion], first_seen: datetime, backfill: Backfill
 ) -> list[LinkedVersion]:
-    """The versions older than the gate that it takes all the same.
+    """Versions older than the gate that the backfill setting includes.
 
     Args:
-        versions: all that the gate watches in a registry.
+        gate: The gate.
+        versions: All versions that the gate watches in a registry.
+        first_seen: When the gate was first seen there.
+        backfill: The operator's setting.
     """
     older = _older(gate, versions, first_seen)
     if backfill == "latest":
@@ -47,26 +50,27 @@ def backfilled_versions(
 def forgotten_versions(
     gate: Gate, versions: Sequence[LinkedVersion], first_seen: datetime
 ) -> list[LinkedVersion]:
-    """What an older life of the gate took, if Redis was emptied since.
+    """Versions that the gate took before Redis lost its data.
 
-    A verdict's tag is the proof of it: what was linked to a collection after the first version
-    there that has one was taken, and in a collection without a tag, after the first of all.
+    Verdict tags show which: the gate took every version linked after the first tagged one in its
+    collection, or, in a collection without a tag, after the first tagged one in the registry.
 
     Args:
-        versions: all that the gate watches in a registry.
-        first_seen: when the gate was looked at first, as far as Redis knows.
+        gate: The gate.
+        versions: All versions that the gate watches in a registry.
+        first_seen: When the gate was first seen there, according to Redis.
     """
     tags = verdict_tags(gate.name)
-    first: dict[str, datetime] = {}
+    first_tagged: dict[str, datetime] = {}
     for version in versions:
         if version.tags & tags:
             path = version.ref.collection_path
-            first[path] = min(version.linked_at, first.get(path, version.linked_at))
-    proof = min(first.values(), default=first_seen)
+            first_tagged[path] = min(version.linked_at, first_tagged.get(path, version.linked_at))
+    first_of_all = min(first_tagged.values(), default=first_seen)
     return [
         version
         for version in _older(gate, versions, first_seen)
-        if version.linked_at >= first.get(version.ref.collection_path, proof)
+        if version.linked_at >= first_tagged.get(version.ref.collection_path, first_of_all)
     ]
 
 

@@ -1,9 +1,8 @@
-"""A person decides about a version that awaits approval; a worker carries it out."""
+"""Record a person's decision about a version that awaits approval; a worker applies it."""
 
 from datetime import UTC, datetime
 
-from celery import Celery
-
+from bus.bus import Bus
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
 from registry.calls import wandb_api
@@ -11,14 +10,11 @@ from registry.versions import resolve
 from schemas.errors import ConfigurationError
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 from schemas.verdicts import Decision
 
 
 def decide(
-    app: Celery,
-    ledger: Ledger,
-    settings: Settings,
+    bus: Bus,
     text: str,
     *,
     gate: str | None,
@@ -26,41 +22,41 @@ def decide(
     by: str,
     why: str,
 ) -> list[WeighingId]:
-    """Approve or reject a version, and send it to a worker.
+    """Approve or reject a version, and send its weighing to a worker.
 
     Args:
-        text: the version, `entity/project/collection:version`, by number or alias.
-        gate: under which it awaits approval; None where there is only one such gate.
-        by: who decides, as W&B knows them.
-        why: in their words; a rejection needs some.
+        bus: Has the weighing, and takes the task.
+        text: The version, ``entity/project/collection:version``, by number or alias.
+        gate: The gate under which it awaits approval; may be None if there is only one.
+        approved: The decision.
+        by: The person's W&B username.
+        why: The person's reason; required for a rejection.
 
     Returns:
-        The weighing that was decided.
+        The weighing that was decided, as a list of one.
 
     Raises:
-        ConfigurationError: there is no such version, it does not await approval, or under more
-            than one gate.
+        ConfigurationError: There is no such version, or it does not await approval, or it awaits
+            approval under several gates.
         PlatformError: W&B or Redis did not answer.
     """
     if not (approved or why.strip()):
-        raise ConfigurationError(
-            "A rejection without a reason helps nobody.", fix="Give one with --why."
-        )
-    version = resolve(wandb_api(settings.wandb_timeout), ArtifactRef.parse(text)).ref
-    weighing = _awaiting(ledger, version, gate)
+        raise ConfigurationError("A rejection needs a reason.", fix="Give one with --why.")
+    version = resolve(wandb_api(bus.settings.wandb_timeout), ArtifactRef.parse(text)).ref
+    weighing = _awaiting(bus.ledger, version, gate)
     decision = Decision(approved=approved, by=by, why=why.strip(), at=datetime.now(UTC))
-    if not ledger.decide(weighing, decision):
+    if not bus.ledger.decide(weighing, decision):
         raise ConfigurationError(
-            f"{weighing} was decided by somebody else just now.", fix="See `weighbridge status`."
+            f"{weighing} has just been decided by another person.", fix="See `weighbridge status`."
         )
-    publish_weighing(app, weighing, first=True)
+    publish_weighing(bus, weighing, first=True)
     return [weighing]
 
 
 def _awaiting(ledger: Ledger, version: ArtifactRef, gate: str | None) -> WeighingId:
     records = [one for one in ledger.all() if one.id.version == version]
-    asked = [one for one in records if gate in (None, one.id.gate)]
-    waiting = [one.id for one in asked if one.state == "awaiting approval"]
+    requested = [one for one in records if gate in (None, one.id.gate)]
+    waiting = [one.id for one in requested if one.state == "awaiting approval"]
     if len(waiting) == 1:
         return waiting[0]
     if waiting:
@@ -71,6 +67,6 @@ def _awaiting(ledger: Ledger, version: ArtifactRef, gate: str | None) -> Weighin
     states = ", ".join(f"{one.state} under {one.id.gate}" for one in records)
     raise ConfigurationError(
         f"{version} does not await approval{f' under {gate}' if gate else ''}:"
-        f" it is {states or 'not known to the ledger'}.",
+        f" it is {states or 'not in the ledger'}.",
         fix="See `weighbridge status`.",
     )

@@ -1,4 +1,4 @@
-"""Enqueue by hand: from the command line, or from a script."""
+"""Enqueue versions by hand, from the command line or a script."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,9 +6,7 @@ from fnmatch import fnmatchcase
 
 import wandb
 
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.inbox import Inbox
+from bus.bus import Bus
 from bus.ledger import Ledger
 from bus.publish import publish
 from producers.waiting import OnChange, wait_for
@@ -26,11 +24,11 @@ _WILDCARDS = set("*?[")
 
 
 class Enqueued:
-    """What was put on the bus: a handle for a script.
+    """A handle for the weighings of enqueued versions.
 
     Args:
-        ledger: has the verdicts.
-        opened_by: each weighing, with the event that opens it unless it is open or ended already.
+        ledger: Has the verdicts.
+        opened_by: Each weighing, with the event that opens it unless it is open or has ended.
     """
 
     def __init__(self, ledger: Ledger, opened_by: Mapping[WeighingId, ModelVersionEvent]) -> None:
@@ -39,16 +37,16 @@ class Enqueued:
 
     @property
     def events(self) -> list[ModelVersionEvent]:
-        """The events as they were published, one for each version."""
+        """The events that were published, one per version."""
         return list(dict.fromkeys(self._opened_by.values()))
 
     @property
     def weighings(self) -> list[WeighingId]:
-        """The weighings that they open, or that are open or ended already."""
+        """The weighings of these events, whether they are new or already known."""
         return list(self._opened_by)
 
     def results(self) -> list[WeighingRecord]:
-        """Where each weighing stands now; one that no worker has opened yet is left out."""
+        """Return the current records, without weighings that no worker has opened yet."""
         records = [self._ledger.get(weighing) for weighing in self._opened_by]
         return [record for record in records if record is not None]
 
@@ -58,58 +56,56 @@ class Enqueued:
         """Wait until every weighing has its verdict, or awaits approval.
 
         Args:
-            timeout: seconds; None waits for as long as it takes.
-            on_change: hears of every change.
+            timeout: Seconds to wait; None waits indefinitely.
+            on_change: Called with each record that changes.
 
         Returns:
             The records, each with its verdict.
 
         Raises:
-            NotEndedError: the time is over.
-            PlatformError: no worker dispatched an event.
+            NotEndedError: The timeout has expired.
+            PlatformError: No worker dispatched an event.
         """
         forced = {one: event if event.force else None for one, event in self._opened_by.items()}
         return wait_for(self._ledger, forced, timeout=timeout, on_change=on_change)
 
 
 def enqueue(*refs: str, gate: str | None = None, force: bool = False) -> Enqueued:
-    """Put versions on the bus, after checking that each exists and that a gate will weigh it.
+    """Enqueue versions, after checking that each exists and that a gate takes it.
 
     Args:
-        refs: versions, `entity/project/collection:version`, by number or alias. Shell wildcards in
-            the collection or the version take all versions in a registry that match and that a
+        refs: Versions, ``entity/project/collection:version``, by number or alias. With shell
+            wildcards in the collection or the version: all matching versions in a registry that a
             gate watches, the oldest first.
-        gate: weigh under this gate only, whatever it watches.
-        force: weigh again although there is a verdict.
+        gate: Weigh under this gate only, even if it does not watch the version.
+        force: Weigh again even if there is a verdict.
 
     Raises:
-        ConfigurationError: there is no such version or gate, or no gate watches it; nothing was
+        ConfigurationError: There is no such version or gate, or no gate watches it; nothing was
             enqueued.
         PlatformError: W&B or Redis did not answer.
     """
     settings = Settings()
     events = _events(settings, refs, gate, force=force)
-    client = connect(settings.broker_url, settings.redis_master)
-    inbox = Inbox(client, settings.lease)
     opened_by: dict[WeighingId, ModelVersionEvent] = {}
-    with celery_app(settings) as app:
+    with Bus.open(settings) as bus:
         for event in events:
             gates = settings.gates.matching(event)
-            publish(app, inbox, event, gates)
+            publish(bus, event, gates)
             opened_by |= {WeighingId.of(one.name, event.ref): event for one in gates}
-    return Enqueued(Ledger(client, settings.lease, settings.keep_days), opened_by)
+    return Enqueued(bus.ledger, opened_by)  # reconnects when the handle is used
 
 
 def _events(
     settings: Settings, refs: Iterable[str], gate: str | None, *, force: bool
 ) -> list[ModelVersionEvent]:
-    """One event for each version that is meant, in the order of the references."""
-    asked = [_manual(ArtifactRef.parse(text), gate, force=force) for text in refs]
-    for event in asked:
+    """Make one event per version, in the order of the references."""
+    requested = [_manual(ArtifactRef.parse(text), gate, force=force) for text in refs]
+    for event in requested:
         if not _is_pattern(event.ref):
-            _require_taken(settings, event)
+            _require_gate(settings, event)
     api = wandb_api(settings.wandb_timeout)
-    versions = {one.ref: one for event in asked for one in _meant(api, settings, event)}
+    versions = {one.ref: one for event in requested for one in _select(api, settings, event)}
     return [
         _manual(version.ref, gate, force=force, artifact_id=version.artifact_id)
         for version in versions.values()
@@ -125,21 +121,21 @@ def _manual(
 
 
 def _is_pattern(ref: ArtifactRef) -> bool:
-    """Whether a reference holds shell wildcards, and so may mean several versions."""
+    """Whether a reference has shell wildcards."""
     return bool(_WILDCARDS & set(ref.collection + ref.version))
 
 
-def _meant(
+def _select(
     api: wandb.Api, settings: Settings, event: ModelVersionEvent
 ) -> Sequence[RegisteredVersion]:
-    """The versions that a reference stands for; of a pattern, those that a gate takes."""
+    """Return the version of a reference, or the versions matching a pattern that a gate takes."""
     if not _is_pattern(event.ref):
         return [resolve(api, event.ref)]
-    graphql = Graphql.like(api, settings.wandb_timeout, threading.Event())
-    known = Registries(graphql).versions(event.ref.entity, event.ref.project)
+    graphql = Graphql.from_api(api, settings.wandb_timeout, threading.Event())
+    versions = Registries(graphql).versions(event.ref.entity, event.ref.project)
     found = [
         version
-        for version in known
+        for version in versions
         if _matches(version, event.ref)
         and settings.gates.matching(event.model_copy(update={"ref": version.ref}))
     ]
@@ -147,7 +143,7 @@ def _meant(
         raise ConfigurationError(
             f"No version that a gate watches matches {event.ref}.", fix=_watched(settings)
         )
-    # The newest is weighed last, so that it ends as the champion.
+    # The newest version is weighed last, so that it is the champion in the end.
     return sorted(found, key=lambda version: (version.linked_at, version.ref.number))
 
 
@@ -158,7 +154,7 @@ def _matches(version: LinkedVersion, pattern: ArtifactRef) -> bool:
     )
 
 
-def _require_taken(settings: Settings, event: ModelVersionEvent) -> None:
+def _require_gate(settings: Settings, event: ModelVersionEvent) -> None:
     if not settings.gates.matching(event):
         raise ConfigurationError(
             f"No gate watches {event.ref.collection_path}.", fix=_watched(settings)

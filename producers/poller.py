@@ -1,8 +1,8 @@
-"""The poller: compares the Registry with the ledger. The webhook is a hint, this is the truth.
+"""The poller: compares the Registry with the ledger, and finds what the webhook missed.
 
-A look reads what changed in a registry since the look before (registry/changes.py says what W&B
-can tell of that). The first look of a process, and one every `full_scan_interval` seconds, reads
-everything.
+A scan reads what changed in a registry since the last scan, as far as W&B can filter for it
+(registry/changes.py). The first scan of a process is a full scan, and so is one every
+`full_scan_interval` seconds.
 """
 
 import random
@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import redis
 import structlog
-from celery import Celery
 
-from bus.backoff import doubled
-from bus.inbox import Inbox
-from bus.ledger import Ledger
+from bus.backoff import exponential_backoff
+from bus.bus import Bus
 from bus.publish import publish
 from producers.backfill import backfilled_versions, forgotten_versions, matching_alias, new_versions
 from producers.poll_cursor import OVERLAP, PollCursor
@@ -29,19 +27,18 @@ from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 
 log = structlog.get_logger()
 
-_LONGEST_PAUSE = 600.0  # seconds between two looks during an outage
+_LONGEST_PAUSE = 600.0  # seconds between two scans during an outage
 
 
 class WatchedRegistry(NamedTuple):
     """A registry that gates watch.
 
     Attributes:
-        organization: that owns it.
-        name: in full, with the prefix.
+        organization: The organization that owns it.
+        name: Its full name, with the prefix.
     """
 
     organization: str
@@ -52,67 +49,56 @@ class WatchedRegistry(NamedTuple):
 
 
 class Poller:
-    """Looks at the registries that the gates watch. Several may run: an event counts once.
+    """Scans the registries that the gates watch; several pollers may run.
 
     Args:
-        app: publishes.
-        client: of Redis.
-        ledger: knows what was weighed.
-        settings: gates, backfill, how long a call may take.
-        stop: ends a wait for W&B.
+        bus: Takes the events.
+        stop: Ends any wait for W&B when set.
 
     Attributes:
-        graphql: asks W&B.
-        watched: the gates that watch each registry.
+        graphql: The client for W&B.
+        watched: The gates that watch each registry.
 
     Raises:
-        ConfigurationError: the gate file has a fault, or there is no API key.
+        ConfigurationError: The gate file has an error, or there is no API key.
         PlatformError: W&B did not answer.
     """
 
-    def __init__(
-        self,
-        app: Celery,
-        client: redis.Redis,
-        ledger: Ledger,
-        settings: Settings,
-        stop: threading.Event,
-    ) -> None:
-        self._app = app
-        self._ledger = ledger
+    def __init__(self, bus: Bus, stop: threading.Event) -> None:
+        settings = bus.settings
+        self._bus = bus
         self._backfill = settings.backfill
-        self._memory = timedelta(days=settings.keep_days)
-        self._inbox = Inbox(client, settings.lease)
-        self._cursor = PollCursor(client, settings.full_scan_interval)
-        self._read_whole: set[WatchedRegistry] = set()
+        self._kept_for = timedelta(days=settings.keep_days)
+        self._cursor = PollCursor(bus.client, settings.full_scan_interval)
+        self._fully_scanned: set[WatchedRegistry] = set()
         self.watched = _watched(settings.gates)
         timeout = settings.wandb_timeout
-        self.graphql = Graphql.like(wandb_api(timeout), timeout, stop)
+        self.graphql = Graphql.from_api(wandb_api(timeout), timeout, stop)
         self._registries = Registries(self.graphql)
 
     def scan(self, registry: WatchedRegistry) -> list[WeighingId]:
-        """Publish what is to be weighed in a registry and is neither in the ledger nor tagged.
+        """Publish a registry's new versions: neither in the ledger nor tagged with a verdict.
 
         Returns:
-            What was published.
+            The weighings that were published.
 
         Raises:
-            ConfigurationError: there is no such registry, or the key is refused.
-            PlatformError: W&B did not answer, or Redis did not take an event.
+            ConfigurationError: The registry does not exist, or the API key is refused.
+            PlatformError: W&B did not answer, or Redis did not accept an event.
         """
         gates = self.watched[registry]
         first_seen = [self._cursor.first_seen(gate.name, str(registry)) for gate in gates]
-        since = self._cursor.since(str(registry)) if registry in self._read_whole else None
+        since = self._cursor.since(str(registry)) if registry in self._fully_scanned else None
         versions = self._registries.versions(*registry, since)
         published = [
             weighing
-            for gate, birth in zip(gates, first_seen, strict=True)
-            for weighing in self._scan_gate(gate, registry, versions, birth, is_whole=not since)
+            for gate, seen in zip(gates, first_seen, strict=True)
+            for weighing in self._scan_gate(gate, registry, versions, seen, is_full=not since)
         ]
         if versions:
             newest = max(version.changed_at for version in versions)
-            self._cursor.advance(str(registry), newest, is_whole=not since)
-        self._read_whole.add(registry)
+            self._cursor.advance(str(registry), newest, is_full=not since)
+        self._fully_scanned.add(registry)
         return published
 
     def _scan_gate(
@@ -122,14 +108,14 @@ class Poller:
         versions: Sequence[LinkedVersion],
         first_seen: datetime,
         *,
-        is_whole: bool,
+        is_full: bool,
     ) -> list[WeighingId]:
         watched = [one for one in versions if gate.watches(one.ref.collection_path)]
         wanted = new_versions(gate, watched, first_seen - OVERLAP)
-        if not is_whole:
-            return self._publish_undone(gate, wanted, first_seen)
+        if not is_full:
+            return self._publish_new(gate, wanted, first_seen)
         older = self._older(gate, registry, watched, first_seen - OVERLAP)
-        published = self._publish_undone(gate, [*wanted, *older], first_seen)
+        published = self._publish_new(gate, [*wanted, *older], first_seen)
         self._cursor.mark_backfilled(gate.name, str(registry), self._backfill)
         return published
 
@@ -140,31 +126,31 @@ class Poller:
         versions: Sequence[LinkedVersion],
         first_seen: datetime,
     ) -> list[LinkedVersion]:
-        """What is older than the gate and to be weighed: told once for each way to backfill."""
-        before = self._cursor.backfilled(gate.name, str(registry))
-        if before == self._backfill:
+        """Versions older than the gate that need weighing; none if this backfill is done."""
+        last_backfill = self._cursor.backfilled(gate.name, str(registry))
+        if last_backfill == self._backfill:
             return []
         older = backfilled_versions(gate, versions, first_seen, self._backfill)
-        return older if before else [*older, *forgotten_versions(gate, versions, first_seen)]
+        return older if last_backfill else [*older, *forgotten_versions(gate, versions, first_seen)]
 
-    def _publish_undone(
+    def _publish_new(
         self, gate: Gate, versions: Sequence[LinkedVersion], first_seen: datetime
     ) -> list[WeighingId]:
-        undone = {
+        candidates = {
             WeighingId.of(gate.name, version.ref): version
             for version in versions
             if not self._is_tagged(gate, version, first_seen)
         }
-        unknown = self._ledger.unknown(list(undone))
-        return [one for one in unknown if self._publish(gate, undone[one])]
+        unknown = self._bus.ledger.unknown(list(candidates))
+        return [one for one in unknown if self._publish(gate, candidates[one])]
 
     def _is_tagged(self, gate: Gate, version: LinkedVersion, first_seen: datetime) -> bool:
-        """Whether a tag says that the version is done, of which the ledger cannot know.
+        """Whether a tag says that the version has a verdict that the ledger no longer has.
 
-        What is linked while the ledger remembers is in the ledger when it is done; a tag on it may
-        come from another collection that holds the same artifact.
+        Newer versions are in the ledger when they have a verdict. A tag on such a version may come
+        from another collection with the same artifact.
         """
-        is_forgotten = version.linked_at < max(first_seen, datetime.now(UTC) - self._memory)
+        is_forgotten = version.linked_at < max(first_seen, datetime.now(UTC) - self._kept_for)
         return is_forgotten and bool(version.tags & verdict_tags(gate.name))
 
     def _publish(self, gate: Gate, version: LinkedVersion) -> bool:
@@ -175,77 +161,69 @@ class Poller:
             alias=matching_alias(gate, version),
             gate=gate.name,
         )
-        is_new = publish(self._app, self._inbox, event, [gate])
+        is_new = publish(self._bus, event, [gate])
         if is_new:
             log.info("the poller found a version", version=str(version.ref), gate=gate.name)
         return is_new
 
 
-def poll_once(
-    app: Celery, client: redis.Redis, ledger: Ledger, settings: Settings
-) -> list[WeighingId]:
-    """Look at everything once.
+def poll_once(bus: Bus) -> list[WeighingId]:
+    """Run one full scan.
 
     Returns:
-        What was published.
+        The weighings that were published.
 
     Raises:
-        ConfigurationError: the gate file has a fault, a watched registry does not exist, or the
-            key is missing or refused.
+        ConfigurationError: The gate file has an error, a watched registry does not exist, or the
+            API key is missing or refused.
         PlatformError: W&B or Redis did not answer.
     """
-    poller = Poller(app, client, ledger, settings, threading.Event())
+    poller = Poller(bus, threading.Event())
     return [weighing for registry in poller.watched for weighing in poller.scan(registry)]
 
 
-def poll(
-    app: Celery,
-    client: redis.Redis,
-    ledger: Ledger,
-    settings: Settings,
-    stop: threading.Event,
-) -> None:
-    """Look at the Registry every `poll_interval` seconds until told to stop.
+def poll(bus: Bus, stop: threading.Event) -> None:
+    """Scan the Registry every ``poll_interval`` seconds until ``stop`` is set.
 
-    What cannot be looked at is logged and tried again, during an outage less and less often; the
-    other registries are looked at all the same.
+    A failed scan is logged and retried, less and less often during an outage; it does not affect
+    the other registries.
 
     Raises:
-        ConfigurationError: the gate file has a fault, or there is no API key.
+        ConfigurationError: The gate file has an error, or there is no API key.
     """
     poller, outages = None, 0
     while not stop.is_set():
         try:
-            poller = poller or Poller(app, client, ledger, settings, stop)
-            answered = [_is_answered(poller, registry) for registry in poller.watched]
+            poller = poller or Poller(bus, stop)
+            answered = [_try_scan(poller, registry) for registry in poller.watched]
         except PlatformError as error:
             answered = [False]
-            log.warning("the poller could not look", reason=str(error))
+            log.warning("scan failed", reason=str(error))
         outages = 0 if all(answered) else outages + 1
-        stop.wait(pause(settings.poll_interval, outages))
+        stop.wait(pause(bus.settings.poll_interval, outages))
 
 
-def _is_answered(poller: Poller, registry: WatchedRegistry) -> bool:
-    """Look at a registry; False when W&B or Redis did not answer."""
+def _try_scan(poller: Poller, registry: WatchedRegistry) -> bool:
+    """Scan a registry; False if W&B or Redis did not answer."""
     try:
         poller.scan(registry)
     except (WeighbridgeError, redis.RedisError) as error:
-        log.warning("the poller could not look", registry=str(registry), reason=str(error))
+        log.warning("scan failed", registry=str(registry), reason=str(error))
         return isinstance(error, ConfigurationError)
     return True
 
 
 def pause(interval: float, outages: int) -> float:
-    """Seconds until the next look.
+    """Seconds until the next scan.
 
-    After an outage it is a random time, so that pollers do not come back together, up to a limit
-    that doubles with each outage in a row.
+    After a failed scan it is random, so that pollers do not all return at the same time, up to a
+    limit that doubles with each failure in a row.
 
     Args:
-        interval: seconds between two looks when all is well.
-        outages: looks in a row that got no answer.
+        interval: Seconds between two scans without failures.
+        outages: Scans in a row that got no answer.
     """
-    longest = max(interval, doubled(interval, outages, at_most=_LONGEST_PAUSE))
+    longest = max(interval, exponential_backoff(interval, outages, limit=_LONGEST_PAUSE))
     return random.uniform(interval, longest)  # noqa: S311 (no secret)
 
 

@@ -1,4 +1,4 @@
-"""Calls to W&B: each error says which call broke, and who must act."""
+"""Calls to W&B: each error names the failed call, and its class says who must act."""
 
 import atexit
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from registry.helper_process import end_helper_process
 from schemas.errors import WeighbridgeError
 from schemas.upstream_errors import translate_error
 
-# What the SDK raises beside its own errors: its helper process is gone, or hears nothing, or could
-# not ask what this W&B can do ("not enabled on this wandb server version": a RuntimeError).
+# What the SDK raises in addition to its own errors: its helper process has died or hangs, or could
+# not query the server's features ("not enabled on this wandb server version": a RuntimeError).
 _HELPER = (
     WandbApiFailedError,
     WandbServiceConnectionError,
@@ -24,20 +24,21 @@ _HELPER = (
     MailboxClosedError,
     HandleAbandonedError,
     RuntimeError,
-    OSError,  # requests' errors are OSErrors, too
+    OSError,  # includes requests' errors
 )
 
 
 @contextmanager
 def wandb_call(what: str) -> Iterator[None]:
-    """Translate what a W&B call raises into an error that says who must act.
+    """Translate an SDK error raised during ``what``.
 
     Args:
-        what: the call in words, as in "read version x/y/z:v3"; it begins the message.
+        what: The call in words, as in "read version x/y/z:v3"; used in the message.
 
     Raises:
-        ConfigurationError: the key is bad, or the thing does not exist or is not ours.
-        PlatformError: W&B did not answer, or not in time.
+        ConfigurationError: The API key is refused, or the object does not exist or is not
+            accessible.
+        PlatformError: W&B did not answer in time.
     """
     try:
         yield
@@ -49,14 +50,14 @@ def wandb_call(what: str) -> Iterator[None]:
 
 
 def wandb_api(timeout: float) -> wandb.Api:
-    """The public API, with a bound on each call.
+    """Make a client for W&B's public API.
 
     Args:
-        timeout: seconds after which a call is given up; the SDK's own retries run within it
+        timeout: Timeout of each call in seconds, including the SDK's own retries
             (docs/upstream/wandb-protocol.md, "Timeouts and retries").
 
     Raises:
-        ConfigurationError: there is no API key, or it is refused.
+        ConfigurationError: There is no API key, or it is refused.
         PlatformError: W&B did not answer.
     """
     with wandb_call("log in"):
@@ -67,6 +68,6 @@ def wandb_api(timeout: float) -> wandb.Api:
 
 
 def _end_first_at_exit() -> None:
-    """End the helper process before the SDK's own hook does, which knows no bound."""
+    """End the helper process at exit before the SDK's own hook, which has no timeout."""
     atexit.unregister(end_helper_process)
     atexit.register(end_helper_process)

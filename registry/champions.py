@@ -1,4 +1,4 @@
-"""Who holds a gate's aliases now, and what a gate has promoted before."""
+"""The current champion of a gate, and the versions that it has promoted."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ from schemas.refs import ArtifactRef, WeaveRef
 from schemas.weighings import WeighingRecord
 
 REFERENCE = "model"
-"""The name of the entry that refers to the RagModel, as the tutorial has it."""
+"""Name of the entry that refers to the RagModel, as in the tutorial."""
 
-_TYPE = "model"  # the type under which the tutorial logs it
-# What W&B's SDK says is not found (docs/upstream/wandb-protocol.md, "Error messages").
+_TYPE = "model"  # the artifact type, as in the tutorial
+# The start of the SDK's message for a missing version (docs/upstream/wandb-protocol.md, "Error
+# messages").
 _NO_VERSION = "artifact membership"
 
 
@@ -24,9 +25,9 @@ class PromotedVersion(BaseModel):
     """A version in a gate's target collection.
 
     Attributes:
-        ref: the version by its number.
-        rag_model: the RagModel version that it refers to, by digest; None if it is something else.
-        record: why it was promoted; None if no gate did it.
+        ref: The version, by number.
+        rag_model: The RagModel version that it refers to, by digest; None if it has none.
+        record: The record of its promotion; None if no gate promoted it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,7 +37,7 @@ class PromotedVersion(BaseModel):
     record: PromotionRecord | None
 
     def is_of(self, gate: Gate, chat_model: ArtifactRef) -> bool:
-        """Whether the gate promoted this model version here."""
+        """Whether the gate promoted this model version as this version."""
         record = self.record
         return record is not None and (record.gate, record.chat_model) == (
             gate.name,
@@ -45,20 +46,20 @@ class PromotedVersion(BaseModel):
 
 
 def current_champion(api: wandb.Api, gate: Gate) -> PromotedVersion | None:
-    """The version that holds the gate's first alias now; None if nobody does.
+    """Return the version that has the gate's first alias now; None if no version has it.
 
     Raises:
-        ConfigurationError: there is no such registry.
+        ConfigurationError: The registry does not exist.
         PlatformError: W&B did not answer.
     """
     return _version(api, gate.champion_ref) if gate.champion_ref else None
 
 
 def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
-    """What the gate has promoted, the latest promotion first.
+    """Return the versions that the gate has promoted, the latest promotion first.
 
     Raises:
-        ConfigurationError: there is no such collection.
+        ConfigurationError: The collection does not exist.
         PlatformError: W&B did not answer.
     """
     target = ArtifactRef.parse(gate.promote.to)
@@ -71,16 +72,18 @@ def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
 def displaced(
     api: wandb.Api, weighing: WeighingRecord, current: PromotedVersion | None
 ) -> PromotedVersion | None:
-    """What an attempt at a weighing has promoted, if another version was promoted over it since.
+    """Return the version that an earlier attempt promoted, if another has replaced it since.
 
-    A worker that is killed between a promotion and its verdict can leave this behind.
+    This happens when a worker is killed between a promotion and its verdict.
 
     Args:
-        current: who holds the gate's alias; while nobody does, or the version itself, no request
-            is needed.
+        api: Reads the collection.
+        weighing: The weighing's record.
+        current: The current champion. No request is needed if there is none, or if it is the
+            weighing's own version.
 
     Raises:
-        ConfigurationError: there is no such collection.
+        ConfigurationError: The collection does not exist.
         PlatformError: W&B did not answer.
     """
     gate = weighing.gate
@@ -98,13 +101,13 @@ def displaced(
 
 
 def champion_to_beat(api: wandb.Api, weighing: WeighingRecord) -> PromotedVersion | None:
-    """Whom a weighing compares its version with: the champion; None if there is none.
+    """Return the champion to compare a weighing's version with; None if there is none.
 
-    For a version that was promoted and displaced before its worker could tell it is the champion
-    of that time, so that the verdict is the same.
+    If an earlier attempt promoted the version and another has replaced it since, this is the
+    champion of that attempt, so that the verdict is the same.
 
     Raises:
-        ConfigurationError: there is no such registry.
+        ConfigurationError: The registry does not exist.
         PlatformError: W&B did not answer.
     """
     current = current_champion(api, weighing.gate)
@@ -115,10 +118,10 @@ def champion_to_beat(api: wandb.Api, weighing: WeighingRecord) -> PromotedVersio
 
 
 def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
-    """A version; None if its collection has none by that number or alias.
+    """Return a version; None if its collection has none with that number or alias.
 
-    The SDK's own `artifact_exists` says that of a version which may not be read, too: a gate
-    would then believe that it has no champion.
+    The SDK's ``artifact_exists`` is also False for a version that may not be read, and then a gate
+    would seem to have no champion.
     """
     try:
         found: wandb.Artifact = api.artifact(str(ref))
@@ -136,7 +139,7 @@ def _version(api: wandb.Api, ref: ArtifactRef) -> PromotedVersion | None:
 
 
 def _recorded(api: wandb.Api, target: ArtifactRef) -> list[tuple[PromotionRecord, Any]]:
-    """What gates have promoted into a collection, each with why."""
+    """Return the promoted versions in a collection, each with its record."""
     collection = api.artifact_collection(_TYPE, target.collection_path)
     return [
         (record, artifact)

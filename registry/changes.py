@@ -1,11 +1,11 @@
-"""What a registry holds, and what changed in it since.
+"""The versions in a registry, and those that changed since a given time.
 
-W&B names no filter for "linked since" but in its advanced search, so what can be found by a change
-depends on the server (docs.wandb.ai, Find registry items; wandb 0.31, registries/_utils.py):
+W&B has a filter for "linked since" only in its advanced search, so the result depends on the server
+(docs.wandb.ai, Find registry items; wandb 0.31, registries/_utils.py):
 
-* advanced search: every version that was linked since.
-* otherwise: versions whose artifact was made or changed since. An old artifact that is linked
-  now is found by a look at everything.
+* with advanced search: every version that was linked since then.
+* otherwise: versions whose artifact was created or changed since then. Only a full scan finds an
+  old artifact that is linked now.
 """
 
 import json
@@ -18,8 +18,8 @@ from registry.versions import RegisteredVersion
 from schemas.errors import ConfigurationError
 from schemas.refs import ArtifactRef
 
-# The SDK's RegistryVersions, less what is not needed; `project` tells whether there is a registry,
-# because the versions of none are an empty list.
+# The SDK's RegistryVersions query without the unneeded fields. `project` shows whether the registry
+# exists, because a missing registry has an empty list of versions.
 VERSIONS = """
 query RegistryVersions($organization: String!, $registry: String, $registryFilter: JSONString,
     $artifactFilter: JSONString, $cursor: String, $perPage: Int) {
@@ -44,7 +44,7 @@ query RegistryVersions($organization: String!, $registry: String, $registryFilte
 }
 """
 
-# Servers without the feature do not know the field that the other query asks for.
+# Servers without this feature do not have the field of the next query.
 FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
 ADVANCED = """
 query FetchAdvancedRegistryFeatures($organization: String!) {
@@ -53,18 +53,18 @@ query FetchAdvancedRegistryFeatures($organization: String!) {
 """
 _FEATURE = "ARTIFACT_COLLECTIONS_FILTERING_SORTING"
 
-_PER_PAGE = 100  # as the SDK asks; whether W&B gives more is not documented
+_PER_PAGE = 100  # as in the SDK; no larger limit is documented
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class LinkedVersion(RegisteredVersion):
-    """A version with what tells whether it must be weighed.
+    """A version with the attributes that decide whether it must be weighed.
 
     Attributes:
-        linked_at: when it was linked to the collection.
-        changed_at: the latest time that W&B tells of it.
-        aliases: that it holds in the collection now.
-        tags: of the artifact behind it, so they are the same in each collection.
+        linked_at: When it was linked to the collection.
+        changed_at: The latest time that W&B reports for it.
+        aliases: Its aliases in the collection.
+        tags: The tags of its artifact, which are the same in every collection.
     """
 
     linked_at: datetime
@@ -77,29 +77,29 @@ class Registries:
     """Reads registries.
 
     Args:
-        graphql: asks W&B.
+        graphql: The client for W&B.
     """
 
     def __init__(self, graphql: Graphql) -> None:
         self._graphql = graphql
-        self._searches: dict[str, bool] = {}
+        self._advanced_search: dict[str, bool] = {}
 
     def versions(
         self, organization: str, registry: str, since: datetime | None = None
     ) -> list[LinkedVersion]:
-        """The versions in all collections of a registry.
+        """Read the versions in all collections of a registry.
 
         Args:
-            organization: its name.
-            registry: full name of the registry.
-            since: read only what changed since, as far as the server can tell.
+            organization: Name of the organization.
+            registry: Full name of the registry.
+            since: Read only the versions that changed since then, as far as the server can filter.
 
         Raises:
-            ConfigurationError: there is no such registry.
-            PlatformError: W&B did not answer, or this process is told to stop.
+            ConfigurationError: The registry does not exist.
+            PlatformError: W&B did not answer, or the process is stopping.
         """
         what = f"list the versions in {organization}/{registry}"
-        asked = {
+        variables = {
             "organization": organization,
             "registry": registry,
             "registryFilter": json.dumps({"name": registry}),
@@ -107,22 +107,22 @@ class Registries:
         }
         return [
             _linked(organization, registry, node)
-            for entity in self._pages(what, asked)
+            for entity in self._pages(what, variables)
             for edge in entity["artifactMemberships"]["edges"]
             if (node := edge["node"]) and node["artifact"] and node["versionIndex"] is not None
         ]
 
-    def _pages(self, what: str, asked: dict[str, Any]) -> Iterator[Any]:
+    def _pages(self, what: str, variables: dict[str, Any]) -> Iterator[Any]:
         page: dict[str, Any] = {"hasNextPage": True, "endCursor": None}
         while page["hasNextPage"]:
-            data = self._graphql.ask(
-                what, VERSIONS, **asked, cursor=page["endCursor"], perPage=_PER_PAGE
+            data = self._graphql.query(
+                what, VERSIONS, **variables, cursor=page["endCursor"], perPage=_PER_PAGE
             )
             entity = (data["organization"] or {}).get("orgEntity")
             if not entity or not entity["project"]:
                 raise ConfigurationError(
                     f"W&B could not {what}: there is no such registry.",
-                    fix="Check the spelling, and that this API key may see it.",
+                    fix="Check the spelling, and that this API key has access.",
                 )
             yield entity
             page = entity["artifactMemberships"]["pageInfo"]
@@ -134,16 +134,16 @@ class Registries:
         return {"$or": [{"created_at": after}, {"updated_at": after}]}
 
     def _has_advanced_search(self, organization: str) -> bool:
-        if organization not in self._searches:
-            self._searches[organization] = self._ask_for_advanced_search(organization)
-        return self._searches[organization]
+        if organization not in self._advanced_search:
+            self._advanced_search[organization] = self._query_advanced_search(organization)
+        return self._advanced_search[organization]
 
-    def _ask_for_advanced_search(self, organization: str) -> bool:
-        what = f"tell how {organization} searches"
-        features = self._graphql.ask(what, FEATURES)["serverInfo"]["features"]
+    def _query_advanced_search(self, organization: str) -> bool:
+        what = f"read the search features of {organization}"
+        features = self._graphql.query(what, FEATURES)["serverInfo"]["features"]
         if {"name": _FEATURE, "isEnabled": True} not in features:
             return False
-        found = self._graphql.ask(what, ADVANCED, organization=organization)["organization"]
+        found = self._graphql.query(what, ADVANCED, organization=organization)["organization"]
         return bool(((found or {}).get("advancedRegistryFeatures") or {}).get("advancedSearch"))
 
 

@@ -1,8 +1,8 @@
-"""W&B's GraphQL, asked without the SDK.
+"""A client for W&B's GraphQL API, without the SDK.
 
-The SDK hides the headers that tell W&B's rate limit, and a call that fails may hang its caller
-(docs/upstream/wandb-protocol.md, "Rate limits" and "Timeouts and retries"). A process that asks all
-day has to keep to the one and avoid the other.
+The SDK hides the rate limit headers, and a failed call may block its caller
+(docs/upstream/wandb-protocol.md, "Rate limits" and "Timeouts and retries"). A process that polls
+all day must respect the former and avoid the latter.
 """
 
 import random
@@ -23,34 +23,34 @@ from registry.calls import wandb_call
 from schemas.errors import ConfigurationError, PlatformError
 from schemas.upstream_errors import translate_error
 
-_TRIES = 3  # a single 500 must not cost a look at everything its 200 pages
-_FIRST_PAUSE = 0.5  # seconds before the second try, at most; before the next one twice as long
+_TRIES = 3  # so that a single 500 does not fail a full scan with its 200 pages
+_FIRST_PAUSE = 0.5  # most seconds before the second try; doubled before each later try
 
-# Of the 1,000 units that W&B grants for each window; the SDK's calls with the same key need some.
+# Of W&B's 1,000 units per window; left for the SDK's calls with the same key.
 _RESERVE = 10
-_LONGEST_WAIT = 3600.0  # seconds; a date that is wrong must not stop the process for good
+_LONGEST_WAIT = 3600.0  # seconds; a wrong date must not stop the process forever
 
 
 class _Error(BaseModel):
     message: str = ""
 
 
-class _Answer(BaseModel):
+class _Body(BaseModel):
     data: dict[str, Any] | None = None
     errors: list[_Error] | None = None
 
 
 class Graphql:
-    """Asks W&B, no faster than it allows.
+    """Sends queries within W&B's rate limit.
 
     Args:
-        base_url: of the server.
-        api_key: of whoever asks.
-        timeout: seconds without a sign of life after which a request is given up.
-        stop: ends every wait.
+        base_url: The server's URL.
+        api_key: The API key.
+        timeout: Seconds without a response after which a request fails.
+        stop: Ends any wait when set.
 
     Attributes:
-        requests: how many were sent.
+        requests: Number of requests sent.
     """
 
     def __init__(self, base_url: str, api_key: str, timeout: float, stop: threading.Event) -> None:
@@ -63,75 +63,79 @@ class Graphql:
         self.requests = 0
 
     @classmethod
-    def like(cls, api: wandb.Api, timeout: float, stop: threading.Event) -> Self:
-        """Asks the server that the SDK found, with the key that it found.
+    def from_api(cls, api: wandb.Api, timeout: float, stop: threading.Event) -> Self:
+        """Use the SDK's server and API key.
 
         Raises:
-            ConfigurationError: it found no key.
+            ConfigurationError: The SDK found no API key.
         """
         if not api.api_key:
             raise ConfigurationError(
-                "The SDK found no API key of W&B.", fix="Set WANDB_API_KEY, or run wandb login."
+                "The SDK found no W&B API key.", fix="Set WANDB_API_KEY, or run wandb login."
             )
         return cls(str(api.settings["base_url"]), api.api_key, timeout, stop)
 
-    def ask(self, what: str, query: str, **variables: Any) -> dict[str, Any]:
-        """Send a query; what breaks off is tried again a few times.
+    def query(self, what: str, query: str, **variables: Any) -> dict[str, Any]:
+        """Send a query, and retry transient errors.
 
         Args:
-            what: the query in words; it begins the message of an error.
-            variables: of the query; None is left out.
+            what: The query in words; used in error messages.
+            query: The query.
+            variables: Its variables; those that are None are left out.
 
         Returns:
-            The answer's data.
+            The response's data.
 
         Raises:
-            ConfigurationError: the key is refused, or the thing does not exist or is not ours.
-            PlatformError: W&B did not answer, or this process is told to stop.
+            ConfigurationError: The API key is refused, or the object does not exist or is not
+                accessible.
+            PlatformError: W&B did not answer, or the process is stopping.
         """
         body = {"query": query, "variables": {k: v for k, v in variables.items() if v is not None}}
         for attempt in range(_TRIES - 1):
             try:
-                return self._ask_once(what, body)
+                return self._query_once(what, body)
             except PlatformError:
-                self._rest(random.uniform(0, _FIRST_PAUSE * 2**attempt))  # noqa: S311 (no secret)
-        return self._ask_once(what, body)
+                self._pause(random.uniform(0, _FIRST_PAUSE * 2**attempt))  # noqa: S311 (no secret)
+        return self._query_once(what, body)
 
-    def _ask_once(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _query_once(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
         if self._stop.wait(max(0.0, self._free_at - time.monotonic())):
-            raise PlatformError(f"W&B was not asked to {what}: this process is told to stop.")
+            raise PlatformError(f"Did not {what}: the process is stopping.")
         with wandb_call(what):
             self.requests += 1
-            answer = self._session.post(self._url, json=body, timeout=self._timeout)
-            self._heed(answer.headers)
-            return _data(what, answer)
+            response = self._session.post(self._url, json=body, timeout=self._timeout)
+            self._respect_limits(response.headers)
+            return _data(what, response)
 
-    def _heed(self, headers: Mapping[str, str]) -> None:
-        self._rest(_seconds(headers.get("Retry-After")))
+    def _respect_limits(self, headers: Mapping[str, str]) -> None:
+        self._pause(_seconds(headers.get("Retry-After")))
         if _seconds(headers.get("RateLimit-Remaining", "inf")) <= _RESERVE:
-            self._rest(_seconds(headers.get("RateLimit-Reset")))
+            self._pause(_seconds(headers.get("RateLimit-Reset")))
 
-    def _rest(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         self._free_at = max(self._free_at, time.monotonic() + min(seconds, _LONGEST_WAIT))
 
 
-def _data(what: str, answer: requests.Response) -> dict[str, Any]:
-    if answer.status_code == HTTPStatus.OK:
-        said = _Answer.model_validate_json(answer.content)
-        if said.data is not None and not said.errors:
-            return said.data
-    raise translate_error(what, requests.HTTPError(f"HTTP {answer.status_code}: {_reason(answer)}"))
+def _data(what: str, response: requests.Response) -> dict[str, Any]:
+    if response.status_code == HTTPStatus.OK:
+        body = _Body.model_validate_json(response.content)
+        if body.data is not None and not body.errors:
+            return body.data
+    raise translate_error(
+        what, requests.HTTPError(f"HTTP {response.status_code}: {_reason(response)}")
+    )
 
 
-def _reason(answer: requests.Response) -> str:
-    with suppress(ValueError):  # what stands before W&B may answer with a page
-        if errors := _Answer.model_validate_json(answer.content).errors:
+def _reason(response: requests.Response) -> str:
+    with suppress(ValueError):  # a proxy may respond with an HTML page
+        if errors := _Body.model_validate_json(response.content).errors:
             return errors[0].message
-    return answer.reason
+    return response.reason
 
 
 def _seconds(text: str | None) -> float:
-    """A number of seconds, or the time until a date; 0 for what is neither."""
+    """Parse a number of seconds, or the time until a date; 0 if it is neither."""
     try:
         return float(text or 0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The end of wandb's helper process (wandb-core), which the SDK waits for without a bound."""
+"""End wandb's helper process (wandb-core), for which the SDK waits without a timeout."""
 
 import os
 import threading
@@ -12,29 +12,29 @@ log = structlog.get_logger()
 
 _NAME = "wandb-core"
 
-# Seconds. What has not arrived by then was given up by whoever asked for it.
-WITHIN = 10.0
+# Seconds. By then the callers of all unfinished calls have timed out.
+TIMEOUT = 10.0
 
-# The helper process tries a call for up to 16 minutes
-# (docs/upstream/wandb-protocol.md, "Timeouts and retries"). Four tries are half a minute; the
-# weighing itself is tried again.
+# By default the helper process retries a call for up to 16 minutes
+# (docs/upstream/wandb-protocol.md, "Timeouts and retries"). Four retries take half a minute, and
+# the weighing itself is retried.
 os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")
 
 
 def end_helper_process() -> None:
-    """End the helper process of this process, if there is one; the next call to W&B starts another.
+    """End this process's helper process, if there is one; the next call to W&B starts another.
 
-    Asked to end, it first sends what it still has: for days, while W&B is away. And where it just
-    then answers a call that nobody waits for any longer, its connection breaks before it is asked,
-    and it never ends. Hence it is killed after `WITHIN` seconds. The SDK has as long again to
-    notice, and is left to itself then: the next call starts from nothing.
+    When asked to end, it first sends its pending data, which takes days while W&B is down. If it is
+    just answering a call whose caller has timed out, its connection breaks before it receives the
+    request, and it never ends. It is therefore killed after ``TIMEOUT`` seconds. The SDK has the
+    same time again to notice; after that it is ignored, and the next call starts afresh.
     """
     helpers = running()
     ending = threading.Thread(target=_tear_down, daemon=True)
     ending.start()
-    ending.join(WITHIN)
+    ending.join(TIMEOUT)
     _kill(helpers)
-    ending.join(WITHIN)
+    ending.join(TIMEOUT)
 
 
 def _tear_down() -> None:
@@ -43,11 +43,11 @@ def _tear_down() -> None:
     except SystemExit:  # the SDK exits as its helper process does
         pass
     except Exception as error:
-        log.warning("wandb did not end its helper process", error=str(error))
+        log.warning("wandb failed to end its helper process", error=str(error))
 
 
 def running() -> list[psutil.Process]:
-    """The helper processes that this process has started."""
+    """Return the helper processes that this process has started."""
     return [child for child in psutil.Process().children() if _is_helper(child)]
 
 

@@ -1,4 +1,4 @@
-"""The tag that a verdict leaves on a version: written by workers, read by the poller."""
+"""The verdict tag of a version: written by workers, read by the poller."""
 
 from schemas.verdicts import Outcome
 
@@ -6,14 +6,14 @@ TAGGED: tuple[Outcome, ...] = ("promoted", "rejected")
 
 
 def verdict_tag(gate: str, outcome: Outcome) -> str:
-    """The tag for an outcome under a gate.
+    """Return the tag for an outcome under a gate.
 
-    W&B takes letters, digits, hyphens, underscores, and spaces between them (wandb 0.31,
+    W&B allows letters, digits, hyphens, underscores, and spaces between them (wandb 0.31,
     `validate_tags`). A gate's name may hold dots but no spaces, so no two gates share a tag.
     """
     return f"weighbridge-{gate.replace('.', ' ')}-{outcome}"
 
 
 def verdict_tags(gate: str) -> frozenset[str]:
-    """The tags of which a version that was weighed under a gate has one."""
+    """Return the tags of a gate; a version with a verdict has one of them."""
     return frozenset(verdict_tag(gate, outcome) for outcome in TAGGED)

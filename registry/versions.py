@@ -8,11 +8,11 @@ from schemas.refs import ArtifactRef
 
 
 class RegisteredVersion(BaseModel):
-    """A version as the Registry knows it.
+    """A version in the Registry.
 
     Attributes:
-        ref: the version by its number in the collection.
-        artifact_id: W&B's id of the artifact behind it.
+        ref: The version, by its number in the collection.
+        artifact_id: W&B's id of its artifact.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -22,10 +22,10 @@ class RegisteredVersion(BaseModel):
 
 
 def resolve(api: wandb.Api, ref: ArtifactRef) -> RegisteredVersion:
-    """Look a version up, and turn an alias into the number that it stands for now.
+    """Look up a version by number or alias, and return its number and artifact id.
 
     Raises:
-        ConfigurationError: there is no such version.
+        ConfigurationError: There is no such version.
         PlatformError: W&B did not answer.
     """
     with wandb_call(f"read version {ref}"):

@@ -12,7 +12,7 @@ import wandb
 from celery import Celery
 from weave.trace.weave_client import WeaveClient
 
-from bus.celery_app import celery_app
+from bus.bus import Bus
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
@@ -64,20 +64,24 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def ledger(client: redis.Redis, settings: Settings) -> Ledger:
-    return Ledger(client, settings.lease)
+def bus(settings: Settings, client: redis.Redis) -> Iterator[Bus]:
+    with Bus.open(settings) as opened:
+        yield opened
 
 
 @pytest.fixture
-def inbox(client: redis.Redis, settings: Settings) -> Inbox:
-    return Inbox(client, settings.lease)
+def ledger(bus: Bus) -> Ledger:
+    return bus.ledger
 
 
 @pytest.fixture
-def app(settings: Settings, client: redis.Redis) -> Iterator[Celery]:
-    celery = celery_app(settings)
-    yield celery
-    celery.close()
+def inbox(bus: Bus) -> Inbox:
+    return bus.inbox
+
+
+@pytest.fixture
+def app(bus: Bus) -> Celery:
+    return bus.app
 
 
 @pytest.fixture

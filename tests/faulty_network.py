@@ -16,14 +16,13 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class FaultyNetwork:
-    """Passes HTTP requests on to a server, as long as the weather is clear.
+    """A proxy that passes HTTP requests on to a server, and can make them fail.
 
-    Everything else happens to whole requests. A test, or another thread, may change the weather at
-    any time.
+    Any thread may change the attributes at any time.
 
     Args:
-        target_url: of the server, http.
-        seed: of the dice that say which requests the weather hits.
+        target_url: The server's URL, http.
+        seed: Seeds the choice of the requests that fail.
 
     Attributes:
         weather: `clear`; `slow`: passed on after `delay`; `cut`: the connection is closed before

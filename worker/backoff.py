@@ -3,7 +3,7 @@
 import random
 from datetime import datetime
 
-from bus.backoff import doubled
+from bus.backoff import exponential_backoff
 from schemas.settings import Settings
 from schemas.weighings import WeighingRecord
 
@@ -22,7 +22,9 @@ def next_delay(record: WeighingRecord, settings: Settings, now: datetime) -> flo
     """
     if record.attempts >= settings.max_attempts:
         return None
-    full = doubled(settings.retry_delay, record.attempts - 1, at_most=settings.max_retry_delay)
+    full = exponential_backoff(
+        settings.retry_delay, record.attempts - 1, limit=settings.max_retry_delay
+    )
     delay = random.uniform(full / 2, full)  # noqa: S311 (no secret)
     age = (now - record.queued_at).total_seconds()
     return delay if age + delay <= settings.max_age else None

@@ -1,11 +1,10 @@
-"""A worker's pulse: a tiny task that it sends itself through Redis, to know that it still hears.
+"""Detect a stalled worker: it sends itself a self-test task through Redis.
 
-A worker that is up but takes nothing from its queues looks healthy from outside (celery 10205).
+A worker that is up but not consuming looks healthy from outside (celery 10205).
 """
 
 import os
 import socket
-import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -18,160 +17,151 @@ from kombu.exceptions import OperationalError
 
 from bus.celery_app import queue_length
 from bus.connection import KEY_PREFIX, connect
+from bus.heartbeat import BEATS_PER_LEASE, Heartbeat
 from bus.liveness import WorkerRecord, remove_record, write_record
 from schemas.errors import PlatformError
 from worker.tasks import app, settings
 
-SELF_TEST_TASK = "weighbridge.pulse"
+SELF_TEST_TASK = "weighbridge.pulse"  # the task's original name
 
-_BEATS_PER_LEASE = 4
-_SHORTEST_INTERVAL = 1.0  # seconds; a worker on a machine that is busy is not deaf
-_ENDED_DEAF = 1  # Celery's exit code
+_SHORTEST_INTERVAL = 1.0  # seconds; a worker on a busy machine is not stalled
+_STALLED_EXIT_CODE = 1
 
-# Kombu lists here where remote control reaches each worker, and forgets a worker only if it ended
-# in order. Nothing on Redis reads the list, and who lives writes itself into it again.
+# Kombu lists the remote control queue of each worker here, and removes a worker only if it shut
+# down cleanly. Nothing on Redis reads the list, and live workers add themselves again.
 _CONTROL_LIST = f"{KEY_PREFIX}_kombu.binding.celery.pidbox"
-_CONTROL_LIST_KEPT = 86400  # seconds
-_FOR_EVER = -1  # what Redis answers for a key without an end
+_CONTROL_LIST_TTL = 86400  # seconds
+_NO_TTL = -1  # Redis's answer for a key without one
 
 log = structlog.get_logger()
 
 
-def _pulse() -> None:
-    """Nothing: what counts is that the worker took it from its queue."""
+def _self_test() -> None:
+    """Do nothing: what counts is that the worker received the task."""
 
 
-app.task(name=SELF_TEST_TASK, acks_late=False, send_events=False)(_pulse)
+app.task(name=SELF_TEST_TASK, acks_late=False, send_events=False)(_self_test)
 
 
 class Liveness:
-    """Sends the pulse, notes when it came back, and keeps the worker's record.
+    """Runs the liveness check, and keeps the worker's record on Redis.
 
-    A worker whose every process is busy cannot take it, and with Redis away nobody can: neither is
-    deafness. A worker that is idle and does not hear itself for a lease says so and ends, so that
-    whatever supervises it starts a new one: it holds nothing, and nothing reaches it.
+    Each heartbeat sends the self-test task and checks whether the last one was delivered. A worker
+    whose processes are all busy cannot receive it, and without Redis no worker can; neither counts
+    as stalled. A worker that is idle and receives no self-test task for one lease is stalled: it
+    logs that and exits, so that its supervisor starts a new one. It holds no weighing then.
 
     Args:
-        queues: that the worker serves.
-        slots: tasks that it runs at once.
+        queues: Queues that the worker serves.
+        slots: Tasks that it runs at the same time.
 
     Attributes:
-        name: of the Celery node.
-        queue: of the pulse alone; the worker must serve it beside the others.
+        name: Name of the Celery node.
+        queue: The self-test task's queue; the worker must serve it too.
     """
 
     def __init__(self, queues: list[str], slots: int) -> None:
         self.name = f"{'-'.join(queues)}-{os.getpid()}@{socket.gethostname()}"
-        self.queue = f"pulse.{self.name}"
+        self.queue = f"pulse.{self.name}"  # the queue's original name
         self._slots = slots
-        self._interval = max(settings.lease / _BEATS_PER_LEASE, _SHORTEST_INTERVAL)
-        self._kept = self._interval * _BEATS_PER_LEASE
-        _add_queue(self.queue, self._kept)
+        self._interval = max(settings.lease / BEATS_PER_LEASE, _SHORTEST_INTERVAL)
+        self._ttl = self._interval * BEATS_PER_LEASE
+        _add_queue(self.queue, self._ttl)
         self._client = connect(settings.broker_url, settings.redis_master)
         self._record = WorkerRecord(
             name=self.name, queues=tuple(queues), pid=os.getpid(), started_at=datetime.now(UTC)
         )
-        self._taken = 0
-        self._silent_beats = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="pulse", daemon=True)
+        self._delivered = 0
+        self._missed_tests = 0
+        self._heartbeat = Heartbeat("liveness", self._interval, self._try_beat, at_once=True)
 
     def start(self, sender: Consumer, **_: object) -> None:
-        """Begin; a receiver of Celery's `worker_ready`, whose sender is the worker's consumer."""
+        """Start the check; a receiver of Celery's `worker_ready`, which the consumer sends."""
         self._consumer = sender
-        self._thread.start()
+        self._heartbeat.start()
 
     def end(self) -> None:
-        """Stop, and leave nothing behind but what a deaf worker says of itself."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(self._interval)
-        with suppress(redis.RedisError):  # then its time runs out
+        """Stop the check, and remove the record unless the worker is stalled."""
+        self._heartbeat.stop(self._interval)
+        with suppress(redis.RedisError):  # the keys expire instead
             self._client.delete(self._queue_key)
             if not self._record.stalled:
                 remove_record(self._client, self.name)
 
     def check(self) -> None:
-        """See that the worker did not end because it was deaf.
+        """Check that the worker did not exit because it was stalled.
 
         Raises:
-            PlatformError: it did.
+            PlatformError: It did.
         """
         if self._record.stalled:
             raise PlatformError(
-                f"The worker {self.name} took nothing from its queues any more.",
-                fix="Start it again, if nothing does that for you.",
+                f"The worker {self.name} was not consuming from its queues.",
+                fix="Start it again, unless a supervisor does.",
             )
 
     @property
     def _queue_key(self) -> str:
         return f"{KEY_PREFIX}{self.queue}"
 
-    def _keep(self) -> None:
-        while True:
-            try:
-                self._beat()
-            except (redis.RedisError, OperationalError, OSError) as error:
-                log.warning("Redis is away", worker=self.name, error=str(error))
-                self._silent_beats = 0
-            if self._ended.wait(self._interval):
-                return
+    def _try_beat(self) -> None:
+        try:
+            self._beat()
+        except (redis.RedisError, OperationalError, OSError) as error:
+            log.warning("Redis is unavailable", worker=self.name, error=str(error))
+            self._missed_tests = 0
 
     def _beat(self) -> None:
-        self._listen()
-        write_record(self._client, self._record, self._kept)
-        if not queue_length(self._client, self.queue):  # else it is still on its way
+        self._update_record()
+        write_record(self._client, self._record, self._ttl)
+        if not queue_length(self._client, self.queue):  # otherwise the last one is still waiting
             app.send_task(SELF_TEST_TASK, queue=self.queue, ignore_result=True, retry=False)
-        if self._client.ttl(_CONTROL_LIST) == _FOR_EVER:
-            self._client.expire(_CONTROL_LIST, _CONTROL_LIST_KEPT)
+        if self._client.ttl(_CONTROL_LIST) == _NO_TTL:
+            self._client.expire(_CONTROL_LIST, _CONTROL_LIST_TTL)
 
-    def _listen(self) -> None:
-        came_back = self._came_back()
-        busy_with = _busy_with()
-        connects_anew = self._consumer.connection is None
-        excused = came_back or connects_anew or _told_to_end() or len(busy_with) >= self._slots
-        self._silent_beats = 0 if excused else self._silent_beats + 1
-        heard_at = datetime.now(UTC) if came_back else self._record.heard_at
-        news = {"busy_with": busy_with, "heard_at": heard_at}
-        self._record = self._record.model_copy(update=news)
-        if self._silent_beats > _BEATS_PER_LEASE:
-            self._give_up()
+    def _update_record(self) -> None:
+        was_delivered = self._was_delivered()
+        busy_with = _running_tasks()
+        is_reconnecting = self._consumer.connection is None
+        is_busy = len(busy_with) >= self._slots
+        is_excused = was_delivered or is_reconnecting or _is_stopping() or is_busy
+        self._missed_tests = 0 if is_excused else self._missed_tests + 1
+        heard_at = datetime.now(UTC) if was_delivered else self._record.heard_at
+        changes = {"busy_with": busy_with, "heard_at": heard_at}
+        self._record = self._record.model_copy(update=changes)
+        if self._missed_tests > BEATS_PER_LEASE:
+            self._stop_worker()
 
-    def _came_back(self) -> bool:
-        before, self._taken = self._taken, state.total_count[SELF_TEST_TASK]
-        return self._taken > before
+    def _was_delivered(self) -> bool:
+        before, self._delivered = self._delivered, state.total_count[SELF_TEST_TASK]
+        return self._delivered > before
 
-    def _give_up(self) -> None:
+    def _stop_worker(self) -> None:
         self._record = self._record.model_copy(update={"stalled": True})
         log.error(
-            "this worker is deaf: it is idle, and takes nothing from its queues",
+            "the self-test task was not delivered: the worker is not consuming",
             worker=self.name,
             queues=",".join(self._record.queues),
-            fix="It ends itself. Start it again, if nothing does that for you.",
+            fix="The worker exits. Start it again, unless a supervisor does.",
         )
-        state.should_stop = _ENDED_DEAF
+        state.should_stop = _STALLED_EXIT_CODE
 
 
-def _add_queue(name: str, kept: float) -> None:
-    """Add the queue of a pulse, of which nothing may outlive the worker for longer than `kept`.
-
-    Args:
-        name: of the queue.
-        kept: seconds that a pulse waits to be taken.
-    """
-    # What a killed worker had not acknowledged, another would bring back, into a queue of nobody's.
-    arguments = {"x-expires": int(kept * 1000)}
+def _add_queue(name: str, ttl: float) -> None:
+    """Add the self-test queue; Redis deletes its messages ``ttl`` seconds after the last one."""
+    # Without no_ack, another worker would redeliver a killed worker's task into an orphaned queue.
+    arguments = {"x-expires": int(ttl * 1000)}
     queue = app.amqp.queues.add(name, no_ack=True, queue_arguments=arguments)
-    # The exchange to which Redis need not bind a queue.
+    # With the default exchange, Redis needs no binding.
     queue.exchange = Exchange("")  # type: ignore[no-untyped-call]
 
 
-def _told_to_end() -> bool:
+def _is_stopping() -> bool:
     return state.should_stop is not None and state.should_stop is not False  # 0 is an exit code
 
 
-def _busy_with() -> tuple[str, ...]:
-    requests = list(state.requests.values())  # a copy: the worker's loop changes it meanwhile
+def _running_tasks() -> tuple[str, ...]:
+    requests = list(state.requests.values())  # a copy, because the worker's loop changes it
     return tuple(
         f"{one.name}{one.argsrepr}"
         for one in requests

@@ -1,7 +1,7 @@
-"""The Celery tasks, thin: what decides is in the ledger, what works is in the pipeline.
+"""The Celery tasks: thin wrappers around the ledger and the pipeline.
 
-`celery -A worker.tasks worker` serves them; `weighbridge worker` is the same with the queues, the
-log and the beat set up.
+`celery -A worker.tasks worker` serves them; `weighbridge worker` does the same and sets up queues,
+logging and the beat.
 """
 
 import os
@@ -9,21 +9,17 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
-import redis
 import structlog
 from celery import Task, signals
 from pydantic import ValidationError
 
+from bus.bus import Bus
 from bus.celery_app import (
     DISPATCH_TASK,
-    GPU_QUEUE,
     SWEEP_TASK,
     WEIGH_TASK,
-    queue_length,
     worker_app,
 )
-from bus.connection import connect
-from bus.inbox import Inbox
 from bus.lease import Lease, LeaseLostError
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
@@ -51,30 +47,20 @@ app = worker_app(settings)
 
 
 @cache
-def _client() -> redis.Redis:
-    # Not at import: a connection must not be shared by a parent and its forked children.
-    return connect(settings.broker_url, settings.redis_master)
-
-
-@cache
-def _ledger() -> Ledger:
-    return Ledger(_client(), settings.lease, settings.keep_days)
-
-
-@cache
-def _inbox() -> Inbox:
-    return Inbox(_client(), settings.lease)
+def _bus() -> Bus:
+    # Not at import: a parent and its forked children must not share a connection.
+    return Bus.open(settings, app)
 
 
 @signals.worker_init.connect
 def _note_main_process(**_: object) -> None:
-    # The engine outlives a recycled child, so it belongs to the worker's main process.
+    # The engine survives a recycled child process, so the worker's main process owns it.
     os.environ[_OWNER] = str(os.getpid())
 
 
 @cache
 def _engine() -> "Engine | ExternalEngine":
-    # Imported here, as the pipeline below: only a process that weighs pays for torch and faiss.
+    # Imported here, like the pipeline below: only a GPU worker should load torch and faiss.
     from engine import engine_of
 
     return engine_of(settings, owner_pid=int(os.environ.get(_OWNER, os.getpid())))
@@ -84,65 +70,64 @@ def _engine() -> "Engine | ExternalEngine":
 def dispatch(event_ids: list[str]) -> list[str]:
     """Open a weighing for every gate that takes an event, and send its task.
 
-    An event that cannot be dispatched now stays in the inbox: the sweeper has it tried again.
+    An event that cannot be dispatched now stays in the inbox, and the sweeper retries it.
 
     Returns:
-        The weighings that these events opened; empty when they told nothing new.
+        The weighings that these events opened; empty for duplicates.
     """
     opened: list[str] = []
     for event_id in event_ids:
         try:
             opened += _dispatch(event_id)
         except PlatformError as error:
-            log.warning("to be dispatched later", event_id=event_id, reason=str(error))
+            log.warning("event kept for a retry", event_id=event_id, reason=str(error))
             continue
         except (WeighbridgeError, ValidationError) as error:
-            log.error("cannot be dispatched", event_id=event_id, reason=str(error))
-            _ledger().note(event_id, "refused", str(error))
-        _inbox().remove(event_id)
+            log.error("event refused", event_id=event_id, reason=str(error))
+            _bus().ledger.note(event_id, "refused", str(error))
+        _bus().inbox.remove(event_id)
     return opened
 
 
 def _dispatch(event_id: str) -> list[str]:
-    event = _inbox().read(event_id)
+    event = _bus().inbox.read(event_id)
     if event is None:
-        return []  # another delivery of this task was faster
+        return []  # a duplicate of this task has dispatched it
     if event.ref.number is None:
         version = resolve(wandb_api(settings.wandb_timeout), event.ref)
         event = event.model_copy(update={"ref": version.ref, "artifact_id": version.artifact_id})
     opened = []
     for gate in settings.gates.matching(event):
         weighing = WeighingId.of(gate.name, event.ref)
-        if _ledger().open(weighing, gate, event):
-            publish_weighing(app, weighing)
+        if _bus().ledger.open(weighing, gate, event):
+            publish_weighing(_bus(), weighing)
             opened.append(str(weighing))
         else:
-            log.info("already known", weighing=str(weighing), source=event.source)
+            log.info("duplicate event", weighing=str(weighing), source=event.source)
     return opened
 
 
 @app.task(name=SWEEP_TASK)
 def sweep_ledger() -> list[str]:
-    """Send again what a dead worker left behind."""
-    waiting = queue_length(_client(), GPU_QUEUE)
-    return [str(weighing) for weighing in sweep(app, _inbox(), _ledger(), waiting)]
+    """Requeue the weighings of dead workers, and overdue events."""
+    return [str(weighing) for weighing in sweep(_bus())]
 
 
 @app.task(name=WEIGH_TASK, bind=True, ignore_result=False)
 def weigh(task: Task, weighing_text: str) -> str:
-    """Weigh one version, if the ledger says that it is this worker's turn.
+    """Weigh one version, if this worker can claim the weighing.
 
-    While it runs, the task's state is PROGRESS, with the step and what it does.
+    While it runs, the task's state is PROGRESS with the current step and its detail.
 
     Returns:
-        The weighing's outcome, or what became of the attempt.
+        The weighing's outcome, or how the attempt ended.
     """
     weighing = WeighingId.parse(weighing_text)
-    ledger = _ledger()
+    ledger = _bus().ledger
     token = ledger.claim(weighing, str(task.request.hostname))
     record = ledger.get(weighing)
     if token is None or record is None:
-        log.info("not to be weighed now", weighing=weighing_text)
+        log.info("weighing not claimed", weighing=weighing_text)
         return "absorbed"
     with (
         structlog.contextvars.bound_contextvars(weighing=weighing_text),
@@ -157,42 +142,41 @@ def _attempt(ledger: Ledger, record: WeighingRecord, lease: Lease, clock: StepCl
             raise ArtifactError(
                 f"The worker died in each of {settings.max_attempts} attempts to weigh this"
                 " version.",
-                fix="The workers' and the engine's logs say how; most often memory ran out.",
+                fix="See the workers' and the engine's logs; most often memory ran out.",
             )
-        verdict = _weighed(ledger, record, clock)
+        verdict = _run(ledger, record, clock)
     except LeaseLostError as error:
-        log.warning("stopped", reason=str(error))
+        log.warning("attempt stopped", reason=str(error))
         return "lease lost"
-    except Exception as error:  # whatever broke: the weighing ends with a reason, or is tried again
+    except Exception as error:  # any error ends the weighing with its reason, or is retried
         log.exception("the attempt failed", attempt=record.attempts)
-        end_helper_process()  # the next attempt starts anew: a dead one fails every call
-        delay = next_delay(record, settings, datetime.now(UTC)) if _worth_another(error) else None
+        end_helper_process()  # a dead helper process would fail every call of the next attempt
+        delay = next_delay(record, settings, datetime.now(UTC)) if _is_retryable(error) else None
         if delay is not None:
             reason = str(error)
             lease.retry_write(lambda: ledger.release(record.id, lease.token, delay, reason))
-            return "to be tried again"
+            return "retried later"
         verdict = _failed(record, clock, error)
-    write = ledger.suspend if verdict.outcome == "awaiting approval" else ledger.end
-    if not lease.retry_write(lambda: write(verdict, lease.token)):
-        log.warning("the verdict came too late: another worker has the weighing")
+    if not lease.retry_write(lambda: ledger.end(verdict, lease.token)):
+        log.warning("verdict discarded: another worker has the weighing")
         return "lease lost"
     log.info("verdict", outcome=verdict.outcome, reason=verdict.reason)
     return verdict.outcome
 
 
-def _weighed(ledger: Ledger, record: WeighingRecord, clock: StepClock) -> Verdict:
+def _run(ledger: Ledger, record: WeighingRecord, clock: StepClock) -> Verdict:
     if record.decision:
         from worker.apply_decision import apply_decision
 
         return apply_decision(record, settings, clock)
     from worker.pipeline import weigh_version
 
-    together = settings.side_by_side > 1 and _has_company(ledger, record)
+    together = settings.side_by_side > 1 and _others_waiting(ledger, record)
     return weigh_version(record, settings, _engine(), clock, together=together)
 
 
-def _has_company(ledger: Ledger, record: WeighingRecord) -> bool:
-    """Whether other versions run under the same gate, or wait for their first attempt."""
+def _others_waiting(ledger: Ledger, record: WeighingRecord) -> bool:
+    """Whether other versions are running under the same gate, or wait for their first attempt."""
     others = (
         ledger.get(other)
         for other in ledger.unfinished()
@@ -201,8 +185,8 @@ def _has_company(ledger: Ledger, record: WeighingRecord) -> bool:
     return any(one and (one.state == "running" or not one.attempts) for one in others)
 
 
-def _worth_another(error: Exception) -> bool:
-    """Our own errors say it themselves; a stranger's may have been bad luck."""
+def _is_retryable(error: Exception) -> bool:
+    """Weighbridge's errors know whether they are; any other error may be transient."""
     return error.retryable if isinstance(error, WeighbridgeError) else True
 
 
@@ -210,9 +194,9 @@ def _failed(record: WeighingRecord, clock: StepClock, error: Exception) -> Verdi
     reason = (
         str(error) if isinstance(error, WeighbridgeError) else f"{type(error).__name__}: {error}"
     )
-    if record.verdict:  # a decision that could not be carried out; evidence and report stand
-        told = {"outcome": "failed", "reason": reason, "decision": record.decision}
-        return record.verdict.model_copy(update=told)
+    if record.verdict:  # a decision could not be applied; evidence and report stay as they are
+        failure = {"outcome": "failed", "reason": reason, "decision": record.decision}
+        return record.verdict.model_copy(update=failure)
     from worker.publishing.publish import with_report
 
     verdict = Verdict(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-_AT_LEAST = {"webhook_of_bare": 0.4, "two_workers_over_one": 1.8}
+_AT_LEAST = {"webhook_per_s": 500, "two_workers_over_one": 1.8}
 
 
 @click.command()

@@ -17,10 +17,7 @@ import click
 
 from bench.events.stub_worker import WORK_S
 from bench.gate import GATE, write_gates
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.inbox import Inbox
-from bus.ledger import Ledger
+from bus.bus import Bus
 from bus.publish import publish, publish_dispatch
 from rehearsal.processes import Processes
 from rehearsal.redis_server import redis_server
@@ -36,42 +33,35 @@ _LOOK = 0.02  # seconds
 _PATIENCE = 900.0  # seconds
 
 
-class _Bus:
-    """A bus with so many stand-in workers, each of which has begun to work."""
+def _drain(bus: Bus, events: list[ModelVersionEvent]) -> float:
+    """Seconds until every one of them has its verdict; all of them wait in the inbox before."""
+    for event in events:
+        bus.inbox.accept(event, [GATE])
+    start = time.perf_counter()
+    for first in range(0, len(events), _PER_TASK):
+        publish_dispatch(bus, [event.id for event in events[first : first + _PER_TASK]])
+    deadline = start + _PATIENCE
+    while bus.inbox.count() or bus.ledger.count_unfinished():
+        if time.perf_counter() > deadline:
+            raise PlatformError("The workers do not drain the bus.", fix="See their logs.")
+        time.sleep(_LOOK * 10)
+    return time.perf_counter() - start
 
-    def __init__(self, settings: Settings) -> None:
-        self.app = celery_app(settings)
-        client = connect(settings.broker_url, settings.redis_master)
-        self.inbox, self.ledger = Inbox(client, settings.lease), Ledger(client, settings.lease)
 
-    def drain(self, events: list[ModelVersionEvent]) -> float:
-        """Seconds until every one of them has its verdict; all of them wait in the inbox before."""
-        for event in events:
-            self.inbox.accept(event, [GATE])
-        start = time.perf_counter()
-        for first in range(0, len(events), _PER_TASK):
-            ids = [event.id for event in events[first : first + _PER_TASK]]
-            publish_dispatch(self.app, ids)
-        deadline = start + _PATIENCE
-        while self.inbox.count() or self.ledger.count_unfinished():
-            if time.perf_counter() > deadline:
-                raise PlatformError("The workers do not drain the bus.", fix="See their logs.")
-            time.sleep(_LOOK * 10)
-        return time.perf_counter() - start
-
-    def latency(self, event: ModelVersionEvent) -> float:
-        """Seconds from when an event is published until a worker runs its weighing."""
-        published = time.time()
-        publish(self.app, self.inbox, event, [GATE])
-        record: WeighingRecord | None = None
-        while record is None or record.started_at is None:
-            time.sleep(_LOOK)
-            record = self.ledger.get(WeighingId.of(GATE.name, event.ref))
-        return record.started_at.timestamp() - published
+def _latency(bus: Bus, event: ModelVersionEvent) -> float:
+    """Seconds from when an event is published until a worker runs its weighing."""
+    published = time.time()
+    publish(bus, event, [GATE])
+    record: WeighingRecord | None = None
+    while record is None or record.started_at is None:
+        time.sleep(_LOOK)
+        record = bus.ledger.get(WeighingId.of(GATE.name, event.ref))
+    return record.started_at.timestamp() - published
 
 
 @contextmanager
-def _workers(count: int, folder: Path) -> Iterator[_Bus]:
+def _workers(count: int, folder: Path) -> Iterator[Bus]:
+    """A bus with this many stand-in workers, each of which has begun to work."""
     folder.mkdir()
     with redis_server(folder / "redis") as url:
         environment = {
@@ -81,20 +71,23 @@ def _workers(count: int, folder: Path) -> Iterator[_Bus]:
             "WEIGHBRIDGE_RUN_DIR": str(folder / "run"),
             "REMAP_SIGTERM": "SIGQUIT",
         }
-        bus = _Bus(Settings.model_validate({"CELERY_BROKER_URL": url}))
-        with Processes(folder / "logs", environment) as processes:
+        settings = Settings.model_validate({"CELERY_BROKER_URL": url})
+        with (
+            Bus.open(settings) as bus,
+            Processes(folder / "logs", environment) as processes,
+        ):
             for number in range(count):
                 processes.start(f"worker {number}", ["-m", "bench.events.stub_worker"])
             holders: set[str] = set()
             for event in _events("warm-up", 100_000):
                 if len(holders) == count:
                     break
-                publish(bus.app, bus.inbox, event, [GATE])
+                publish(bus, event, [GATE])
                 time.sleep(_LOOK)
                 holders = {
                     line.note.split()[2] for line in bus.ledger.audit() if line.state == "running"
                 }
-            bus.drain([])
+            _drain(bus, [])
             yield bus
 
 
@@ -107,10 +100,10 @@ def _events(collection: str, count: int) -> Iterator[ModelVersionEvent]:
 def measure(folder: Path, count: int) -> dict[str, float]:
     """Drain the events with one and with two workers, and measure single latencies."""
     with _workers(1, folder / "one") as bus:
-        latencies = [bus.latency(event) for event in _events("single", _SINGLE)]
-        one = bus.drain(list(_events("many", count)))
+        latencies = [_latency(bus, event) for event in _events("single", _SINGLE)]
+        one = _drain(bus, list(_events("many", count)))
     with _workers(2, folder / "two") as bus:
-        two = bus.drain(list(_events("many", count)))
+        two = _drain(bus, list(_events("many", count)))
     percentiles = statistics.quantiles(latencies, n=100)
     return {
         "two_workers_over_one": one / two,

@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import redis
 import structlog
 
 from bench.gate import GATE, write_gates
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.ledger import Ledger
+from bus.bus import Bus
 from local_wandb import LocalWandb, LocalWandbConfig
 from local_wandb.store.clock import seconds_ago
 from local_wandb.store.projects import ensure_project, ensure_type
@@ -116,9 +113,8 @@ def _scan(poller: Poller, kind: str) -> Scan:
     return Scan(kind, poller.graphql.requests - before, seconds, published)
 
 
-def _measure(registry: Registry, client: redis.Redis, settings: Settings) -> list[Scan]:
-    app, ledger = celery_app(settings), Ledger(client, settings.lease)
-    poller = Poller(app, client, ledger, settings, threading.Event())
+def _measure(registry: Registry, bus: Bus) -> list[Scan]:
+    poller = Poller(bus, threading.Event())
     measured = [_scan(poller, "everything")]
     poller.scan(_REGISTRY)  # includes the one request for W&B's search features
     for count in _NEW:
@@ -138,11 +134,11 @@ def measure() -> list[Scan]:
         with (
             LocalWandb(LocalWandbConfig(data_dir=folder / "wandb")) as server,
             redis_server(folder / "redis") as url,
-            connect(url) as client,
         ):
             os.environ.update(server.environment(folder / "client"))
             os.environ.update(CELERY_BROKER_URL=url, WEIGHBRIDGE_GATES=str(gates))
-            measured = _measure(registry, client, Settings(backfill="none"))
+            with Bus.open(Settings(backfill="none")) as bus:
+                measured = _measure(registry, bus)
         store.database.close()
     return measured
 

@@ -22,6 +22,6 @@ def _wait(ledger: Ledger, record: WeighingRecord, clock: StepClock) -> Verdict:
 
 
 if __name__ == "__main__":
-    tasks._weighed = _wait
+    tasks._run = _wait
     main._end_engine = lambda: None
     main.run_worker([EVENTS_QUEUE, GPU_QUEUE])

@@ -20,9 +20,7 @@ from weave.trace.call import Call
 from weave.trace.weave_client import WeaveClient
 
 from bench.inference.work import Work, program, run_program, write_merged
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.inbox import Inbox
+from bus.bus import Bus
 from bus.publish import publish
 from engine.server import EngineServer
 from engine.version import Version
@@ -197,9 +195,8 @@ def _evaluate_again(services: Services, verdict: Verdict) -> float:
     begun = datetime.now(UTC)
     version = verdict.weighing.version
     event = ModelVersionEvent(ref=version, source="manual", gate=_WHOLE, force=True)
-    settings = Settings()
-    inbox = Inbox(connect(settings.broker_url), settings.lease)
-    publish(celery_app(settings), inbox, event, settings.gates.matching(event))
+    with Bus.open(Settings()) as bus:
+        publish(bus, event, bus.settings.gates.matching(event))
     return _wait_for_verdict(services, _WHOLE, begun).seconds.evaluate
 
 

@@ -1,8 +1,8 @@
 """The webhook receiver: W&B automations post here when a version is linked or gets an alias.
 
-A webhook is a hint that arrives fast; W&B retries nothing, so the poller finds what was missed
-(docs/upstream/wandb-webhooks.md, "Delivery"). The receiver never calls W&B: it checks, has the
-inbox take the event, and answers.
+W&B does not retry a webhook, so the poller finds the versions whose webhooks were lost
+(docs/upstream/wandb-webhooks.md, "Delivery"). The receiver never calls W&B: it checks the delivery,
+stores the event in the inbox, and responds.
 """
 
 from producers.webhook.app import webhook_app

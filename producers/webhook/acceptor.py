@@ -1,104 +1,78 @@
-"""From a request onto the bus: the inbox takes the event, and a task nudges a worker.
-
-The sender waits for the inbox only. Both trips carry what came at once: many events need one
-pipeline, and one Celery task brings many to a worker.
-"""
+"""Put events on the bus, and notify the workers without making the sender wait for it."""
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
 
 import redis
 import structlog
-from celery import Celery
 
-from bus.inbox import Inbox
+from bus.bus import Bus
 from bus.publish import publish_dispatch
-from producers.webhook.batches import Batches
 from schemas.errors import PlatformError
 from schemas.events import ModelVersionEvent
 from schemas.gates import Gate
 
-_PATIENCE = 5.0  # seconds that a trip may take
-_EVENTS_PER_TRIP = 1000
-_TRIPS_APART = 0.002  # seconds; a trip for each event would cost more than all the rest
-_NUDGES_APART = 0.2  # seconds; a Celery message costs as much as ten deliveries
+_TIMEOUT = 5.0  # seconds that the inbox may take
+_THREADS = 8  # calls to the inbox at once
+_NOTIFY_INTERVAL = 0.2  # seconds; a Celery message costs as much as several deliveries
 
 log = structlog.get_logger()
 
 
-class _Arrival(NamedTuple):
-    event: ModelVersionEvent
-    gates: Sequence[Gate]
-    is_new: asyncio.Future[bool]
-
-
 class Acceptor:
-    """Has the inbox take events, and workers dispatch them.
+    """Stores events in the inbox, then sends the tasks that dispatch them.
 
-    Args:
-        inbox: takes the events.
-        celery: for the tasks.
+    The tasks are best effort: without one, the sweeper dispatches the event later.
     """
 
-    def __init__(self, inbox: Inbox, celery: Celery) -> None:
-        self._inbox = inbox
-        self._celery = celery
-        self._arrivals = Batches(self._take, at_most=_EVENTS_PER_TRIP, pause=_TRIPS_APART)
-        self._accepted = Batches(self._nudge, at_most=_EVENTS_PER_TRIP, pause=_NUDGES_APART)
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        # Not the default executor: while Redis hangs, /readyz and /metrics need a free thread.
+        self._threads = ThreadPoolExecutor(_THREADS, "inbox")
+        self._accepted: list[str] = []
+        self._notifying: asyncio.Task[None] | None = None
 
     async def accept(self, event: ModelVersionEvent, gates: Sequence[Gate]) -> bool:
         """Put an event on the bus. When this returns, Redis has it.
 
         Args:
-            gates: those that take it.
+            gates: Those that take the event.
 
         Returns:
-            False for a duplicate, which told nothing new.
+            False for a duplicate.
 
         Raises:
-            PlatformError: Redis did not say in time that it has it. It may have it nonetheless:
-                when the event is sent again, it is a duplicate then.
+            PlatformError: Redis did not confirm the event in time. It may have it nonetheless; the
+                event is then a duplicate when it is sent again.
         """
-        arrival = _Arrival(event, gates, asyncio.get_running_loop().create_future())
-        self._arrivals.add(arrival)
+        accept = self._bus.inbox.accept
+        loop = asyncio.get_running_loop()
         try:
-            return await arrival.is_new
+            async with asyncio.timeout(_TIMEOUT):
+                is_new = await loop.run_in_executor(self._threads, accept, event, gates)
         except (TimeoutError, redis.RedisError) as error:
+            log.warning("Redis did not accept an event", version=str(event.ref), why=str(error))
             raise PlatformError(
-                "Redis did not take the event.", fix="Send it again in a moment."
+                "Redis did not accept the event.", fix="Send it again in a moment."
             ) from error
+        if is_new:
+            self._accepted.append(event.id)
+            if self._notifying is None or self._notifying.done():
+                self._notifying = asyncio.create_task(self._notify())
+        return is_new
 
     async def finish(self) -> None:
-        """Send the tasks of everything that was accepted."""
-        await self._arrivals.finish()
-        await self._accepted.finish()
+        """Send the tasks of all accepted events."""
+        if self._notifying is not None:
+            await self._notifying
+        self._threads.shutdown(wait=False)
 
-    async def _take(self, arrivals: list[_Arrival]) -> None:
-        answers: Sequence[bool | Exception]
-        try:
-            # A timer for each arrival would cost as much as its share of the trip.
-            async with asyncio.timeout(_PATIENCE):
-                told = [(one.event, one.gates) for one in arrivals]
-                answers = await asyncio.to_thread(self._inbox.accept_all, told)
-        except Exception as error:  # whatever it is, each sender must be told
-            log.warning("Redis did not take events", events=len(arrivals), why=str(error))
-            answers = [error] * len(arrivals)
-        for arrival, answer in zip(arrivals, answers, strict=True):
-            self._tell(arrival, answer)
-
-    def _tell(self, arrival: _Arrival, answer: bool | Exception) -> None:
-        if answer is True:
-            self._accepted.add(arrival.event.id)
-        if arrival.is_new.done():
-            return  # its sender has gone, or was told to come again
-        if isinstance(answer, Exception):
-            arrival.is_new.set_exception(answer)
-        else:
-            arrival.is_new.set_result(answer)
-
-    async def _nudge(self, event_ids: list[str]) -> None:
-        try:
-            await asyncio.to_thread(publish_dispatch, self._celery, event_ids)
-        except PlatformError as error:
-            log.warning("events wait for the sweeper", events=len(event_ids), why=str(error))
+    async def _notify(self) -> None:
+        while self._accepted:
+            event_ids, self._accepted = self._accepted, []
+            try:
+                await asyncio.to_thread(publish_dispatch, self._bus, event_ids)
+            except PlatformError as error:
+                log.warning("events wait for the sweeper", events=len(event_ids), why=str(error))
+            await asyncio.sleep(_NOTIFY_INTERVAL)

@@ -1,4 +1,4 @@
-"""The receiver as an ASGI application: its routes, and the order in which a delivery is checked."""
+"""The receiver as an ASGI application: its routes, and the checks of a delivery."""
 
 import asyncio
 import time
@@ -11,12 +11,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
-from starlette.routing import Route
 
-from bus.celery_app import celery_app
-from bus.connection import connect
-from bus.inbox import Inbox
-from bus.ledger import Ledger
+from bus.bus import Bus
 from producers.webhook.acceptor import Acceptor
 from producers.webhook.credentials import Credentials
 from producers.webhook.metrics import Metrics
@@ -36,8 +32,8 @@ class Accepted(BaseModel):
     """The event is on the bus.
 
     Attributes:
-        events: ids.
-        weighings: that they open; empty where the version must be resolved first.
+        events: Ids of the events.
+        weighings: Ids of the weighings that they open; empty if an alias must be resolved first.
     """
 
     events: list[str]
@@ -45,19 +41,19 @@ class Accepted(BaseModel):
 
 
 class Ignored(BaseModel):
-    """Nothing was put on the bus, and nothing needs to be: why."""
+    """Nothing was put on the bus, and nothing needs to be; says why."""
 
     ignored: str
 
 
 class Refusal(BaseModel):
-    """Nothing was put on the bus: what is wrong, or one line per fault."""
+    """Nothing was put on the bus; says what is wrong, with one line per error."""
 
     detail: str | list[str]
 
 
 class Status(BaseModel):
-    """How the receiver is."""
+    """The receiver's status."""
 
     status: str
 
@@ -68,16 +64,16 @@ _REFUSALS = {
     403: "The signature is missing or does not match the body.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
-    422: "The body tells of no version.",
-    503: "Redis is away; send it again.",
+    422: "The body names no version.",
+    503: "Redis is unavailable; send it again.",
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": Ignored, "description": "A duplicate, or nothing to weigh."},
     202: {"model": Accepted, "description": "The event is on the bus."},
     **{code: {"model": Refusal, "description": why} for code, why in _REFUSALS.items()},
 }
-# What the signature covers are the body's bytes, so FastAPI must not read it.
-_DESCRIBED = {
+# The signature covers the body's bytes, so FastAPI must not parse it.
+_OPENAPI = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": Payload.model_json_schema()}},
@@ -89,24 +85,24 @@ _DESCRIBED = {
 }
 
 
-class _Answer(NamedTuple):
-    """To a delivery that was not refused, and the word for it in the metrics."""
+class _Result(NamedTuple):
+    """The response to a delivery that was not refused, and its label in the metrics."""
 
-    word: str
+    label: str
     response: Response
 
 
 class _Receiver:
-    """Checks a delivery from the cheapest to the dearest, and has its event accepted."""
+    """Checks deliveries, the cheapest check first, and puts their events on the bus."""
 
     def __init__(self, credentials: Credentials, gates: GateFile, acceptor: Acceptor) -> None:
         self._credentials = credentials
         self._gates = gates
         self._acceptor = acceptor
 
-    async def receive(self, request: Request) -> _Answer:
+    async def receive(self, request: Request) -> _Result:
         body = await _body(request)
-        self._check(request, body)
+        self._authenticate(request, body)
         payload, event = _read(body)
         if event is None:
             return _ignored("ignored", f"event type {payload.event_type}")
@@ -115,17 +111,17 @@ class _Receiver:
             return _ignored("ignored", f"no gate takes {event.ref}")
         if not await self._acceptor.accept(event, gates):
             return _ignored("duplicate", f"event {event.id} is known already")
-        answer = {"events": [event.id], "weighings": _weighings(event, gates)}
-        return _Answer("accepted", JSONResponse(answer, 202))
+        content = {"events": [event.id], "weighings": _weighings(event, gates)}
+        return _Result("accepted", JSONResponse(content, 202))
 
-    def _check(self, request: Request, body: bytes) -> None:
+    def _authenticate(self, request: Request, body: bytes) -> None:
         headers = dict(request.headers.raw)
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media_type != b"application/json":
             raise HTTPException(415, "the content type is not application/json")
-        if not self._credentials.allow(headers.get(b"authorization", b"")):
+        if not self._credentials.has_token(headers.get(b"authorization", b"")):
             raise HTTPException(401, "the bearer token is missing or wrong", _CHALLENGE)
-        if not self._credentials.signed(body, headers.get(b"x-wandb-signature", b"")):
+        if not self._credentials.has_signature(body, headers.get(b"x-wandb-signature", b"")):
             raise HTTPException(403, "X-Wandb-Signature is missing or does not match the body")
 
 
@@ -144,18 +140,18 @@ async def _body(request: Request) -> bytes:
 def _read(body: bytes) -> tuple[Payload, ModelVersionEvent | None]:
     try:
         payload = Payload.model_validate_json(body)
-        return payload, payload.event() if payload.matters else None
+        return payload, payload.event() if payload.is_relevant else None
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        if faults[0]["type"] == "json_invalid":
-            raise HTTPException(400, f"the body is not JSON: {faults[0]['msg']}") from error
-        raise HTTPException(422, [_fault(dict(fault)) for fault in faults]) from error
+        errors = error.errors(include_url=False, include_input=False)
+        if errors[0]["type"] == "json_invalid":
+            raise HTTPException(400, f"the body is not JSON: {errors[0]['msg']}") from error
+        raise HTTPException(422, [_describe(dict(one)) for one in errors]) from error
     except ConfigurationError as error:
         raise HTTPException(422, str(error)) from error
 
 
-def _fault(fault: dict[str, Any]) -> str:
-    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+def _describe(error: dict[str, Any]) -> str:
+    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
 
 
 def _weighings(event: ModelVersionEvent, gates: list[Gate]) -> list[str]:
@@ -164,60 +160,53 @@ def _weighings(event: ModelVersionEvent, gates: list[Gate]) -> list[str]:
     return [str(WeighingId.of(gate.name, event.ref)) for gate in gates]
 
 
-def _ignored(word: str, why: str) -> _Answer:
-    return _Answer(word, JSONResponse({"ignored": why}))
+def _ignored(label: str, why: str) -> _Result:
+    return _Result(label, JSONResponse({"ignored": why}))
 
 
 def webhook_app(settings: Settings) -> FastAPI:
-    """The receiver as an ASGI application.
+    """Make the receiver as an ASGI application.
 
     Raises:
-        ConfigurationError: a secret is missing, or the gate file has a fault.
+        ConfigurationError: A secret is missing, or the gate file has an error.
     """
-    celery = celery_app(settings)
-    client = connect(settings.broker_url, settings.redis_master)
-    inbox = Inbox(client, settings.lease)
-    acceptor = Acceptor(inbox, celery)
-    metrics = Metrics(client, inbox, Ledger(client, settings.lease))
+    bus = Bus.open(settings)
+    acceptor = Acceptor(bus)
+    metrics = Metrics(bus)
     receiver = _Receiver(Credentials.of(settings), settings.gates, acceptor)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await acceptor.finish()
-        celery.close()
-        client.close()
+        with bus:
+            yield
+            await acceptor.finish()
 
     app = FastAPI(title="Weighbridge webhook", docs_url=None, redoc_url=None, lifespan=lifespan)
 
-    @app.post("/webhook", responses=_RESPONSES, openapi_extra=_DESCRIBED, status_code=202)
+    @app.post("/webhook", responses=_RESPONSES, openapi_extra=_OPENAPI, status_code=202)
     async def webhook(request: Request) -> Response:
         start = time.perf_counter()
-        word = "500"
+        label = "500"
         try:
-            word, response = await receiver.receive(request)
+            label, response = await receiver.receive(request)
         except HTTPException as refusal:
-            word = str(refusal.status_code)
+            label = str(refusal.status_code)
             raise
         except PlatformError as error:
-            word = "503"
+            label = "503"
             raise HTTPException(503, str(error), _RETRY_AFTER) from error
         finally:
-            metrics.answered(word, time.perf_counter() - start)
+            metrics.record(label, time.perf_counter() - start)
         return response
-
-    # FastAPI describes the route, and Starlette serves it: this endpoint uses nothing of what
-    # FastAPI does for each request, and a fifth of the time went there.
-    app.router.routes.insert(0, Route("/webhook", webhook, methods=["POST"]))
 
     @app.get("/healthz")
     async def healthz() -> Status:
         return Status(status="ok")
 
-    @app.get("/readyz", responses={503: {"model": Refusal, "description": "Why it is not."}})
+    @app.get("/readyz", responses={503: {"model": Refusal, "description": "Not ready; says why."}})
     async def readyz() -> Status:
         try:
-            await asyncio.to_thread(check_ready, inbox, 2 * settings.lease)
+            await asyncio.to_thread(check_ready, bus.inbox, 2 * settings.lease)
         except PlatformError as error:
             raise HTTPException(503, str(error), _RETRY_AFTER) from error
         return Status(status="ready")

@@ -1,4 +1,4 @@
-"""What a sender must prove: that it knows the token, and the secret that signs the body."""
+"""Authentication of deliveries: the bearer token, and the signature of the body."""
 
 import base64
 import hmac
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 class Credentials(BaseModel):
-    """The bearer token and the signing secret; None where a check is configured off."""
+    """The bearer token and the signing secret; None if the check is disabled."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,30 +23,30 @@ class Credentials(BaseModel):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Take them from the settings.
+        """Read them from the settings.
 
         Raises:
-            ConfigurationError: a check is on and its variable is not set.
+            ConfigurationError: A check is enabled, but its variable is not set.
         """
         checks = settings.webhook_checks
         if len(checks) < 2:
-            log.warning("the receiver is open to more senders", checks=",".join(sorted(checks)))
+            log.warning("webhook authentication check disabled", enabled=",".join(sorted(checks)))
         return cls(
-            token=_needed(settings.webhook_token, "TOKEN") if "token" in checks else None,
-            secret=_needed(settings.webhook_secret, "SECRET") if "signature" in checks else None,
+            token=_required(settings.webhook_token, "TOKEN") if "token" in checks else None,
+            secret=_required(settings.webhook_secret, "SECRET") if "signature" in checks else None,
         )
 
-    def allow(self, authorization: bytes) -> bool:
-        """Whether the `Authorization` header holds the token; compared in constant time."""
+    def has_token(self, authorization: bytes) -> bool:
+        """Whether the ``Authorization`` header has the token; compared in constant time."""
         if self.token is None:
             return True
         expected = f"Bearer {self.token.get_secret_value()}"
         return hmac.compare_digest(authorization, expected.encode())
 
-    def signed(self, body: bytes, signature: bytes) -> bool:
-        """Whether `X-Wandb-Signature` is the HMAC-SHA256 of the body.
+    def has_signature(self, body: bytes, signature: bytes) -> bool:
+        """Whether ``X-Wandb-Signature`` is the HMAC-SHA256 of the body.
 
-        Base64 is documented; receivers in the wild use hexadecimal, so both are taken.
+        W&B documents Base64, but other receivers expect hexadecimal, so both are accepted.
         """
         if self.secret is None:
             return True
@@ -55,11 +55,11 @@ class Credentials(BaseModel):
         return is_base64 or hmac.compare_digest(signature.lower(), digest.hex().encode())
 
 
-def _needed(value: SecretStr | None, name: str) -> SecretStr:
+def _required(value: SecretStr | None, name: str) -> SecretStr:
     if not value:
         raise ConfigurationError(
             f"The webhook receiver has no {name.lower()}.",
-            fix=f"Set WEIGHBRIDGE_WEBHOOK_{name} to what the W&B automation sends, or leave its"
-            " check out of WEIGHBRIDGE_WEBHOOK_CHECKS.",
+            fix=f"Set WEIGHBRIDGE_WEBHOOK_{name} to the W&B automation's {name.lower()}, or remove"
+            " its check from WEIGHBRIDGE_WEBHOOK_CHECKS.",
         )
     return value

@@ -1,7 +1,7 @@
 """The body of a delivery: a template that the user wrote from W&B's variables.
 
 Its keys are W&B's own names, flat as in W&B's examples, or nested under `client_payload` as GitHub
-wants them (docs/upstream/wandb-webhooks.md, "Payload"). What else it holds is not read.
+requires (docs/upstream/wandb-webhooks.md, "Payload"). Other keys are ignored.
 """
 
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ LINKED = "LINK_ARTIFACT"
 ALIASED = "ADD_ARTIFACT_ALIAS"
 
 _ID_SCHEME = "wandb-artifact://_id/"
-_LONGEST = 512  # characters; an entity, a project, a collection and an alias have at most 128 each
+_MAX_LENGTH = 512  # characters; entity, project, collection and alias have at most 128 each
 
 
 def _printable(text: str) -> str:
@@ -25,19 +25,19 @@ def _printable(text: str) -> str:
     return text
 
 
-_Text = Annotated[str, StringConstraints(max_length=_LONGEST), AfterValidator(_printable)]
+_Text = Annotated[str, StringConstraints(max_length=_MAX_LENGTH), AfterValidator(_printable)]
 
 
 class Payload(BaseModel):
-    """What a delivery says.
+    """The fields of a delivery.
 
     Attributes:
-        event_type: what happened.
-        artifact_version_string: `entity/project/collection:version`.
-        artifact_version: `wandb-artifact://_id/<id>`, or the version with the scheme
-            `wandb-artifact:///`.
-        alias: that was added; W&B fills it in for other events, too.
-        event_author: who did it.
+        event_type: W&B's name of the event.
+        artifact_version_string: The version as ``entity/project/collection:version``.
+        artifact_version: Either ``wandb-artifact://_id/<id>``, or the version with the scheme
+            ``wandb-artifact:///``.
+        alias: The alias that was added; W&B sets it for other events, too.
+        event_author: The user who caused the event.
     """
 
     event_type: _Text
@@ -53,15 +53,15 @@ class Payload(BaseModel):
         return {**body, **nested} if isinstance(nested, dict) else body
 
     @property
-    def matters(self) -> bool:
-        """Whether it is about a version that may have to be weighed."""
+    def is_relevant(self) -> bool:
+        """Whether the event may concern a version to weigh."""
         return self.event_type in (LINKED, ALIASED)
 
     def event(self) -> ModelVersionEvent:
-        """The event that this payload tells of.
+        """Convert the payload to an event.
 
         Raises:
-            ConfigurationError: it names no version, or not the alias that was added.
+            ConfigurationError: The version or the added alias is missing.
         """
         if self.event_type == ALIASED and not self.alias:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What the Celery app leaves on Redis, and that a task that was taken and not done comes back."""
+"""Celery: its keys on Redis, and redelivery of unacknowledged tasks."""
 
 from typing import cast
 
@@ -22,7 +22,7 @@ def test_a_task_waits_under_the_name_of_its_queue_and_leaves_no_other_key(
     assert [queue_length(client, queue) for queue in (EVENTS_QUEUE, GPU_QUEUE)] == [1, 1]
 
 
-def test_a_task_that_was_taken_and_not_done_comes_back_under_its_prefix(
+def test_an_unacknowledged_task_is_redelivered_under_its_prefix(
     app: Celery, client: redis.Redis
 ) -> None:
     app.send_task(DISPATCH_TASK, args=[[]])
@@ -35,7 +35,7 @@ def test_a_task_that_was_taken_and_not_done_comes_back_under_its_prefix(
     assert _keys(client) == [f"{KEY_PREFIX}{EVENTS_QUEUE}"]
 
 
-def test_a_task_that_was_done_is_gone(app: Celery, client: redis.Redis) -> None:
+def test_an_acknowledged_task_is_deleted(app: Celery, client: redis.Redis) -> None:
     app.send_task(DISPATCH_TASK, args=[[]])
     with app.connection_for_read() as connection:
         message = connection.default_channel.basic_get(EVENTS_QUEUE)

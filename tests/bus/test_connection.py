@@ -1,4 +1,4 @@
-"""One broker URL for our own client, for Celery's broker and for its result backend."""
+"""One broker URL for the client, Celery's broker and its result backend."""
 
 import ipaddress
 import socket
@@ -153,7 +153,7 @@ def test_a_tls_url_serves_client_broker_and_backend(
     _serve_all(told(f"{tls_url}?ssl_ca_certs={certificate}"))
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_by_client_and_broker(
+def test_an_untrusted_certificate_is_refused_by_client_and_broker(
     tls_url: str, told: Callable[[str], Settings]
 ) -> None:
     with connect(tls_url) as client, pytest.raises(redis.ConnectionError, match="CERTIFICATE"):
@@ -193,7 +193,7 @@ def test_a_sentinel_url_serves_client_broker_and_backend(
     _serve_all(told(url))
 
 
-def test_a_sentinel_that_is_gone_is_passed_over(
+def test_an_unavailable_sentinel_is_skipped(
     sentinels: tuple[int, int], told: Callable[[str], Settings]
 ) -> None:
     _, second = sentinels
@@ -252,11 +252,11 @@ def test_a_client_and_an_app_follow_the_sentinels_to_a_replica(
         ),
     ],
 )
-def test_celery_is_told_the_same_redis_in_its_own_words(url: str, same: str) -> None:
+def test_the_url_is_converted_for_celery(url: str, same: str) -> None:
     assert celery_url(url) == same
 
 
-def test_a_client_and_an_app_outlive_a_restart_of_redis(
+def test_a_client_and_an_app_survive_a_restart_of_redis(
     server: RedisServer, told: Callable[[str], Settings]
 ) -> None:
     app = celery_app(told(server.url))
@@ -275,7 +275,7 @@ def test_a_client_and_an_app_outlive_a_restart_of_redis(
     app.close()
 
 
-def test_a_redis_that_comes_back_within_a_moment_was_never_away(server: RedisServer) -> None:
+def test_a_short_outage_of_redis_goes_unnoticed(server: RedisServer) -> None:
     with connect(server.url) as client:
         client.set("weighbridge:kept", "yes")
         server.stop()

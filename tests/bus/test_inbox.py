@@ -26,7 +26,7 @@ def test_an_accepted_event_waits_until_it_is_dispatched(
     assert inbox.read(event.id) is None
 
 
-def test_an_event_that_waits_already_is_a_duplicate(
+def test_an_event_in_the_inbox_is_a_duplicate(
     inbox: Inbox, gate: Gate, event: ModelVersionEvent
 ) -> None:
     again = event.model_copy(update={"author": "somebody else"})
@@ -34,7 +34,7 @@ def test_an_event_that_waits_already_is_a_duplicate(
     assert inbox.read(event.id) == event
 
 
-def test_of_many_deliveries_at_once_one_is_accepted(
+def test_one_of_many_concurrent_deliveries_is_accepted(
     inbox: Inbox, gate: Gate, event: ModelVersionEvent
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
@@ -57,7 +57,7 @@ def test_a_forced_event_is_never_a_duplicate(
     assert inbox.accept(event.model_copy(update={"force": True}), [gate])
 
 
-def test_an_alias_says_nothing_about_what_is_known(
+def test_an_unresolved_alias_is_not_a_duplicate(
     inbox: Inbox, ledger: Ledger, gate: Gate, event: ModelVersionEvent
 ) -> None:
     ledger.open(WeighingId.of(gate.name, event.ref), gate, event)
@@ -75,19 +75,19 @@ def test_an_alias_says_nothing_about_what_is_known(
         {"force": True},
     ],
 )
-def test_events_that_say_something_else_are_told_apart(
+def test_different_events_are_not_duplicates(
     inbox: Inbox, gate: Gate, event: ModelVersionEvent, change: dict[str, object]
 ) -> None:
     assert inbox.accept(event, [gate])
     assert inbox.accept(event.model_copy(update=change), [gate])
 
 
-def test_who_noticed_it_and_when_does_not_make_another_event(event: ModelVersionEvent) -> None:
+def test_source_and_time_do_not_change_an_events_identity(event: ModelVersionEvent) -> None:
     other = ModelVersionEvent(ref=event.ref, source="poller")
     assert other.id == event.id
 
 
-def test_an_event_that_waited_for_too_long_is_told_to_one_sweeper(
+def test_an_overdue_event_is_returned_to_one_sweeper(
     client: redis.Redis, gate: Gate, event: ModelVersionEvent
 ) -> None:
     Inbox(client, grace=0).accept(event, [gate])

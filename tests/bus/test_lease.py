@@ -14,7 +14,7 @@ from schemas.verdicts import Verdict
 from schemas.weighings import Progress
 
 _SHORT = 0.4  # seconds
-_TERM = 2.0  # seconds; a process on a busy machine may not run for one
+_LONGER = 2.0  # seconds; a process on a busy machine may not run for one
 
 
 @pytest.fixture
@@ -26,18 +26,18 @@ def short(
     return ledger
 
 
-def _keepers() -> int:
+def _heartbeats() -> int:
     return sum(thread.name == "lease" for thread in threading.enumerate())
 
 
-def test_a_lease_outlives_its_term_while_it_is_kept(
+def test_a_lease_lasts_while_it_is_renewed(
     client: redis.Redis, short: Ledger, weighing: WeighingId
 ) -> None:
-    ledger = Ledger(client, lease=_TERM)
+    ledger = Ledger(client, lease=_LONGER)
     token = ledger.claim(weighing, "a worker")
     assert token is not None
-    with Lease(ledger, weighing, token, _TERM) as lease:
-        threading.Event().wait(1.5 * _TERM)  # the time that passes is what is tested
+    with Lease(ledger, weighing, token, _LONGER) as lease:
+        threading.Event().wait(1.5 * _LONGER)  # the time that passes is what is tested
         assert ledger.claim(weighing, "a worker") is None
         lease.check()
 
@@ -47,7 +47,7 @@ def test_a_lost_lease_stops_the_worker_before_its_next_side_effect(
 ) -> None:
     token = short.claim(weighing, "a worker")
     assert token is not None
-    with Lease(short, weighing, token, 3600) as lease:  # its thread does not beat in time
+    with Lease(short, weighing, token, 3600) as lease:  # its thread does not renew in time
         while short.claim(weighing, "a worker") is None:
             pass
         with pytest.raises(LeaseLostError, match="was lost"):
@@ -56,12 +56,12 @@ def test_a_lost_lease_stops_the_worker_before_its_next_side_effect(
             lease.check()
 
 
-def test_nothing_beats_after_the_lease_is_left(short: Ledger, weighing: WeighingId) -> None:
+def test_the_heartbeat_stops_with_the_block(short: Ledger, weighing: WeighingId) -> None:
     token = short.claim(weighing, "a worker")
     assert token is not None
     with Lease(short, weighing, token, _SHORT):
-        assert _keepers() == 1
-    assert _keepers() == 0
+        assert _heartbeats() == 1
+    assert _heartbeats() == 0
 
 
 def test_a_verdict_is_written_when_redis_is_back_within_the_lease(
@@ -88,9 +88,7 @@ def test_a_verdict_is_written_when_redis_is_back_within_the_lease(
     assert record.verdict == verdict
 
 
-def test_a_redis_that_stays_away_for_a_lease_is_given_up(
-    tmp_path: Path, weighing: WeighingId
-) -> None:
+def test_a_write_is_retried_for_one_lease_at_most(tmp_path: Path, weighing: WeighingId) -> None:
     with RedisServer(tmp_path) as server, connect(server.url) as client:
         ledger = Ledger(client, lease=_SHORT)
         server.kill()

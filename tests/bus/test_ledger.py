@@ -39,7 +39,7 @@ def _record(ledger: Ledger, weighing: WeighingId) -> WeighingRecord:
 @pytest.fixture
 def waiting(ledger: Ledger, opened: WeighingId) -> WeighingId:
     """A weighing that awaits approval."""
-    assert ledger.suspend(_verdict(opened, "awaiting approval"), _token(ledger, opened))
+    assert ledger.end(_verdict(opened, "awaiting approval"), _token(ledger, opened))
     return opened
 
 
@@ -49,7 +49,7 @@ def _token(ledger: Ledger, weighing: WeighingId) -> str:
     return token
 
 
-def test_the_same_version_by_three_roads_is_one_weighing(
+def test_one_version_from_three_sources_is_one_weighing(
     ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     roads = [event.model_copy(update={"source": road}) for road in ("webhook", "poller", "manual")]
@@ -57,7 +57,7 @@ def test_the_same_version_by_three_roads_is_one_weighing(
     assert [record.event.source for record in ledger.all()] == ["webhook"]
 
 
-def test_versions_and_gates_are_told_apart(
+def test_each_version_and_gate_has_its_own_weighing(
     ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     others: list[dict[str, Any]] = [
@@ -69,7 +69,7 @@ def test_versions_and_gates_are_told_apart(
     assert all(ledger.open(weighing.model_copy(update=other), gate, event) for other in others)
 
 
-def test_of_many_openers_at_once_one_opens(
+def test_one_of_many_concurrent_calls_opens_a_weighing(
     ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
@@ -77,18 +77,20 @@ def test_of_many_openers_at_once_one_opens(
     assert opened.count(True) == 1
 
 
-def test_of_many_workers_at_once_one_claims(ledger: Ledger, opened: WeighingId) -> None:
+def test_one_of_many_concurrent_workers_claims_a_weighing(
+    ledger: Ledger, opened: WeighingId
+) -> None:
     with ThreadPoolExecutor(8) as pool:
         tokens = list(pool.map(lambda _: ledger.claim(opened, "a worker"), range(40)))
     assert sum(token is not None for token in tokens) == 1
 
 
-def test_what_was_never_opened_cannot_be_claimed(ledger: Ledger, weighing: WeighingId) -> None:
+def test_an_unopened_weighing_cannot_be_claimed(ledger: Ledger, weighing: WeighingId) -> None:
     assert ledger.claim(weighing, "a worker") is None
     assert ledger.get(weighing) is None
 
 
-def test_a_record_tells_state_attempts_and_progress(ledger: Ledger, opened: WeighingId) -> None:
+def test_a_record_has_state_attempts_and_progress(ledger: Ledger, opened: WeighingId) -> None:
     token = _token(ledger, opened)
     progress = Progress(step="evaluate", done=3, total=60)
     assert ledger.renew(opened, token, progress)
@@ -107,7 +109,7 @@ def test_a_verdict_ends_a_weighing(ledger: Ledger, opened: WeighingId) -> None:
     assert ledger.unfinished() == []
 
 
-def test_an_ended_weighing_opens_again_only_by_force(
+def test_only_force_reopens_an_ended_weighing(
     ledger: Ledger, opened: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     forced = event.model_copy(update={"force": True})
@@ -135,13 +137,13 @@ def test_a_worker_that_lost_its_lease_changes_nothing(
     assert ledger.end(_verdict(weighing), current)
 
 
-def test_a_lease_that_is_held_is_not_given_away(ledger: Ledger, opened: WeighingId) -> None:
+def test_a_held_lease_cannot_be_claimed(ledger: Ledger, opened: WeighingId) -> None:
     token = _token(ledger, opened)
     assert ledger.claim(opened, "a worker") is None
     assert ledger.renew(opened, token)
 
 
-def test_a_released_weighing_is_revived_once(ledger: Ledger, opened: WeighingId) -> None:
+def test_a_released_weighing_is_requeued_once(ledger: Ledger, opened: WeighingId) -> None:
     assert ledger.release(opened, _token(ledger, opened), 0, "the engine died")
     revived = [ledger.requeue(opened, tasks_missing=False) for _ in range(3)]
     assert revived == [True, False, False]
@@ -153,7 +155,7 @@ def test_a_released_weighing_waits_for_its_delay(ledger: Ledger, opened: Weighin
     assert not ledger.requeue(opened, tasks_missing=True)
 
 
-def test_an_expired_lease_is_revived(
+def test_a_weighing_with_an_expired_lease_is_requeued(
     client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     ledger = Ledger(client, lease=_EXPIRED)
@@ -166,7 +168,7 @@ def test_an_expired_lease_is_revived(
     assert record.state == "queued"
 
 
-def test_a_queued_weighing_whose_task_is_waiting_is_left_alone(
+def test_a_queued_weighing_with_a_waiting_task_is_not_requeued(
     client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     ledger = Ledger(client, lease=0)
@@ -183,7 +185,7 @@ def test_every_transition_is_audited(ledger: Ledger, opened: WeighingId) -> None
     assert states[2][1] == "the engine died"
 
 
-def test_a_verdict_that_awaits_approval_is_kept_and_is_not_the_end(
+def test_a_verdict_that_awaits_approval_does_not_end_the_weighing(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     record = _record(ledger, waiting)
@@ -193,7 +195,7 @@ def test_a_verdict_that_awaits_approval_is_kept_and_is_not_the_end(
     assert record.settled
 
 
-def test_what_awaits_approval_is_left_alone_by_workers_and_sweepers(
+def test_a_weighing_that_awaits_approval_is_neither_claimed_nor_requeued(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     assert ledger.claim(waiting, "a worker") is None
@@ -201,7 +203,7 @@ def test_what_awaits_approval_is_left_alone_by_workers_and_sweepers(
     assert not ledger.requeue(waiting, tasks_missing=True)
 
 
-def test_what_awaits_approval_is_weighed_again_only_by_force(
+def test_only_force_reopens_a_weighing_that_awaits_approval(
     ledger: Ledger, waiting: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     before = _record(ledger, waiting)
@@ -212,13 +214,15 @@ def test_what_awaits_approval_is_weighed_again_only_by_force(
     assert (record.state, record.verdict) == ("queued", None)
 
 
-def test_a_worker_that_lost_its_lease_cannot_suspend(ledger: Ledger, opened: WeighingId) -> None:
+def test_a_worker_that_lost_its_lease_cannot_request_approval(
+    ledger: Ledger, opened: WeighingId
+) -> None:
     _token(ledger, opened)
-    assert not ledger.suspend(_verdict(opened, "awaiting approval"), "0")
+    assert not ledger.end(_verdict(opened, "awaiting approval"), "0")
     assert _record(ledger, opened).state == "running"
 
 
-def test_a_decision_queues_the_weighing_anew_with_all_that_is_known(
+def test_a_decision_queues_the_weighing_and_keeps_its_record(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     assert ledger.decide(waiting, _decision())
@@ -227,20 +231,20 @@ def test_a_decision_queues_the_weighing_anew_with_all_that_is_known(
     assert record.verdict == _verdict(waiting, "awaiting approval")
 
 
-def test_a_decision_whose_task_was_lost_is_found_by_the_sweeper_at_once(
+def test_the_sweeper_finds_a_decision_without_a_task_at_once(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     ledger.decide(waiting, _decision())
     assert ledger.requeue(waiting, tasks_missing=True)
 
 
-def test_of_many_decisions_at_once_one_counts(ledger: Ledger, waiting: WeighingId) -> None:
+def test_one_of_many_concurrent_decisions_counts(ledger: Ledger, waiting: WeighingId) -> None:
     with ThreadPoolExecutor(8) as pool:
         decided = list(pool.map(lambda _: ledger.decide(waiting, _decision()), range(40)))
     assert decided.count(True) == 1
 
 
-def test_only_what_awaits_approval_can_be_decided(
+def test_only_a_weighing_that_awaits_approval_can_be_decided(
     ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     assert not ledger.decide(weighing, _decision())
@@ -255,9 +259,7 @@ def test_only_what_awaits_approval_can_be_decided(
     assert (record.state, record.decision) == ("rejected", None)
 
 
-def test_a_failed_attempt_to_carry_out_a_decision_keeps_it(
-    ledger: Ledger, waiting: WeighingId
-) -> None:
+def test_a_failed_attempt_to_apply_a_decision_keeps_it(ledger: Ledger, waiting: WeighingId) -> None:
     ledger.decide(waiting, _decision())
     assert ledger.release(waiting, _token(ledger, waiting), 0, "W&B was away")
     assert ledger.requeue(waiting, tasks_missing=False)
@@ -267,12 +269,12 @@ def test_a_failed_attempt_to_carry_out_a_decision_keeps_it(
     assert record.verdict == _verdict(waiting, "awaiting approval")
 
 
-def test_a_decision_outlives_the_worker_that_carried_it_out(
+def test_a_decision_survives_the_worker_that_applies_it(
     client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     ledger = Ledger(client, lease=60)
     ledger.open(weighing, gate, event)
-    ledger.suspend(_verdict(weighing, "awaiting approval"), _token(ledger, weighing))
+    ledger.end(_verdict(weighing, "awaiting approval"), _token(ledger, weighing))
     ledger.decide(weighing, _decision())
     Ledger(client, lease=_EXPIRED).claim(weighing, "a worker")
     while not ledger.requeue(weighing, tasks_missing=False):
@@ -296,7 +298,7 @@ def test_the_final_verdict_keeps_the_decision(ledger: Ledger, waiting: WeighingI
         (_decision(approved=False, why="it is rude"), "rejected by ada: it is rude"),
     ],
 )
-def test_the_audit_names_who_decided_and_why(
+def test_the_audit_names_the_person_and_the_reason(
     ledger: Ledger, waiting: WeighingId, decision: Decision, note: str
 ) -> None:
     ledger.decide(waiting, decision)
@@ -305,9 +307,7 @@ def test_the_audit_names_who_decided_and_why(
     assert (decided.id, decided.state, decided.note) == (str(waiting), "queued", note)
 
 
-def test_a_note_stands_in_the_audit_among_the_transitions(
-    ledger: Ledger, opened: WeighingId
-) -> None:
+def test_the_audit_has_notes_and_transitions(ledger: Ledger, opened: WeighingId) -> None:
     ledger.note("climate-rag", "rolled back", "by ada")
     line = ledger.audit()[-1]
     assert (line.id, line.state, line.note) == ("climate-rag", "rolled back", "by ada")
@@ -322,7 +322,7 @@ def test_the_audit_can_be_followed_from_any_line(ledger: Ledger, opened: Weighin
     assert first.at <= line.at
 
 
-def test_a_running_weighing_names_who_holds_it_and_until_when(
+def test_a_running_weighing_names_its_holder_and_its_lease(
     ledger: Ledger, opened: WeighingId
 ) -> None:
     assert ledger.claim(opened, "gpu-7@host") is not None
@@ -333,7 +333,7 @@ def test_a_running_weighing_names_who_holds_it_and_until_when(
     assert 59 < (record.lease_until - record.started_at).total_seconds() <= 60
 
 
-def test_an_attempt_that_broke_off_leaves_its_reason_and_when_it_is_repeated(
+def test_a_failed_attempt_leaves_its_reason_and_the_time_of_the_next(
     ledger: Ledger, opened: WeighingId
 ) -> None:
     ledger.release(opened, _token(ledger, opened), 3600, "W&B was away")
@@ -349,13 +349,13 @@ def failed(ledger: Ledger, opened: WeighingId) -> WeighingId:
     return opened
 
 
-def test_what_failed_is_kept_with_its_reason(ledger: Ledger, failed: WeighingId) -> None:
+def test_a_failed_weighing_keeps_its_reason(ledger: Ledger, failed: WeighingId) -> None:
     record = _record(ledger, failed)
     assert (record.state, record.reason) == ("failed", "because")
     assert record.ended_at is not None
 
 
-def test_what_failed_can_be_tried_again_with_all_its_attempts(
+def test_a_failed_weighing_can_be_retried_with_its_attempts_reset(
     ledger: Ledger, failed: WeighingId
 ) -> None:
     assert ledger.retry(failed)
@@ -366,7 +366,7 @@ def test_what_failed_can_be_tried_again_with_all_its_attempts(
     assert ledger.claim(failed, "a worker") is not None
 
 
-def test_only_what_failed_can_be_tried_again(ledger: Ledger, opened: WeighingId) -> None:
+def test_only_a_failed_weighing_can_be_retried(ledger: Ledger, opened: WeighingId) -> None:
     assert not ledger.retry(opened)
     token = _token(ledger, opened)
     assert not ledger.retry(opened)
@@ -375,7 +375,7 @@ def test_only_what_failed_can_be_tried_again(ledger: Ledger, opened: WeighingId)
     assert _record(ledger, opened).state == "rejected"
 
 
-def test_a_decision_that_could_not_be_carried_out_is_tried_again_as_a_decision(
+def test_a_decision_that_failed_to_apply_is_retried_as_a_decision(
     ledger: Ledger, waiting: WeighingId
 ) -> None:
     ledger.decide(waiting, _decision())
@@ -386,25 +386,27 @@ def test_a_decision_that_could_not_be_carried_out_is_tried_again_as_a_decision(
     assert record.verdict == _verdict(waiting, "failed")
 
 
-def test_the_versions_that_are_not_known_are_told_apart(ledger: Ledger, opened: WeighingId) -> None:
+def test_unknown_returns_the_weighings_that_were_never_opened(
+    ledger: Ledger, opened: WeighingId
+) -> None:
     others = [opened.model_copy(update={"number": number}) for number in (7, 8)]
     assert ledger.unknown([others[0], opened, others[1]]) == others
     assert ledger.unknown([]) == []
 
 
-def test_those_that_should_have_a_task_in_the_queue_are_counted(
+def test_weighings_that_should_have_a_task_are_counted(
     ledger: Ledger, opened: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     for number in (7, 8):
         ledger.open(opened.model_copy(update={"number": number}), gate, event)
-    assert ledger.queued() == 3
+    assert ledger.count_queued() == 3
     token = _token(ledger, opened)
-    assert ledger.queued() == 2
+    assert ledger.count_queued() == 2
     ledger.release(opened, token, 3600, "W&B was away")
-    assert ledger.queued() == 2
+    assert ledger.count_queued() == 2
 
 
-def test_an_ended_weighing_is_kept_for_its_time_and_then_forgotten(
+def test_an_ended_weighing_expires_after_keep_days(
     client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     a_moment = 0.001 / 86400  # days
@@ -419,7 +421,7 @@ def test_an_ended_weighing_is_kept_for_its_time_and_then_forgotten(
     assert client.zcard("weighbridge:weighings") == 0
 
 
-def test_what_is_opened_or_tried_again_is_kept_until_it_has_ended_again(
+def test_a_reopened_or_retried_weighing_does_not_expire(
     ledger: Ledger, client: redis.Redis, failed: WeighingId
 ) -> None:
     assert client.ttl(record_key(failed)) > 0
@@ -427,6 +429,6 @@ def test_what_is_opened_or_tried_again_is_kept_until_it_has_ended_again(
     assert client.ttl(record_key(failed)) == -1
 
 
-def test_pruning_leaves_what_has_not_ended(ledger: Ledger, opened: WeighingId) -> None:
+def test_pruning_keeps_unfinished_weighings(ledger: Ledger, opened: WeighingId) -> None:
     Ledger(ledger._redis, lease=60, keep_days=0).prune()
     assert [one.id for one in ledger.all()] == [opened]

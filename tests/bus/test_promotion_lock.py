@@ -14,36 +14,36 @@ _SHORT = 2.0  # seconds; a process on a busy machine may not run for one
 
 @pytest.fixture
 def short(settings: Settings, client: redis.Redis) -> Settings:
-    """Of turns that are over soon after their holder has died."""
+    """Settings with a short lease, so that a dead holder's lock expires soon."""
     return settings.model_copy(update={"lease": _SHORT})
 
 
-def _silent(_what: str) -> None:
-    """Hears nothing."""
+def _ignore(_message: str) -> None:
+    """Do nothing while waiting."""
 
 
-def _keepers() -> int:
-    return sum(thread.name == "turn" for thread in threading.enumerate())
+def _heartbeats() -> int:
+    return sum(thread.name == "promotion lock" for thread in threading.enumerate())
 
 
 def _die(client: redis.Redis) -> None:
-    """Leave what a worker leaves that is killed in its turn."""
+    """Leave the lock as a killed holder leaves it."""
     (key,) = client.keys("weighbridge:turn:*")
     client.set(key, "the dead", px=int(1000 * _SHORT))
 
 
-def test_two_promotions_into_one_collection_take_turns(short: Settings) -> None:
+def test_promotions_into_one_collection_run_one_after_the_other(short: Settings) -> None:
     inside: list[str] = []
-    free = threading.Event()
+    is_waiting = threading.Event()
 
     def second() -> None:
-        with promotion_lock(short, _TARGET, lambda _what: free.set()):
+        with promotion_lock(short, _TARGET, lambda _message: is_waiting.set()):
             inside.append("second")
 
-    with promotion_lock(short, _TARGET, _silent) as first:
+    with promotion_lock(short, _TARGET, _ignore) as first:
         waiting = threading.Thread(target=second)
         waiting.start()
-        assert free.wait(10)  # it has said that it waits
+        assert is_waiting.wait(10)
         first.check()
         inside.append("first")
     waiting.join()
@@ -52,63 +52,61 @@ def test_two_promotions_into_one_collection_take_turns(short: Settings) -> None:
 
 def test_promotions_into_different_collections_do_not_wait(short: Settings) -> None:
     with (
-        promotion_lock(short, _TARGET, _silent) as one,
-        promotion_lock(short, f"{_TARGET} 2", _silent) as other,
+        promotion_lock(short, _TARGET, _ignore) as one,
+        promotion_lock(short, f"{_TARGET} 2", _ignore) as other,
     ):
         one.check()
         other.check()
 
 
-def test_a_turn_outlives_its_term_while_it_is_kept(short: Settings) -> None:
-    with promotion_lock(short, _TARGET, _silent) as held:
+def test_a_lock_outlives_its_lease_while_it_is_renewed(short: Settings) -> None:
+    with promotion_lock(short, _TARGET, _ignore) as held:
         threading.Event().wait(1.5 * _SHORT)  # the time that passes is what is tested
         held.check()
 
 
-def test_the_turn_of_a_dead_holder_ends_by_itself(short: Settings, client: redis.Redis) -> None:
-    with promotion_lock(short, _TARGET, _silent) as held:
+def test_the_lock_of_a_dead_holder_expires(short: Settings, client: redis.Redis) -> None:
+    with promotion_lock(short, _TARGET, _ignore) as held:
         _die(client)
-        with promotion_lock(short, _TARGET, _silent) as next_one:
+        with promotion_lock(short, _TARGET, _ignore) as next_one:
             next_one.check()
         with pytest.raises(PlatformError, match="was lost"):
             held.check()
 
 
-def test_a_turn_that_does_not_come_is_worth_another_try(
-    short: Settings, client: redis.Redis
-) -> None:
+def test_a_timeout_is_a_platform_error(short: Settings, client: redis.Redis) -> None:
     with (
-        promotion_lock(short, _TARGET, _silent),
-        pytest.raises(PlatformError, match=f"{_TARGET} did not come within 0 s"),
-        promotion_lock(short, _TARGET, _silent, patience=0.1),
+        promotion_lock(short, _TARGET, _ignore),
+        pytest.raises(PlatformError, match=f"after 0 s waiting .* into {_TARGET}"),
+        promotion_lock(short, _TARGET, _ignore, timeout=0.1),
     ):
         pass
 
 
-def test_whoever_waits_may_be_told_to_stop(short: Settings) -> None:
-    def stop(_what: str) -> None:
+def test_the_callback_can_end_the_waiting(short: Settings) -> None:
+    def stop(_message: str) -> None:
         raise PlatformError("stop")
 
     with (
-        promotion_lock(short, _TARGET, _silent),
+        promotion_lock(short, _TARGET, _ignore),
         pytest.raises(PlatformError, match="stop"),
         promotion_lock(short, _TARGET, stop),
     ):
         pass
 
 
-def test_without_redis_nobody_has_a_turn(settings: Settings) -> None:
+def test_without_redis_the_lock_cannot_be_acquired(settings: Settings) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     with (
-        pytest.raises(PlatformError, match="Redis did not give a turn"),
-        promotion_lock(settings.model_copy(update={"broker_url": nowhere}), _TARGET, _silent),
+        pytest.raises(PlatformError, match="Redis could not lock promotions"),
+        promotion_lock(settings.model_copy(update={"broker_url": nowhere}), _TARGET, _ignore),
     ):
         pass
 
 
-def test_nothing_is_left_of_a_turn(short: Settings, client: redis.Redis) -> None:
-    with promotion_lock(short, _TARGET, _silent):
+def test_a_released_lock_leaves_nothing_behind(short: Settings, client: redis.Redis) -> None:
+    with promotion_lock(short, _TARGET, _ignore):
         assert client.keys("*")
-        assert _keepers() == 1
+        assert _heartbeats() == 1
     assert client.keys("*") == []
-    assert _keepers() == 0
+    assert _heartbeats() == 0

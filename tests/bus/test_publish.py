@@ -5,8 +5,8 @@ import pytest
 import redis
 from celery import Celery
 
-from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, celery_app, queue_keys
-from bus.connection import connect
+from bus.bus import Bus
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_keys
 from bus.inbox import Inbox
 from bus.publish import publish, publish_weighing
 from rehearsal.redis_server import RedisServer, free_port
@@ -22,9 +22,9 @@ def _headers(client: redis.Redis, queue: str) -> list[dict[str, str]]:
 
 
 def test_an_event_and_the_task_that_dispatches_it_are_on_redis_when_publish_returns(
-    app: Celery, client: redis.Redis, inbox: Inbox, gate: Gate, event: ModelVersionEvent
+    bus: Bus, client: redis.Redis, inbox: Inbox, gate: Gate, event: ModelVersionEvent
 ) -> None:
-    assert publish(app, inbox, event, [gate])
+    assert publish(bus, event, [gate])
     assert inbox.read(event.id) == event
     (headers,) = _headers(client, EVENTS_QUEUE)
     assert headers["task"] == "weighbridge.dispatch"
@@ -32,50 +32,50 @@ def test_an_event_and_the_task_that_dispatches_it_are_on_redis_when_publish_retu
 
 
 def test_a_duplicate_is_not_sent(
-    app: Celery, client: redis.Redis, inbox: Inbox, gate: Gate, event: ModelVersionEvent
+    bus: Bus, client: redis.Redis, gate: Gate, event: ModelVersionEvent
 ) -> None:
-    assert [publish(app, inbox, event, [gate]) for _ in range(3)] == [True, False, False]
+    assert [publish(bus, event, [gate]) for _ in range(3)] == [True, False, False]
     assert len(_headers(client, EVENTS_QUEUE)) == 1
 
 
 def test_a_weighing_goes_to_the_gpu_workers(
-    app: Celery, client: redis.Redis, weighing: WeighingId
+    bus: Bus, client: redis.Redis, weighing: WeighingId
 ) -> None:
-    publish_weighing(app, weighing)
+    publish_weighing(bus, weighing)
     (headers,) = _headers(client, GPU_QUEUE)
     assert headers["task"] == "weighbridge.weigh"
     assert str(weighing) in headers["argsrepr"]
 
 
-def test_a_producer_listens_for_no_result(
-    app: Celery, client: redis.Redis, weighing: WeighingId
+def test_a_producer_does_not_subscribe_to_results(
+    app: Celery, bus: Bus, client: redis.Redis, weighing: WeighingId
 ) -> None:
-    publish_weighing(app, weighing)
+    publish_weighing(bus, weighing)
     assert app.backend.as_uri() == "disabled://"
     assert client.pubsub_channels("celery-task-meta-*") == []
 
 
-def test_a_redis_that_hangs_is_waited_for_with_a_limit(
+def test_a_hanging_redis_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighing: WeighingId
 ) -> None:
     monkeypatch.setattr("bus.celery_app.ANSWER_TIMEOUT", 0.2)
     with RedisServer(tmp_path) as server:
-        app = celery_app(Settings.model_validate({"CELERY_BROKER_URL": server.url}))
-        publish_weighing(app, weighing)
+        bus = Bus.open(Settings.model_validate({"CELERY_BROKER_URL": server.url}))
+        publish_weighing(bus, weighing)
         server.pause()
-        with pytest.raises(PlatformError, match="did not take a task: Timeout"):
-            publish_weighing(app, weighing)
-        app.close()
+        with pytest.raises(PlatformError, match="did not accept a task: Timeout"):
+            publish_weighing(bus, weighing)
+        bus.close()
 
 
 def test_without_redis_the_error_names_it_and_hides_its_password(
     gate: Gate, event: ModelVersionEvent
 ) -> None:
     url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
-    away = celery_app(Settings.model_validate({"CELERY_BROKER_URL": url}))
-    inbox = Inbox(connect(url), grace=60)
-    with pytest.raises(PlatformError, match="did not take the event") as refusal:
-        publish(away, inbox, event, [gate])
-    away.close()
+    with (
+        Bus.open(Settings.model_validate({"CELERY_BROKER_URL": url})) as away,
+        pytest.raises(PlatformError, match="did not accept the event") as refusal,
+    ):
+        publish(away, event, [gate])
     assert "127.0.0.1" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import redis
 from celery import Celery
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_length
 from bus.inbox import Inbox
 from bus.ledger import Ledger, record_key
@@ -12,61 +15,55 @@ from schemas.gates import Gate
 
 
 def test_a_weighing_whose_task_was_lost_is_sent_again(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
-    inbox: Inbox,
     weighing: WeighingId,
     gate: Gate,
     event: ModelVersionEvent,
 ) -> None:
-    ledger = Ledger(client, lease=0)
-    ledger.open(weighing, gate, event)
-    assert sweep(app, inbox, ledger, 0) == [weighing]
+    bus = replace(bus, ledger=Ledger(client, lease=0))
+    bus.ledger.open(weighing, gate, event)
+    assert sweep(bus) == [weighing]
     assert queue_length(client, GPU_QUEUE) == 1
 
 
-def test_a_weighing_whose_task_was_lost_is_missed_while_others_wait(
-    app: Celery,
+def test_a_lost_task_is_sent_again_while_others_wait(
+    bus: Bus,
     client: redis.Redis,
-    inbox: Inbox,
     weighing: WeighingId,
     gate: Gate,
     event: ModelVersionEvent,
 ) -> None:
-    ledger = Ledger(client, lease=0)
+    bus = replace(bus, ledger=Ledger(client, lease=0))
     other = weighing.model_copy(update={"number": 4})
     for one in (weighing, other):
-        ledger.open(one, gate, event)
-    publish_weighing(app, other)
-    assert weighing in sweep(app, inbox, ledger, 1)
+        bus.ledger.open(one, gate, event)
+    publish_weighing(bus, other)
+    assert weighing in sweep(bus)
 
 
 @pytest.fixture
-def abandoned(
-    client: redis.Redis, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
-) -> Ledger:
-    """A ledger whose only weighing was in the hands of a worker that died."""
-    ledger = Ledger(client, lease=0.001)
+def abandoned(bus: Bus, weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Bus:
+    """A bus whose only weighing is held by a worker that died."""
+    ledger = Ledger(bus.client, lease=0.001)
     ledger.open(weighing, gate, event)
     ledger.claim(weighing, "a worker")
-    return ledger
+    return replace(bus, ledger=ledger)
 
 
-def test_a_weighing_whose_worker_died_is_sent_again(
-    app: Celery, inbox: Inbox, abandoned: Ledger, weighing: WeighingId
-) -> None:
+def test_a_weighing_whose_worker_died_is_sent_again(abandoned: Bus, weighing: WeighingId) -> None:
     revived: list[WeighingId] = []
     while not revived:
-        revived = sweep(app, inbox, abandoned, 0)
+        revived = sweep(abandoned)
     assert revived == [weighing]
 
 
-def test_a_weighing_whose_worker_died_is_served_before_those_that_nobody_has_begun(
-    app: Celery, client: redis.Redis, inbox: Inbox, abandoned: Ledger, weighing: WeighingId
+def test_a_weighing_whose_worker_died_is_served_before_new_ones(
+    app: Celery, client: redis.Redis, abandoned: Bus, weighing: WeighingId
 ) -> None:
     for number in range(10, 13):
-        publish_weighing(app, weighing.model_copy(update={"number": number}))
-    while not sweep(app, inbox, abandoned, 3):
+        publish_weighing(abandoned, weighing.model_copy(update={"number": number}))
+    while not sweep(abandoned):
         pass
     assert queue_length(client, GPU_QUEUE) == 4
     with app.connection_for_read() as connection:
@@ -74,8 +71,8 @@ def test_a_weighing_whose_worker_died_is_served_before_those_that_nobody_has_beg
     assert str(weighing) in served.headers["argsrepr"]
 
 
-def test_what_is_in_good_hands_is_left_alone(
-    app: Celery,
+def test_healthy_events_and_weighings_are_not_sent_again(
+    bus: Bus,
     inbox: Inbox,
     ledger: Ledger,
     weighing: WeighingId,
@@ -84,31 +81,29 @@ def test_what_is_in_good_hands_is_left_alone(
 ) -> None:
     inbox.accept(event, [gate])
     ledger.open(weighing, gate, event)
-    publish_weighing(app, weighing)
-    assert sweep(app, inbox, ledger, 1) == []
+    publish_weighing(bus, weighing)
+    assert sweep(bus) == []
     ledger.claim(weighing, "a worker")
-    assert sweep(app, inbox, ledger, 0) == []
+    assert sweep(bus) == []
 
 
-def test_events_that_nobody_dispatched_are_sent_again_by_one_sweeper(
-    app: Celery, client: redis.Redis, ledger: Ledger, gate: Gate, event: ModelVersionEvent
+def test_an_overdue_event_is_sent_again_by_one_sweeper(
+    bus: Bus, client: redis.Redis, gate: Gate, event: ModelVersionEvent
 ) -> None:
     Inbox(client, grace=0).accept(event, [gate])
-    inbox = Inbox(client, grace=60)
     for _ in range(3):
-        assert sweep(app, inbox, ledger, 0) == []
+        assert sweep(bus) == []
     assert queue_length(client, EVENTS_QUEUE) == 1
 
 
-def test_what_is_not_kept_any_longer_leaves_the_list(
-    app: Celery,
+def test_an_expired_record_leaves_the_list(
+    bus: Bus,
     client: redis.Redis,
-    inbox: Inbox,
     weighing: WeighingId,
     gate: Gate,
     event: ModelVersionEvent,
 ) -> None:
     Ledger(client, lease=60).open(weighing, gate, event)
     client.delete(record_key(weighing))  # as its time does
-    sweep(app, inbox, Ledger(client, lease=60, keep_days=-1), 0)
+    sweep(replace(bus, ledger=Ledger(client, lease=60, keep_days=-1)))
     assert client.zcard("weighbridge:weighings") == 0

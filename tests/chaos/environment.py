@@ -18,7 +18,7 @@ from pydantic import HttpUrl, SecretStr
 from bus.connection import connect
 from bus.inbox import Inbox
 from bus.ledger import Ledger
-from bus.liveness import living_workers
+from bus.liveness import live_workers
 from local_wandb.config import LocalWandbConfig, Webhook
 from local_wandb.environment import client_environment
 from local_wandb.process import LocalWandb
@@ -232,7 +232,7 @@ def _start_processes(supervisor: Supervisor, folder: Path, engine_url: str) -> N
 def _wait_until_ready(supervisor: Supervisor, client: redis.Redis, webhook_url: str) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     workers = len(EVENTS_WORKERS + GPU_WORKERS)
-    while len(living_workers(client)) < workers or not responds(webhook_url):
+    while len(live_workers(client)) < workers or not responds(webhook_url):
         supervisor.restart_dead()
         if supervisor.deaths or time.monotonic() > deadline:
             raise PlatformError(f"Not every process started: {dict(supervisor.deaths)}.")

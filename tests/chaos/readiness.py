@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import psutil
 
-from bus.liveness import WorkerRecord, living_workers
+from bus.liveness import WorkerRecord, live_workers
 from tests.chaos.environment import (
     ENGINE,
     EVENTS_WORKERS,
@@ -64,7 +64,7 @@ class Readiness:
             if name not in self._ready and self._environment.supervisor.is_running(name)
         ]
         if missing:
-            workers = {one.pid: one for one in living_workers(self._environment.client)}
+            workers = {one.pid: one for one in live_workers(self._environment.client)}
             self._ready.update(name for name in missing if self._has_worked(name, workers))
 
     def _has_worked(self, name: str, workers: Mapping[int, WorkerRecord]) -> bool:

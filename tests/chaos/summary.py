@@ -16,7 +16,7 @@ from tests.chaos.scenario import Scenario
 # Messages in the logs of the local W&B, of the pollers and of the workers: an event was accepted;
 # an event or a task was a duplicate.
 _ACCEPTED = ("answered 202", "the poller found a version")
-_ABSORBED = ("answered 200", "already known", "not to be weighed now")
+_ABSORBED = ("answered 200", "duplicate event", "weighing not claimed")
 
 
 class Spread(BaseModel):

@@ -44,7 +44,7 @@ End = Callable[[WeighingId, Outcome], None]
 
 @pytest.fixture
 def end(ledger: Ledger) -> End:
-    """What a worker does with a weighing that is open."""
+    """Claims and ends an open weighing, as a worker does."""
 
     def claim_and_end(weighing: WeighingId, outcome: Outcome) -> None:
         token = ledger.claim(weighing, "a worker")
@@ -77,7 +77,7 @@ def ended(ledger: Ledger, gate: Gate, event: ModelVersionEvent, end: End) -> End
 def waiting(
     ledger: Ledger, link: Callable[..., str], gate: Gate, event: ModelVersionEvent, end: End
 ) -> WeighingId:
-    """A weighing, of a version that is there in W&B, that awaits approval."""
+    """A weighing that awaits approval, of a version that exists in W&B."""
     version = ArtifactRef.parse(link("one", f"collection {uuid4().hex[:8]}"))
     weighing = WeighingId.of(gate.name, version)
     ledger.open(weighing, gate, event.model_copy(update={"ref": version}))

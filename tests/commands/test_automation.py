@@ -1,4 +1,4 @@
-"""`weighbridge automation create`; what it makes is in tests/producers/test_automation.py."""
+"""`weighbridge automation create`; tests/producers/test_automation.py tests its automations."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ def local_wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWandb
 
 @pytest.fixture
 def path(registry: Callable[[str], str], gate: Gate, write_gates: Callable[[Gate], None]) -> str:
-    """A registry of this test only, that the gate in the gate file watches."""
+    """A registry for this test only; the gate in the gate file watches it."""
     made = registry(f"Models {uuid4().hex[:8]}")
     write_gates(gate.model_copy(update={"watch": (f"{made}/*",)}))
     return made
 
 
-def test_what_was_made_is_told_and_the_second_time_that_nothing_changed(
+def test_it_prints_what_it_created_and_then_that_nothing_changed(
     path: str, command: Command
 ) -> None:
     name = f"weighbridge link {path.replace('wandb-registry-', '')}/*: LINK_ARTIFACT to weighbridge"
@@ -41,7 +41,7 @@ def test_what_was_made_is_told_and_the_second_time_that_nothing_changed(
     assert made["gates"] == ["climate-rag"]
 
 
-def test_a_webhook_that_w_and_b_does_not_have_is_made_by_hand(path: str, command: Command) -> None:
+def test_a_missing_webhook_must_be_created_by_hand(path: str, command: Command) -> None:
     result = command("automation", "create", "--integration=none")
     assert result.exit_code == 1
     assert "no webhook 'none'" in result.output

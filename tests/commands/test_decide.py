@@ -23,7 +23,7 @@ Command = Callable[..., Result]
 End = Callable[[WeighingId, Outcome], None]
 
 
-def test_status_shows_what_awaits_approval_and_then_who_decided(
+def test_status_shows_that_a_weighing_awaits_approval_and_then_who_decided(
     waiting: WeighingId, command: Command
 ) -> None:
     assert command("status").output == f"awaiting approval {waiting}  awaiting approval, so\n"
@@ -31,7 +31,7 @@ def test_status_shows_what_awaits_approval_and_then_who_decided(
     assert command("status").output == f"queued            {waiting}  approved by local\n"
 
 
-def test_a_decision_is_recorded_under_the_name_that_the_key_belongs_to(
+def test_a_decision_is_recorded_with_the_user_of_the_api_key(
     waiting: WeighingId, command: Command, ledger: Ledger
 ) -> None:
     result = command("reject", str(waiting.version), "--why=rude", "--json")
@@ -58,7 +58,7 @@ def test_a_rejection_needs_a_reason(waiting: WeighingId, command: Command) -> No
         (["reject", "--why=rude"], "failed", 1),
     ],
 )
-def test_who_waits_for_a_decision_learns_whether_it_was_carried_out(
+def test_waiting_for_a_decision_shows_whether_it_was_applied(
     waiting: WeighingId,
     client: redis.Redis,
     end: End,
@@ -68,7 +68,7 @@ def test_who_waits_for_a_decision_learns_whether_it_was_carried_out(
     exit_code: int,
 ) -> None:
     def apply_decision() -> None:
-        """What a worker does with a decision."""
+        """Apply the decision, as a worker does."""
         assert any(client.brpop([f"{KEY_PREFIX}{GPU_QUEUE}"], timeout=5) for _ in range(12))
         end(waiting, outcome)
 
@@ -88,7 +88,7 @@ def two_champions(
     write_gates: Callable[[Gate], None],
     client: redis.Redis,
 ) -> tuple[ArtifactRef, ArtifactRef]:
-    """The champion before and the champion now, of the gate in the gate file."""
+    """The previous and the current champion of the gate in the gate file."""
     target = f"{registry('RAG Models')}/{uuid4().hex[:8]}"
     ours = gate.model_copy(update={"promote": Promotion(to=target, aliases=("production",))})
     write_gates(ours)
@@ -96,7 +96,7 @@ def two_champions(
     return before, promoted(run, ours, "two", champion=before, day=2)
 
 
-def test_a_rollback_says_what_moved_and_the_next_that_nothing_did(
+def test_a_rollback_prints_what_moved_and_a_second_one_that_nothing_did(
     two_champions: tuple[ArtifactRef, ArtifactRef], command: Command
 ) -> None:
     before, latest = two_champions
@@ -110,12 +110,12 @@ def test_a_rollback_as_json(
     two_champions: tuple[ArtifactRef, ArtifactRef], command: Command
 ) -> None:
     before, latest = two_champions
-    told = json.loads(command("rollback", "climate-rag", "--json").output)
+    printed = json.loads(command("rollback", "climate-rag", "--json").output)
     moved = {"production": str(latest)}
-    assert told == {"gate": "climate-rag", "to": str(before), "moved": moved}
+    assert printed == {"gate": "climate-rag", "to": str(before), "moved": moved}
 
 
-def test_a_rollback_to_what_was_never_promoted_is_one_sentence(
+def test_a_rollback_to_an_unpromoted_version_is_an_error(
     two_champions: tuple[ArtifactRef, ArtifactRef], command: Command
 ) -> None:
     result = command("rollback", "climate-rag", "--to=v7")

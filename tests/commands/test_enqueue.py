@@ -1,4 +1,4 @@
-"""`weighbridge enqueue`, and what it shows while it waits."""
+"""`weighbridge enqueue`, and its output while it waits."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def gate_file(write_gates: Callable[[Gate], None], gate: Gate, client: redis.Red
     write_gates(gate)
 
 
-def test_all_that_a_pattern_means_is_enqueued(
+def test_all_versions_that_match_a_pattern_are_enqueued(
     link: Callable[..., str], command: Command, inbox: Inbox
 ) -> None:
     collection = f"collection {uuid4().hex[:8]}"
@@ -45,9 +45,7 @@ def test_all_that_a_pattern_means_is_enqueued(
     assert len(inbox.waiting()) == 2
 
 
-def test_who_waits_for_a_verdict_does_not_wait_for_a_person(
-    waiting: WeighingId, command: Command
-) -> None:
+def test_waiting_ends_when_a_version_awaits_approval(waiting: WeighingId, command: Command) -> None:
     result = command("enqueue", str(waiting.version), "--wait")
     assert f"awaiting approval {waiting}" in result.stdout
     assert result.exit_code == 1
@@ -57,7 +55,7 @@ def test_who_waits_for_a_verdict_does_not_wait_for_a_person(
 def opened(
     link: Callable[..., str], ledger: Ledger, gate: Gate, event: ModelVersionEvent
 ) -> list[WeighingId]:
-    """Weighings that are queued, of versions that are there in W&B."""
+    """Queued weighings of versions that exist in W&B."""
     collection = f"collection {uuid4().hex[:8]}"
     versions = [ArtifactRef.parse(link(text, collection)) for text in ("one", "two")]
     weighings = [WeighingId.of(gate.name, version) for version in versions]
@@ -83,7 +81,7 @@ def test_waiting_succeeds_when_all_are_promoted(
     assert result.exit_code == exit_code
 
 
-def test_whoever_stops_waiting_is_told_that_the_weighings_go_on(
+def test_interrupting_the_wait_does_not_stop_the_weighings(
     opened: list[WeighingId], ledger: Ledger, settings: Settings
 ) -> None:
     ours = {
@@ -97,8 +95,8 @@ def test_whoever_stops_waiting_is_told_that_the_weighings_go_on(
         assert waits.stderr
         assert str(opened[0]) in waits.stderr.readline()
         waits.send_signal(signal.SIGINT)
-        said = waits.stderr.read()
-    assert said == "Not waiting any more. The weighings go on: see `weighbridge status`.\n"
+        output = waits.stderr.read()
+    assert output == "Stopped waiting. The weighings continue; see `weighbridge status`.\n"
     assert waits.returncode == 130
     record = ledger.get(opened[0])
     assert record is not None
@@ -130,14 +128,14 @@ def running(weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> Weigh
     )
 
 
-def test_on_a_terminal_step_rows_metric_and_time_are_seen(running: WeighingRecord) -> None:
+def test_the_live_table_shows_step_rows_metric_and_time(running: WeighingRecord) -> None:
     text = _shown(running)
     for part in ("SmolLM2:v3", "climate-rag", "evaluate", "12/60", "correct.mean 0.75", "0:00"):
         assert part in text
     assert "0 of 1 have ended" in text
 
 
-def test_of_more_than_the_terminal_has_lines_the_running_ones_are_seen(
+def test_the_live_table_shows_running_weighings_first(
     running: WeighingRecord,
 ) -> None:
     ids = [running.id.model_copy(update={"number": number}) for number in range(100)]

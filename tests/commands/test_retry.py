@@ -1,4 +1,4 @@
-"""Failed weighings are tried again at a person's word."""
+"""`weighbridge retry`."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Ended = Callable[..., WeighingId]
 
 @pytest.fixture
 def failed(ended: Ended) -> list[WeighingId]:
-    """Weighings of v1 and v2 under one gate, and of v1 under another, beside one that passed."""
+    """Failed weighings of v1 and v2 under one gate and of v1 under another; one that passed."""
     ended(0, "promoted")
     return [
         ended(1, "failed"),
@@ -40,7 +40,7 @@ def failed(ended: Ended) -> list[WeighingId]:
         (["{}:v1", "--gate=climate-rag"], [0]),
     ],
 )
-def test_what_has_failed_is_queued_again_with_its_task(
+def test_a_failed_weighing_is_queued_again_with_its_task(
     failed: list[WeighingId],
     version: ArtifactRef,
     ledger: Ledger,
@@ -59,9 +59,9 @@ def test_what_has_failed_is_queued_again_with_its_task(
 
 @pytest.mark.parametrize(
     ("number", "message"),
-    [(0, "it is promoted under climate-rag"), (9, "it is not known to the ledger")],
+    [(0, "it is promoted under climate-rag"), (9, "it is not in the ledger")],
 )
-def test_what_has_not_failed_is_refused_with_what_it_is(
+def test_a_weighing_that_has_not_failed_is_refused_with_its_state(
     ended: Ended,
     version: ArtifactRef,
     client: redis.Redis,
@@ -76,14 +76,14 @@ def test_what_has_not_failed_is_refused_with_what_it_is(
     assert queue_length(client, GPU_QUEUE) == 0
 
 
-def test_either_versions_are_named_or_all_are_meant(command: Command, client: redis.Redis) -> None:
+def test_versions_and_all_failed_exclude_each_other(command: Command, client: redis.Redis) -> None:
     assert command("retry").exit_code == 2
     assert command("retry", "o/p/c:v1", "--all-failed").exit_code == 2
     result = command("retry", "--all-failed")
     assert (result.exit_code, result.output.strip()) == (0, "")
 
 
-def test_a_decision_that_could_not_be_carried_out_is_kept(
+def test_a_decision_that_failed_to_apply_is_kept(
     waiting: WeighingId,
     ledger: Ledger,
     end: Callable[[WeighingId, Outcome], None],

@@ -1,4 +1,4 @@
-"""What status, events and workers show."""
+"""`weighbridge status`, `events` and `workers`."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_status_shows_each_weighing_with_its_reason_the_newest_last(
     )
 
 
-def test_status_can_be_narrowed(ended: Ended, command: Command) -> None:
+def test_status_can_be_filtered(ended: Ended, command: Command) -> None:
     outcomes = ("promoted", "failed", "promoted", "failed", "failed")
     ids = [ended(number, outcome) for number, outcome in enumerate(outcomes)]
 
@@ -58,32 +58,32 @@ def test_status_of_an_unknown_version_is_an_error(client: redis.Redis, command: 
 
 @pytest.fixture
 def token(ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent) -> str:
-    """A worker's, that has claimed a weighing."""
+    """The token of a worker that has claimed the weighing."""
     ledger.open(weighing, gate, event)
     claimed = ledger.claim(weighing, "gpu@one")
     assert claimed is not None
     return claimed
 
 
-def test_status_of_a_running_weighing_tells_how_far_it_is_and_who_has_it(
+def test_status_of_a_running_weighing_shows_its_progress_and_holder(
     ledger: Ledger, weighing: WeighingId, token: str, command: Command
 ) -> None:
     progress = Progress(step="evaluate", done=12, total=60, metrics={"correct.mean": 0.75})
     ledger.renew(weighing, token, progress)
-    said = "evaluate 12/60, correct.mean 0.75, by gpu@one"
-    assert command("status").output == f"running           {weighing}  {said}\n"
+    expected = "evaluate 12/60, correct.mean 0.75, by gpu@one"
+    assert command("status").output == f"running           {weighing}  {expected}\n"
 
 
-def test_status_of_an_attempt_that_broke_off_tells_why_and_when_the_next_is(
+def test_status_of_a_failed_attempt_shows_the_reason_and_the_time_of_the_next(
     ledger: Ledger, weighing: WeighingId, token: str, command: Command
 ) -> None:
     ledger.release(weighing, token, 60, "W&B is away")
     output = command("status").output
-    said = r"attempt 1, again at \d\d:\d\d:\d\d: W&B is away\n"
-    assert re.fullmatch(rf"queued            {re.escape(str(weighing))}  {said}", output)
+    expected = r"attempt 1, next attempt at \d\d:\d\d:\d\d: W&B is away\n"
+    assert re.fullmatch(rf"queued            {re.escape(str(weighing))}  {expected}", output)
 
 
-def test_events_tell_what_happened_in_order(ended: Ended, command: Command) -> None:
+def test_events_show_transitions_in_order(ended: Ended, command: Command) -> None:
     weighing = ended(3, "rejected")
     lines = command("events").output.splitlines()
     states = [line.split("  ")[1:3] for line in lines]
@@ -92,13 +92,13 @@ def test_events_tell_what_happened_in_order(ended: Ended, command: Command) -> N
     assert command("events", "--limit=1").output.splitlines() == lines[-1:]
 
 
-def test_events_as_json_are_an_object_on_each_line(ended: Ended, command: Command) -> None:
+def test_events_as_json_are_one_object_per_line(ended: Ended, command: Command) -> None:
     ended(3, "rejected")
     lines = command("events", "--json").output.splitlines()
     assert [json.loads(line)["state"] for line in lines] == ["queued", "running", "rejected"]
 
 
-def test_whoever_follows_the_events_sees_new_ones_also_after_redis_was_away(
+def test_following_events_survives_an_outage_of_redis(
     tmp_path: Path, gate: Gate, event: ModelVersionEvent, weighing: WeighingId
 ) -> None:
     with RedisServer(tmp_path) as server:
@@ -116,7 +116,7 @@ def test_whoever_follows_the_events_sees_new_ones_also_after_redis_was_away(
             assert follows.stderr
             assert "queued" in follows.stdout.readline()
             server.stop()
-            assert "Redis is away" in follows.stderr.readline()
+            assert "Redis is unavailable" in follows.stderr.readline()
             server.start()
             assert "Redis is back" in follows.stderr.readline()
             ledger.claim(weighing, "a worker")
@@ -131,33 +131,33 @@ def _worker(name: str, *queues: str, **fields: object) -> WorkerRecord:
     return WorkerRecord.model_validate(record | fields)
 
 
-def test_workers_that_serve_every_queue_are_shown(client: redis.Redis, command: Command) -> None:
+def test_workers_shows_the_workers_of_every_queue(client: redis.Redis, command: Command) -> None:
     busy = ("weighbridge.weigh climate-rag/o/p/c:v3",)
     liveness.write_record(client, _worker("events@one", "events"), 60)
     liveness.write_record(client, _worker("gpu@one", "gpu", busy_with=busy), 60)
     result = command("workers")
     first, second = result.output.splitlines()
-    assert re.fullmatch(r"events@one  events  heard \d s ago  idle", first)
+    assert re.fullmatch(r"events@one  events  self-test \d s ago  idle", first)
     assert second.endswith(f"  {busy[0]}")
     assert result.exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "expected"),
     [
         ([], ["queue events", "queue gpu"]),
         ([_worker("events@one", "events")], ["queue gpu"]),
-        ([_worker("all@one", "events", "gpu", stalled=True)], ["deaf"]),
+        ([_worker("all@one", "events", "gpu", stalled=True)], ["stalled"]),
     ],
-    ids=["no worker", "a queue that nobody serves", "one that takes nothing"],
+    ids=["no worker", "a queue without a worker", "a stalled worker"],
 )
-def test_workers_that_do_not_suffice_are_a_failure(
-    client: redis.Redis, command: Command, records: list[WorkerRecord], said: list[str]
+def test_workers_fails_without_healthy_workers_for_every_queue(
+    client: redis.Redis, command: Command, records: list[WorkerRecord], expected: list[str]
 ) -> None:
     for record in records:
         liveness.write_record(client, record, 60)
     result = command("workers")
     assert result.exit_code == 1
-    assert all(text in result.output for text in said)
+    assert all(text in result.output for text in expected)
     told = json.loads(command("workers", "--json").stdout)
     assert [one["name"] for one in told] == [record.name for record in records]

@@ -1,4 +1,4 @@
-"""The W&B automations that the gates need, made in a local W&B that has a webhook."""
+"""Create the automations that the gates need, in a local W&B with a webhook."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from wandb.automations import OnLinkArtifact
 from wandb.automations.actions import SavedWebhookAction
 
 from local_wandb import LocalWandb, LocalWandbConfig, Webhook
-from producers.automation import PAYLOAD, MadeAutomation, create_automations
+from producers.automation import PAYLOAD, AutomationResult, create_automations
 from registry.helper_process import end_helper_process
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate, GateFile
@@ -38,13 +38,13 @@ def local_wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalWandb
 
 @pytest.fixture
 def path(registry: Callable[[str], str]) -> str:
-    """A registry that only this test uses."""
+    """A registry for this test only."""
     return registry(f"Models {uuid4().hex[:8]}")
 
 
 @pytest.fixture
 def watch(tmp_path: Path, gate: Gate) -> Watch:
-    """Settings with a gate for each argument: what it watches, and the alias it waits for."""
+    """Settings with one gate per argument: what it watches, and its alias."""
 
     def settings(*gates: tuple[str, str | None]) -> Settings:
         made = tuple(
@@ -58,16 +58,16 @@ def watch(tmp_path: Path, gate: Gate) -> Watch:
     return settings
 
 
-def create(settings: Settings) -> list[MadeAutomation]:
+def create(settings: Settings) -> list[AutomationResult]:
     return create_automations(settings, integration=None, url=None)
 
 
-def test_a_gate_that_watches_a_pattern_gets_an_automation_of_the_registry(
+def test_a_gate_that_watches_a_pattern_gets_an_automation_for_the_registry(
     watch: Watch, path: str
 ) -> None:
     (made,) = create(watch((f"{path}/Fine*", None)))
     name = f"weighbridge link {path.replace('wandb-registry-', '')}/*"
-    assert made == MadeAutomation(
+    assert made == AutomationResult(
         name=name,
         event="LINK_ARTIFACT",
         scope=f"{path}/*",
@@ -83,7 +83,7 @@ def test_a_gate_that_watches_a_pattern_gets_an_automation_of_the_registry(
     assert saved.action.request_payload == PAYLOAD
 
 
-def test_a_gate_that_watches_one_collection_gets_an_automation_of_it(
+def test_a_gate_that_watches_one_collection_gets_an_automation_for_it(
     watch: Watch, link: Callable[..., str]
 ) -> None:
     collection = f"collection {uuid4().hex[:8]}"
@@ -93,9 +93,7 @@ def test_a_gate_that_watches_one_collection_gets_an_automation_of_it(
     assert wandb.Api().automation(made.name).scope.name == collection
 
 
-def test_gates_share_an_automation_where_scope_and_event_are_the_same(
-    watch: Watch, path: str
-) -> None:
+def test_gates_with_the_same_scope_and_event_share_an_automation(watch: Watch, path: str) -> None:
     gates = (f"{path}/*", None), (f"{path}/One", None), (f"{path}/T*", None), (f"{path}/*", "prod")
     made = create(watch(*gates))
     assert [(one.event, one.gates) for one in made] == [
@@ -108,7 +106,7 @@ def test_gates_share_an_automation_where_scope_and_event_are_the_same(
     ("pattern", "regex"),
     [("production", "^production$"), ("v?.*-[ab]", r"^v.\..*\-.$")],
 )
-def test_a_gate_that_waits_for_an_alias_gets_an_automation_of_that_alias(
+def test_a_gate_with_an_alias_gets_an_automation_for_that_alias(
     watch: Watch, path: str, pattern: str, regex: str
 ) -> None:
     (made,) = create(watch((f"{path}/*", pattern)))
@@ -120,7 +118,7 @@ def test_a_gate_that_waits_for_an_alias_gets_an_automation_of_that_alias(
     }
 
 
-def test_done_twice_it_changes_nothing_more(watch: Watch, path: str) -> None:
+def test_repeating_it_changes_nothing(watch: Watch, path: str) -> None:
     settings = watch((f"{path}/*", None), (f"{path}/*", "prod*"))
     first = create(settings)
     before = [wandb.Api().automation(one.name) for one in first]
@@ -128,7 +126,7 @@ def test_done_twice_it_changes_nothing_more(watch: Watch, path: str) -> None:
     assert [wandb.Api().automation(one.name) for one in first] == before
 
 
-def test_what_was_changed_by_hand_is_put_right_but_stays_switched_off(
+def test_manual_changes_are_reverted_but_a_disabled_automation_stays_disabled(
     watch: Watch, path: str
 ) -> None:
     settings = watch((f"{path}/*", "prod*"))
@@ -152,7 +150,7 @@ def test_what_was_changed_by_hand_is_put_right_but_stays_switched_off(
         ("weighbridge", "https://another/webhook", "no webhook 'weighbridge' to https://another"),
     ],
 )
-def test_without_its_webhook_the_error_says_what_to_do_by_hand(
+def test_without_a_webhook_the_error_says_what_to_do_by_hand(
     watch: Watch, path: str, integration: str | None, url: str | None, asked: str
 ) -> None:
     settings = watch((f"{path}/*", None), (f"{path}/*", "prod*"))
@@ -171,24 +169,24 @@ def test_without_its_webhook_the_error_says_what_to_do_by_hand(
         assert told in caught.value.fix
 
 
-def test_a_collection_that_is_not_there_yet_is_told(watch: Watch, path: str) -> None:
+def test_a_missing_collection_is_an_error(watch: Watch, path: str) -> None:
     with pytest.raises(ConfigurationError, match=r"There is no collection .*/Later yet"):
         create(watch((f"{path}/Later", None)))
 
 
-def test_where_wandb_refuses_automations_the_error_says_what_to_do_by_hand(
+def test_if_wandb_refuses_automations_the_error_says_what_to_do_by_hand(
     watch: Watch, path: str, refused: None
 ) -> None:
     with pytest.raises(ConfigurationError, match="permission denied") as caught:
         create(watch((f"{path}/*", None)))
-    assert "make the automation 'weighbridge link" in caught.value.message
+    assert "create the automation 'weighbridge link" in caught.value.message
     assert "event: A new version is linked to a collection" in caught.value.fix
     assert "New webhook" not in caught.value.fix
 
 
 @pytest.fixture
 def refused(path: str, local_wandb: LocalWandb, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A W&B whose plan has no automations: everything else reaches the real one."""
+    """A W&B whose plan has no automations; other requests reach the local W&B."""
 
     class Plan(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -13,7 +13,7 @@ _BORN = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def _linked(version: str, days: float, *, tag: str = "", alias: str = "latest") -> LinkedVersion:
-    """A version that was linked some days after the gate was first_seen."""
+    """A version that was linked some days after the gate was first seen."""
     at = _BORN + timedelta(days=days)
     return LinkedVersion(
         ref=ArtifactRef.parse(f"wandb32/wandb-registry-RAG Chat Models/{version}"),
@@ -37,7 +37,7 @@ _REGISTRY = [
 ]
 
 
-def test_what_is_linked_since_the_gate_was_born_is_taken(gate: Gate) -> None:
+def test_versions_linked_since_the_gate_was_first_seen_are_new(gate: Gate) -> None:
     assert _names(new_versions(gate, _REGISTRY, _BORN)) == ["b:v1"]
 
 
@@ -45,13 +45,13 @@ def test_what_is_linked_since_the_gate_was_born_is_taken(gate: Gate) -> None:
     ("backfill", "older"),
     [("none", []), ("latest", ["a:v10"]), ("all", ["a:v9", "a:v10", "b:v0"])],
 )
-def test_of_what_is_older_the_setting_decides(
+def test_the_backfill_setting_selects_older_versions(
     gate: Gate, backfill: Backfill, older: list[str]
 ) -> None:
     assert _names(backfilled_versions(gate, _REGISTRY, _BORN, backfill)) == older
 
 
-def test_what_was_left_behind_begins_with_the_first_verdict(gate: Gate) -> None:
+def test_forgotten_versions_begin_with_the_first_tagged_one(gate: Gate) -> None:
     ours, other = verdict_tag(gate.name, "rejected"), verdict_tag("other", "promoted")
     versions = [
         _linked("a:v0", -9, tag=other),
@@ -67,11 +67,11 @@ def test_what_was_left_behind_begins_with_the_first_verdict(gate: Gate) -> None:
     assert left == ["a:v2", "a:v3", "b:v1", "c:v1"]
 
 
-def test_without_a_verdict_nothing_was_left_behind(gate: Gate) -> None:
+def test_without_a_tag_no_version_is_forgotten(gate: Gate) -> None:
     assert forgotten_versions(gate, _REGISTRY, _BORN) == []
 
 
-def test_a_gate_with_an_alias_takes_what_holds_it_however_old(gate: Gate) -> None:
+def test_a_gate_with_an_alias_takes_versions_of_any_age_that_have_it(gate: Gate) -> None:
     gate = gate.model_copy(update={"when_alias": "candidate-*"})
     versions = [_linked("a:v0", -1, alias="candidate-1"), _linked("a:v1", 1)]
     assert _names(new_versions(gate, versions, _BORN)) == ["a:v0"]
@@ -79,7 +79,7 @@ def test_a_gate_with_an_alias_takes_what_holds_it_however_old(gate: Gate) -> Non
     assert forgotten_versions(gate, versions, _BORN) == []
 
 
-def test_the_alias_that_counts_is_told(gate: Gate) -> None:
+def test_matching_alias_returns_the_alias_of_the_gate(gate: Gate) -> None:
     version = _linked("a:v0", 0, alias="candidate-1")
     assert matching_alias(gate, version) is None
     assert matching_alias(gate.model_copy(update={"when_alias": "cand*"}), version) == "candidate-1"

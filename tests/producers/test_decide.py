@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 import redis
-from celery import Celery
 
+from bus.bus import Bus
 from bus.celery_app import GPU_QUEUE, queue_keys, queue_length
 from bus.ledger import Ledger
 from producers.decide import decide
@@ -12,7 +13,6 @@ from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
-from schemas.settings import Settings
 from schemas.verdicts import Decision, Verdict
 
 _GATE = "climate-rag"
@@ -21,7 +21,7 @@ _OTHER = "other"
 
 @pytest.fixture
 def version(link: Callable[..., str]) -> ArtifactRef:
-    """A version that is there in W&B."""
+    """A version that exists in W&B."""
     return ArtifactRef.parse(link("one", f"collection {uuid4().hex[:8]}"))
 
 
@@ -29,7 +29,7 @@ def version(link: Callable[..., str]) -> ArtifactRef:
 def suspend(
     ledger: Ledger, version: ArtifactRef, gate: Gate, event: ModelVersionEvent
 ) -> Callable[..., WeighingId]:
-    """Weighs the version up to where a person must decide."""
+    """Opens a weighing of the version that awaits approval."""
 
     def weigh(name: str = _GATE) -> WeighingId:
         weighing = WeighingId.of(name, version)
@@ -39,25 +39,23 @@ def suspend(
         verdict = Verdict(
             weighing=weighing, source="webhook", outcome="awaiting approval", reason="it passed"
         )
-        assert ledger.suspend(verdict, token)
+        assert ledger.end(verdict, token)
         return weighing
 
     return weigh
 
 
 @pytest.fixture
-def decided(
-    app: Celery, ledger: Ledger, settings: Settings, version: ArtifactRef
-) -> Callable[..., list[WeighingId]]:
+def decided(bus: Bus, version: ArtifactRef) -> Callable[..., list[WeighingId]]:
     def call(
         text: str = str(version), *, gate: str | None = None, approved: bool = True, why: str = ""
     ) -> list[WeighingId]:
-        return decide(app, ledger, settings, text, gate=gate, approved=approved, by="ada", why=why)
+        return decide(bus, text, gate=gate, approved=approved, by="ada", why=why)
 
     return call
 
 
-def test_what_a_person_decided_is_served_first(
+def test_a_decided_weighing_is_served_first(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     client: redis.Redis,
@@ -112,7 +110,7 @@ def test_a_rejection_without_a_reason_is_refused(
     assert _decision(ledger, weighing) is None
 
 
-def test_an_alias_names_the_version_that_holds_it_now(
+def test_an_alias_is_resolved_to_its_current_version(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     version: ArtifactRef,
@@ -121,7 +119,7 @@ def test_an_alias_names_the_version_that_holds_it_now(
     assert decided(f"{version.collection_path}:latest") == [weighing]
 
 
-def test_of_several_gates_one_must_be_named(
+def test_with_several_gates_one_must_be_named(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     ledger: Ledger,
@@ -135,7 +133,7 @@ def test_of_several_gates_one_must_be_named(
     assert _decision(ledger, ours) is None
 
 
-def test_a_gate_under_which_it_does_not_wait_is_refused(
+def test_a_gate_under_which_it_does_not_await_approval_is_refused(
     suspend: Callable[..., WeighingId], decided: Callable[..., list[WeighingId]]
 ) -> None:
     suspend()
@@ -144,7 +142,7 @@ def test_a_gate_under_which_it_does_not_wait_is_refused(
         decided(gate=_OTHER)
 
 
-def test_what_was_decided_before_is_told_with_its_state(
+def test_a_decided_weighing_is_refused_with_its_state(
     suspend: Callable[..., WeighingId],
     decided: Callable[..., list[WeighingId]],
     client: redis.Redis,
@@ -156,10 +154,10 @@ def test_what_was_decided_before_is_told_with_its_state(
     assert queue_length(client, GPU_QUEUE) == 1
 
 
-def test_what_was_never_weighed_cannot_be_approved(
+def test_an_unweighed_version_cannot_be_approved(
     decided: Callable[..., list[WeighingId]], client: redis.Redis
 ) -> None:
-    with pytest.raises(ConfigurationError, match="it is not known to the ledger"):
+    with pytest.raises(ConfigurationError, match="it is not in the ledger"):
         decided()
     assert queue_length(client, GPU_QUEUE) == 0
 
@@ -172,25 +170,23 @@ def test_a_version_that_does_not_exist_cannot_be_approved(
 
 
 class _BeatenLedger(Ledger):
-    """A ledger in which somebody else decides just before."""
+    """A ledger in which another person decides just before."""
 
     def decide(self, weighing: WeighingId, decision: Decision) -> bool:
         super().decide(weighing, decision.model_copy(update={"by": "bob"}))
         return super().decide(weighing, decision)
 
 
-def test_of_two_people_the_second_is_told_that_it_is_decided(
+def test_the_second_of_two_concurrent_decisions_is_refused(
     suspend: Callable[..., WeighingId],
-    app: Celery,
-    client: redis.Redis,
-    settings: Settings,
+    bus: Bus,
     version: ArtifactRef,
     ledger: Ledger,
 ) -> None:
     weighing = suspend()
-    beaten = _BeatenLedger(client, settings.lease)
-    with pytest.raises(ConfigurationError, match="was decided by somebody else just now"):
-        decide(app, beaten, settings, str(version), gate=None, approved=True, by="ada", why="")
+    beaten = replace(bus, ledger=_BeatenLedger(bus.client, bus.settings.lease))
+    with pytest.raises(ConfigurationError, match="has just been decided"):
+        decide(beaten, str(version), gate=None, approved=True, by="ada", why="")
     decision = _decision(ledger, weighing)
     assert decision is not None
     assert decision.by == "bob"

@@ -31,7 +31,7 @@ def collection() -> str:
 def environment(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, gate: Gate, client: redis.Redis
 ) -> None:
-    """What a script finds: a gate file and an empty Redis."""
+    """A script's environment: a gate file and an empty Redis."""
     text = yaml.safe_dump(GateFile(gates=(gate,)).model_dump(mode="json"))
     settings.gates_path.write_text(text)
     monkeypatch.setenv("CELERY_BROKER_URL", settings.broker_url)
@@ -48,7 +48,7 @@ def test_a_version_is_put_on_the_bus_under_every_gate_that_watches_it(
     assert queue_length(client, EVENTS_QUEUE) == 1
 
 
-def test_the_same_version_is_taken_once_and_with_force_each_time(
+def test_a_version_is_enqueued_once_but_with_force_each_time(
     client: redis.Redis, link: Callable[..., str], collection: str
 ) -> None:
     linked = link("one", collection)
@@ -102,16 +102,16 @@ def four(link: Callable[..., str], collection: str) -> list[str]:
         ("{} *", [1, 3]),
     ],
 )
-def test_a_pattern_stands_for_all_that_match_and_the_newest_of_a_collection_comes_last(
+def test_a_pattern_selects_all_matching_versions_the_newest_of_a_collection_last(
     four: list[str], collection: str, pattern: str, meant: list[int]
 ) -> None:
     events = enqueue(f"{_REGISTRY}/{pattern.format(collection)}").events
-    # Of those in two collections W&B tells to the second only which is older.
+    # W&B reports times in seconds, so the order across collections is not certain.
     found = sorted((event.ref for event in events), key=lambda ref: ref.collection)
     assert [str(ref) for ref in found] == [four[number] for number in meant]
 
 
-def test_what_a_pattern_means_beside_what_gates_watch_needs_a_gates_name(
+def test_with_a_gate_a_pattern_also_selects_unwatched_versions(
     settings: Settings, gate: Gate, four: list[str], collection: str
 ) -> None:
     narrow = gate.model_copy(update={"watch": (f"{_REGISTRY}/{collection} a",)})
@@ -122,7 +122,7 @@ def test_what_a_pattern_means_beside_what_gates_watch_needs_a_gates_name(
     assert len(enqueue(pattern, gate="climate-rag").weighings) == 4
 
 
-def test_the_handle_tells_where_the_weighings_stand(
+def test_the_handle_returns_the_records(
     ledger: Ledger, gate: Gate, link: Callable[..., str], collection: str
 ) -> None:
     enqueued = enqueue(link("one", collection))

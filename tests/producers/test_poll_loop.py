@@ -1,4 +1,4 @@
-"""The poller as a process: it outlives what it depends on, and ends when it is told to."""
+"""The poller as a process: it survives outages, and ends on SIGTERM."""
 
 import os
 import signal
@@ -13,10 +13,9 @@ from uuid import uuid4
 import pytest
 import redis
 import yaml
-from celery import Celery
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, queue_length
-from bus.ledger import Ledger
 from local_wandb import LocalWandb, LocalWandbConfig
 from producers.poller import poll
 from rehearsal.processes import stop_on_exit, wait_until
@@ -40,7 +39,7 @@ with wandb.init() as run:
 
 @pytest.fixture
 def environment(settings: Settings, gate: Gate) -> dict[str, str]:
-    """A poller's that looks often; which W&B is said by each test."""
+    """The environment of a poller that scans often, without a W&B."""
     _write(settings, gate)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_SHELL)}
     return {
@@ -68,15 +67,15 @@ def _polling(environment: Mapping[str, str], log: Path) -> Iterator[subprocess.P
 
 def _warned_twice(log: Path, reason: str) -> bool:
     lines = log.read_text().splitlines()
-    return sum("the poller could not look" in line and reason in line for line in lines) > 1
+    return sum("scan failed" in line and reason in line for line in lines) > 1
 
 
-def _told_to_end(poller: subprocess.Popen[bytes]) -> int:
+def _terminated(poller: subprocess.Popen[bytes]) -> int:
     poller.send_signal(signal.SIGTERM)
     return poller.wait(_PATIENCE)
 
 
-def test_a_wandb_that_comes_back_is_looked_at_again(
+def test_scans_continue_when_wandb_is_back(
     environment: dict[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:
     log = tmp_path / "poller.log"
@@ -99,11 +98,11 @@ def test_a_wandb_that_comes_back_is_looked_at_again(
                 log,
                 _PATIENCE,
             )
-            assert _told_to_end(poller) == 0
+            assert _terminated(poller) == 0
     assert "the poller found a version" in log.read_text()
 
 
-def test_while_redis_is_away_the_poller_goes_on_looking_and_ends_when_told(
+def test_without_redis_the_poller_keeps_scanning_until_sigterm(
     environment: dict[str, str], local_wandb: LocalWandb, tmp_path: Path
 ) -> None:
     log = tmp_path / "poller.log"
@@ -113,11 +112,11 @@ def test_while_redis_is_away_the_poller_goes_on_looking_and_ends_when_told(
         wait_until(
             lambda: _warned_twice(log, "Connection refused"), poller, "The poller", log, _PATIENCE
         )
-        assert _told_to_end(poller) == 0
+        assert _terminated(poller) == 0
 
 
-class _OneLook(threading.Event):
-    """Stops the poller when it would wait for its next look."""
+class _OneScan(threading.Event):
+    """Stops the poller when it would wait for its next scan."""
 
     def wait(self, timeout: float | None = None) -> bool:
         if timeout:
@@ -125,10 +124,9 @@ class _OneLook(threading.Event):
         return self.is_set()
 
 
-def test_a_gate_that_cannot_be_read_does_not_hide_the_others(
-    app: Celery,
+def test_a_missing_registry_does_not_affect_the_others(
+    bus: Bus,
     client: redis.Redis,
-    ledger: Ledger,
     settings: Settings,
     gate: Gate,
     link: Callable[..., str],
@@ -138,14 +136,13 @@ def test_a_gate_that_cannot_be_read_does_not_hide_the_others(
     astray = gate.model_copy(update={"name": "astray", "watch": ("wandb32/wandb-registry-No/*",)})
     watch = (f"wandb32/wandb-registry-RAG Chat Models/{collection}",)
     _write(settings, astray, gate.model_copy(update={"watch": watch}))
-    poll(app, client, ledger, settings, _OneLook())
+    poll(bus, _OneScan())
     assert queue_length(client, EVENTS_QUEUE) == 1
 
 
 def test_two_pollers_publish_a_version_once(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
-    ledger: Ledger,
     settings: Settings,
     gate: Gate,
     link: Callable[..., str],
@@ -154,8 +151,7 @@ def test_two_pollers_publish_a_version_once(
     link("one", collection)
     watch = (f"wandb32/wandb-registry-RAG Chat Models/{collection}",)
     _write(settings, gate.model_copy(update={"watch": watch}))
-    arguments = (app, client, ledger, settings)
-    pollers = [threading.Thread(target=poll, args=(*arguments, _OneLook())) for _ in range(2)]
+    pollers = [threading.Thread(target=poll, args=(bus, _OneScan())) for _ in range(2)]
     for poller in pollers:
         poller.start()
     for poller in pollers:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -7,6 +8,7 @@ import redis
 import wandb
 import yaml
 
+from bus.bus import Bus
 from bus.connection import connect
 from bus.ledger import Ledger
 from producers.rollback import Rollback, rollback
@@ -23,7 +25,7 @@ _UNALIASED = "unaliased"
 
 @pytest.fixture
 def promoting(gate: Gate, settings: Settings, registry: Callable[[str], str]) -> Gate:
-    """A gate with two aliases in a target collection of this test only."""
+    """A gate with two aliases in a target collection for this test only."""
     target = f"{registry('RAG Models')}/{uuid4().hex[:8]}"
     ours = gate.model_copy(update={"promote": Promotion(to=target, aliases=_ALIASES)})
     unaliased = gate.model_copy(update={"name": _UNALIASED})
@@ -43,9 +45,9 @@ def three(run: wandb.Run, promoting: Gate) -> list[ArtifactRef]:
 
 
 @pytest.fixture
-def roll_back(ledger: Ledger, settings: Settings, promoting: Gate) -> Callable[..., Rollback]:
+def roll_back(bus: Bus, promoting: Gate) -> Callable[..., Rollback]:
     def call(to: str | None = None, *, name: str = promoting.name) -> Rollback:
-        return rollback(ledger, settings, name, to=to, by="ada", why="it is rude")
+        return rollback(bus, name, to=to, by="ada", why="it is rude")
 
     return call
 
@@ -58,7 +60,7 @@ def _metadata(version: ArtifactRef) -> dict[str, Any]:
     return dict(wandb.Api().artifact(str(version)).metadata)
 
 
-def test_all_aliases_go_back_to_the_champion_that_was_displaced(
+def test_all_aliases_move_to_the_previous_champion(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef]
 ) -> None:
     _, before, latest = three
@@ -68,7 +70,7 @@ def test_all_aliases_go_back_to_the_champion_that_was_displaced(
     assert _aliases(latest) == {"latest"}
 
 
-def test_a_rollback_that_is_repeated_changes_nothing_more(
+def test_repeating_a_rollback_changes_nothing(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef], ledger: Ledger
 ) -> None:
     first = roll_back()
@@ -78,7 +80,7 @@ def test_a_rollback_that_is_repeated_changes_nothing_more(
     assert (_metadata(three[2]), ledger.audit()) == known
 
 
-def test_a_rollback_that_broke_half_way_is_finished_by_the_next(
+def test_an_interrupted_rollback_is_completed_by_the_next(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef]
 ) -> None:
     _, before, latest = three
@@ -89,7 +91,7 @@ def test_a_rollback_that_broke_half_way_is_finished_by_the_next(
     assert _aliases(before) == set(_ALIASES)
 
 
-def test_an_alias_that_somebody_deleted_is_given_back(
+def test_a_deleted_alias_is_restored(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef]
 ) -> None:
     latest = wandb.Api().artifact(str(three[2]))
@@ -99,18 +101,18 @@ def test_an_alias_that_somebody_deleted_is_given_back(
     assert _aliases(three[1]) == set(_ALIASES)
 
 
-def test_who_and_why_stand_on_the_version_beside_all_that_it_said_before(
+def test_the_version_keeps_its_metadata_and_records_person_and_reason(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef]
 ) -> None:
     before = _metadata(three[2])
     roll_back()
     after = _metadata(three[2])
-    told = after.pop("rolled_back")
+    record = after.pop("rolled_back")
     assert after == before
-    assert (told["by"], told["why"], told["to"]) == ("ada", "it is rude", str(three[1]))
+    assert (record["by"], record["why"], record["to"]) == ("ada", "it is rude", str(three[1]))
 
 
-def test_who_and_why_stand_in_the_audit(
+def test_the_audit_records_person_and_reason(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef], promoting: Gate, ledger: Ledger
 ) -> None:
     roll_back()
@@ -119,16 +121,16 @@ def test_who_and_why_stand_in_the_audit(
     assert f"champion from {three[2]} to {three[1]} by ada: it is rude" in line.note
 
 
-def test_nothing_moves_that_cannot_be_recorded(
-    settings: Settings, three: list[ArtifactRef], promoting: Gate
+def test_nothing_moves_if_it_cannot_be_recorded(
+    bus: Bus, three: list[ArtifactRef], promoting: Gate
 ) -> None:
-    nowhere = Ledger(connect(f"redis://127.0.0.1:{free_port()}/0"), settings.lease)
+    nowhere = Ledger(connect(f"redis://127.0.0.1:{free_port()}/0"), bus.settings.lease)
     with pytest.raises(redis.ConnectionError):
-        rollback(nowhere, settings, promoting.name, to=None, by="ada", why="")
+        rollback(replace(bus, ledger=nowhere), promoting.name, to=None, by="ada", why="")
     assert _aliases(three[2]) == {"latest", *_ALIASES}
 
 
-def test_a_version_that_gets_the_aliases_again_is_rolled_back_no_more(
+def test_a_version_that_regains_the_aliases_loses_its_rollback_record(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef]
 ) -> None:
     before = _metadata(three[2])
@@ -155,7 +157,7 @@ def test_a_named_version_gets_the_aliases(
         (_UNALIASED, None, f"Gate '{_UNALIASED}' moves no aliases"),
     ],
 )
-def test_what_the_gate_never_promoted_is_refused_and_nothing_moves(
+def test_an_unpromoted_version_is_refused_and_nothing_moves(
     roll_back: Callable[..., Rollback],
     three: list[ArtifactRef],
     run: wandb.Run,
@@ -176,7 +178,7 @@ def test_what_the_gate_never_promoted_is_refused_and_nothing_moves(
     assert ledger.audit() == []
 
 
-def test_a_champion_before_that_another_gate_promoted_is_refused(
+def test_a_previous_champion_of_another_gate_is_refused(
     roll_back: Callable[..., Rollback], run: wandb.Run, promoting: Gate
 ) -> None:
     theirs = promoted(run, promoting.model_copy(update={"name": "other"}), "theirs", day=1)
@@ -185,33 +187,39 @@ def test_a_champion_before_that_another_gate_promoted_is_refused(
         roll_back()
 
 
-def test_the_first_version_has_no_champion_before(
+def test_the_first_version_has_no_previous_champion(
     roll_back: Callable[..., Rollback], run: wandb.Run, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one")
-    with pytest.raises(ConfigurationError, match=r"no champion before: .*:v0 displaced nobody"):
+    with pytest.raises(
+        ConfigurationError, match=r"no previous champion: .*:v0 replaced no version"
+    ):
         roll_back()
 
 
-def test_a_champion_that_was_promoted_again_displaced_nobody(
+def test_a_champion_that_was_promoted_again_has_no_previous_champion(
     roll_back: Callable[..., Rollback], run: wandb.Run, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one", day=1)
     champion = promoted(run, promoting, "two", day=2)
     promoted(run, promoting, "two", champion=champion, day=3)
-    with pytest.raises(ConfigurationError, match=r"no champion before: .*:v1 displaced nobody"):
+    with pytest.raises(
+        ConfigurationError, match=r"no previous champion: .*:v1 replaced no version"
+    ):
         roll_back()
 
 
-def test_a_gate_that_promoted_nothing_has_nothing_to_roll_back(
+def test_a_gate_without_promotions_cannot_be_rolled_back(
     roll_back: Callable[..., Rollback], run: wandb.Run, promoting: Gate
 ) -> None:
     link_reference(run, promoting, "by hand", {})
-    with pytest.raises(ConfigurationError, match="no champion before: it has promoted nothing"):
+    with pytest.raises(
+        ConfigurationError, match="no previous champion: it has promoted no version"
+    ):
         roll_back()
 
 
-def test_a_version_promoted_after_a_rollback_displaced_the_one_rolled_back_to(
+def test_a_version_promoted_after_a_rollback_replaces_the_restored_one(
     roll_back: Callable[..., Rollback], three: list[ArtifactRef], run: wandb.Run, promoting: Gate
 ) -> None:
     to = ArtifactRef.parse(roll_back().to)

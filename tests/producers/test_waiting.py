@@ -1,4 +1,4 @@
-"""Waiting for weighings, on a real ledger in which something happens between two looks."""
+"""Waiting for weighings, on a real ledger that changes between two reads."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def weigh(ledger: Ledger, weighing: WeighingId, gate: Gate) -> Weigh:
-    """What the workers do with an event, from its dispatch to the verdict."""
+    """Handles an event as the workers do, from dispatch to verdict."""
 
     def do(event: ModelVersionEvent, outcome: Outcome) -> None:
         assert ledger.open(weighing, gate, event)
@@ -45,7 +45,7 @@ def forced(event: ModelVersionEvent) -> ModelVersionEvent:
 
 
 class _LaterLedger(Ledger):
-    """A ledger in which something happens between the first look and the second."""
+    """A ledger that changes between the first read and the second."""
 
     looks = 0
     happens: Callable[[], object]
@@ -62,7 +62,7 @@ def later(client: redis.Redis, settings: Settings) -> _LaterLedger:
     return _LaterLedger(client, settings.lease)
 
 
-def test_a_verdict_that_is_there_already_is_the_answer(
+def test_an_existing_verdict_ends_the_wait(
     ledger: Ledger, weighing: WeighingId, event: ModelVersionEvent, weigh: Weigh
 ) -> None:
     weigh(event, "rejected")
@@ -72,7 +72,7 @@ def test_a_verdict_that_is_there_already_is_the_answer(
     assert told == [record]
 
 
-def test_with_force_an_old_verdict_is_not_the_answer(
+def test_with_force_an_old_verdict_does_not_end_the_wait(
     later: _LaterLedger,
     weighing: WeighingId,
     event: ModelVersionEvent,
@@ -87,7 +87,7 @@ def test_with_force_an_old_verdict_is_not_the_answer(
     assert told == [record]
 
 
-def test_force_that_a_running_weighing_absorbs_is_answered_by_its_verdict(
+def test_force_during_a_running_weighing_waits_for_its_verdict(
     later: _LaterLedger,
     weighing: WeighingId,
     gate: Gate,
@@ -103,7 +103,7 @@ def test_force_that_a_running_weighing_absorbs_is_answered_by_its_verdict(
 
 
 @pytest.mark.parametrize("is_forced", [False, True])
-def test_without_a_worker_the_wait_ends_with_the_reason(
+def test_without_a_worker_the_wait_fails(
     monkeypatch: pytest.MonkeyPatch,
     ledger: Ledger,
     weighing: WeighingId,
@@ -113,13 +113,13 @@ def test_without_a_worker_the_wait_ends_with_the_reason(
     is_forced: bool,
 ) -> None:
     monkeypatch.setattr("producers.waiting._DISPATCHED_WITHIN", 0.01)
-    if is_forced:  # only an old verdict is there
+    if is_forced:  # there is only an old verdict
         weigh(event, "rejected")
     with pytest.raises(PlatformError, match=rf"No worker opened {weighing} within 0\.01 s"):
         wait_for(ledger, {weighing: forced if is_forced else None})
 
 
-def test_what_takes_too_long_is_named(
+def test_a_timeout_names_the_weighings(
     ledger: Ledger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent
 ) -> None:
     slow = WeighingId.of("slow", event.ref)
@@ -133,7 +133,7 @@ def test_what_takes_too_long_is_named(
     assert isinstance(raised.value, TimeoutError)
 
 
-def test_a_redis_that_is_away_for_a_while_ends_no_wait(
+def test_an_outage_of_redis_does_not_end_the_wait(
     later: _LaterLedger, weighing: WeighingId, gate: Gate, event: ModelVersionEvent, weigh: Weigh
 ) -> None:
     def break_off() -> None:

@@ -40,7 +40,7 @@ _PAYLOAD = {
 
 @pytest.fixture
 def gated(settings: Settings, gate: Gate) -> Settings:
-    """Settings with a gate for linked versions, and one for those that get an alias."""
+    """Settings with one gate for linked versions, and one for an alias."""
     aliased = gate.model_copy(update={"name": "aliased", "when_alias": "candidate-*"})
     document = GateFile(gates=(gate, aliased)).model_dump(mode="json", exclude_none=True)
     settings.gates_path.write_text(yaml.safe_dump(document))
@@ -67,20 +67,18 @@ def _post(receiver: TestClient, body: bytes, **headers: str) -> Any:
     return receiver.post("/webhook", content=body, headers={**usual, **headers})
 
 
-def _tell(receiver: TestClient, **changes: Any) -> Any:
+def _deliver(receiver: TestClient, **changes: Any) -> Any:
     return _post(receiver, json.dumps({**_PAYLOAD, **changes}).encode())
 
 
-def _kept(inbox: Inbox) -> list[ModelVersionEvent]:
+def _events(inbox: Inbox) -> list[ModelVersionEvent]:
     events = [inbox.read(event_id) for event_id in inbox.waiting()]
     return [event for event in events if event]
 
 
-def test_a_linked_version_is_accepted_and_lies_in_the_inbox(
-    receiver: TestClient, inbox: Inbox
-) -> None:
-    answer = _tell(receiver)
-    (event,) = _kept(inbox)
+def test_a_linked_version_is_accepted_into_the_inbox(receiver: TestClient, inbox: Inbox) -> None:
+    answer = _deliver(receiver)
+    (event,) = _events(inbox)
     assert answer.status_code == 202
     assert answer.json() == {"events": [event.id], "weighings": [f"climate-rag/{_VERSION}"]}
     assert str(event.ref) == _VERSION
@@ -88,42 +86,42 @@ def test_a_linked_version_is_accepted_and_lies_in_the_inbox(
     assert (event.source, event.author, event.alias) == ("webhook", "ada", None)
 
 
-def test_a_worker_is_told_of_what_was_accepted(gated: Settings, client: redis.Redis) -> None:
+def test_tasks_for_accepted_events_are_sent_together(gated: Settings, client: redis.Redis) -> None:
     with TestClient(webhook_app(gated)) as receiver:
-        answers = [_tell(receiver, artifact_version_string=f"{_VERSION}{n}") for n in range(20)]
-    told = [json.loads(message) for message in client.lrange(f"weighbridge:{EVENTS_QUEUE}", 0, -1)]
-    ids = {one for task in told for one in json.loads(base64.b64decode(task["body"]))[0][0]}
+        answers = [_deliver(receiver, artifact_version_string=f"{_VERSION}{n}") for n in range(20)]
+    tasks = [json.loads(message) for message in client.lrange(f"weighbridge:{EVENTS_QUEUE}", 0, -1)]
+    ids = {one for task in tasks for one in json.loads(base64.b64decode(task["body"]))[0][0]}
     assert ids == {answer.json()["events"][0] for answer in answers}
-    assert len(told) < len(answers)
+    assert len(tasks) < len(answers)
 
 
-def test_the_same_keys_are_taken_nested_as_github_wants_them(
-    receiver: TestClient, inbox: Inbox
-) -> None:
+def test_keys_nested_as_for_github_are_accepted(receiver: TestClient, inbox: Inbox) -> None:
     nested = {"event_type": "weigh", "client_payload": _PAYLOAD}
     assert _post(receiver, json.dumps(nested).encode()).status_code == 202
-    assert [str(event.ref) for event in _kept(inbox)] == [_VERSION]
+    assert [str(event.ref) for event in _events(inbox)] == [_VERSION]
 
 
 @pytest.mark.parametrize("key", ["artifact_version_string", "artifact_version"])
-def test_a_version_with_its_scheme_is_taken(receiver: TestClient, inbox: Inbox, key: str) -> None:
+def test_a_version_with_its_scheme_is_accepted(
+    receiver: TestClient, inbox: Inbox, key: str
+) -> None:
     body = {"event_type": "LINK_ARTIFACT", key: f"wandb-artifact:///{_VERSION}"}
     assert _post(receiver, json.dumps(body).encode()).status_code == 202
-    (event,) = _kept(inbox)
+    (event,) = _events(inbox)
     assert (str(event.ref), event.artifact_id) == (_VERSION, None)
 
 
-def test_an_alias_that_a_gate_waits_for_is_accepted(receiver: TestClient, inbox: Inbox) -> None:
-    answer = _tell(receiver, event_type="ADD_ARTIFACT_ALIAS", alias="candidate-7")
+def test_a_matching_alias_is_accepted(receiver: TestClient, inbox: Inbox) -> None:
+    answer = _deliver(receiver, event_type="ADD_ARTIFACT_ALIAS", alias="candidate-7")
     assert answer.status_code == 202
     assert answer.json()["weighings"] == [f"aliased/{_VERSION}"]
-    assert [event.alias for event in _kept(inbox)] == ["candidate-7"]
+    assert [event.alias for event in _events(inbox)] == ["candidate-7"]
 
 
-def test_a_version_that_must_be_resolved_first_opens_what_the_worker_finds(
+def test_an_unresolved_alias_is_accepted_without_weighings(
     receiver: TestClient,
 ) -> None:
-    answer = _tell(receiver, artifact_version_string=_VERSION.replace("v3", "latest"))
+    answer = _deliver(receiver, artifact_version_string=_VERSION.replace("v3", "latest"))
     assert (answer.status_code, answer.json()["weighings"]) == (202, [])
 
 
@@ -135,31 +133,31 @@ def test_a_version_that_must_be_resolved_first_opens_what_the_worker_finds(
         ({"artifact_version_string": "a/b/c:v0"}, "no gate takes a/b/c:v0"),
     ],
 )
-def test_what_no_gate_waits_for_is_ignored_with_the_reason(
+def test_a_delivery_that_no_gate_takes_is_ignored_with_the_reason(
     receiver: TestClient, inbox: Inbox, changes: dict[str, str], why: str
 ) -> None:
-    answer = _tell(receiver, **changes)
+    answer = _deliver(receiver, **changes)
     assert (answer.status_code, answer.json()) == (200, {"ignored": why})
-    assert _kept(inbox) == []
+    assert _events(inbox) == []
 
 
 def test_a_delivery_that_comes_twice_is_a_duplicate(receiver: TestClient, inbox: Inbox) -> None:
-    first, second = _tell(receiver), _tell(receiver)
+    first, second = _deliver(receiver), _deliver(receiver)
     event_id = first.json()["events"][0]
     assert second.status_code == 200
     assert second.json() == {"ignored": f"event {event_id} is known already"}
     assert inbox.waiting() == [event_id]
 
 
-def test_a_version_that_is_weighed_already_is_a_duplicate(
+def test_a_version_in_the_ledger_is_a_duplicate(
     receiver: TestClient, ledger: Ledger, gate: Gate, event: ModelVersionEvent
 ) -> None:
     ledger.open(WeighingId.of(gate.name, event.ref), gate, event)
-    assert "is known already" in _tell(receiver).json()["ignored"]
+    assert "is known already" in _deliver(receiver).json()["ignored"]
 
 
 @pytest.mark.parametrize("signature", [_signature(json.dumps(_PAYLOAD).encode()).hex()])
-def test_a_signature_in_hexadecimal_is_taken_too(receiver: TestClient, signature: str) -> None:
+def test_a_hexadecimal_signature_is_accepted(receiver: TestClient, signature: str) -> None:
     body = json.dumps(_PAYLOAD).encode()
     for written in (signature, signature.upper()):
         assert _post(receiver, body, **{"x-wandb-signature": written}).is_success
@@ -184,14 +182,14 @@ def test_a_signature_in_hexadecimal_is_taken_too(receiver: TestClient, signature
         ),
     ],
 )
-def test_who_does_not_prove_who_it_is_is_refused(
+def test_an_unauthenticated_delivery_is_refused(
     receiver: TestClient, inbox: Inbox, headers: dict[str, str], status: int, reason: str
 ) -> None:
     encoded = {name: value.encode() for name, value in headers.items()}
     answer = _post(receiver, json.dumps(_PAYLOAD).encode(), **encoded)  # type: ignore[arg-type]
     assert answer.status_code == status
     assert reason in answer.json()["detail"]
-    assert _kept(inbox) == []
+    assert _events(inbox) == []
 
 
 @pytest.mark.parametrize(
@@ -228,18 +226,16 @@ def test_who_does_not_prove_who_it_is_is_refused(
         (b'"' + b"x" * 70_000 + b'"', 413, "larger than 65536 bytes"),
     ],
 )
-def test_a_body_that_tells_of_no_version_is_refused_with_the_reason(
+def test_an_invalid_body_is_refused_with_the_reason(
     receiver: TestClient, inbox: Inbox, body: bytes, status: int, reason: str
 ) -> None:
     answer = _post(receiver, body)
     assert answer.status_code == status
     assert reason in str(answer.json()["detail"])
-    assert _kept(inbox) == []
+    assert _events(inbox) == []
 
 
-def test_a_check_that_is_configured_off_asks_for_nothing(
-    gated: Settings, client: redis.Redis
-) -> None:
+def test_a_disabled_check_is_skipped(gated: Settings, client: redis.Redis) -> None:
     update = {"webhook_checks": frozenset({"token"}), "webhook_secret": None}
     with TestClient(webhook_app(gated.model_copy(update=update))) as receiver:
         body = json.dumps(_PAYLOAD).encode()
@@ -249,7 +245,7 @@ def test_a_check_that_is_configured_off_asks_for_nothing(
 
 @pytest.mark.parametrize("variable", ["TOKEN", "SECRET"])
 @pytest.mark.parametrize("empty", [None, SecretStr("")])
-def test_a_receiver_without_a_secret_that_it_checks_does_not_start(
+def test_a_receiver_without_a_required_secret_does_not_start(
     settings: Settings, variable: str, empty: SecretStr | None
 ) -> None:
     lacking = settings.model_copy(update={f"webhook_{variable.lower()}": empty})
@@ -257,32 +253,32 @@ def test_a_receiver_without_a_secret_that_it_checks_does_not_start(
         Credentials.of(lacking)
 
 
-def test_it_says_that_it_lives(receiver: TestClient) -> None:
+def test_healthz_is_ok(receiver: TestClient) -> None:
     assert receiver.get("/healthz").json() == {"status": "ok"}
 
 
 def test_it_is_ready_while_events_are_dispatched(receiver: TestClient, inbox: Inbox) -> None:
-    _tell(receiver)
+    _deliver(receiver)
     assert receiver.get("/readyz").json() == {"status": "ready"}
 
 
-def test_it_says_that_nobody_dispatches_what_it_accepts(
+def test_it_is_not_ready_while_events_are_not_dispatched(
     gated: Settings, client: redis.Redis
 ) -> None:
     hasty = gated.model_copy(update={"lease": 0.001})
     with TestClient(webhook_app(hasty)) as receiver:
-        _tell(receiver)
+        _deliver(receiver)
         time.sleep(0.01)
         answer = receiver.get("/readyz")
     assert answer.status_code == 503
     assert "worker serves the queue 'events'" in answer.json()["detail"]
 
 
-def test_its_metrics_count_the_answers_and_tell_of_the_bus(
+def test_metrics_count_deliveries_and_show_the_bus(
     receiver: TestClient, client: redis.Redis
 ) -> None:
     for _ in range(2):
-        _tell(receiver)
+        _deliver(receiver)
     _post(receiver, b"{")
     wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 1, _PATIENCE)
     text = receiver.get("/metrics").text
@@ -296,17 +292,17 @@ def test_its_metrics_count_the_answers_and_tell_of_the_bus(
     assert "the-secret" not in text
 
 
-def test_it_outlives_a_redis_that_goes_and_comes_back(gated: Settings, tmp_path: Path) -> None:
+def test_it_survives_an_outage_of_redis(gated: Settings, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
         moved = gated.model_copy(update={"broker_url": server.url})
         with TestClient(webhook_app(moved)) as receiver:
-            assert _tell(receiver).status_code == 202
+            assert _deliver(receiver).status_code == 202
             server.stop()
-            away = _tell(receiver, artifact_version_string=f"{_VERSION}1")
+            away = _deliver(receiver, artifact_version_string=f"{_VERSION}1")
             assert (away.status_code, away.headers["retry-after"]) == (503, "5")
             assert receiver.get("/readyz").status_code == 503
             assert "weighbridge_redis_up 0.0" in receiver.get("/metrics").text
             assert receiver.get("/healthz").status_code == 200
             server.start()
-            assert _tell(receiver, artifact_version_string=f"{_VERSION}1").status_code == 202
-            assert "is known already" in _tell(receiver).json()["ignored"]
+            assert _deliver(receiver, artifact_version_string=f"{_VERSION}1").status_code == 202
+            assert "is known already" in _deliver(receiver).json()["ignored"]

@@ -1,4 +1,4 @@
-"""Whatever is sent: the receiver answers as its OpenAPI document says, and never breaks."""
+"""For any request, the receiver conforms to its OpenAPI document and never fails."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ def gated(settings: Settings, gate: Gate) -> Settings:
 
 
 class _Sender:
-    """Sends to a receiver in this process; a context manager."""
+    """Sends requests to a receiver in this process; a context manager."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = webhook_app(settings)
@@ -76,7 +76,7 @@ class _Sender:
         self._runner.close()
 
     def send(self, deliveries: list[tuple[bytes, bool]]) -> list[httpx.Response]:
-        """Send bodies at once, each signed or wrongly signed."""
+        """Send bodies concurrently, each with a valid or an invalid signature."""
         return self._runner.run(self._send_all(deliveries))
 
     async def _send_all(self, deliveries: list[tuple[bytes, bool]]) -> list[httpx.Response]:
@@ -113,7 +113,7 @@ def sender(gated: Settings, client: redis.Redis) -> Iterator[_Sender]:
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_no_payload_breaks_it_and_none_is_accepted_unsigned(
+def test_no_payload_causes_an_error_and_none_is_accepted_unsigned(
     sender: _Sender, inbox: Inbox, deliveries: list[tuple[bytes, bool]]
 ) -> None:
     for (_, signed), answer in zip(deliveries, sender.send(deliveries), strict=True):
@@ -125,7 +125,7 @@ def test_no_payload_breaks_it_and_none_is_accepted_unsigned(
 
 @pytest.mark.parametrize("checks", [{"token", "signature"}, set()], ids=["guarded", "open"])
 @pytest.mark.parametrize("path", ["/webhook", "/healthz", "/readyz", "/metrics"])
-def test_every_route_answers_as_its_document_says(
+def test_every_route_conforms_to_its_openapi_document(
     gated: Settings, client: redis.Redis, checks: set[str], path: str
 ) -> None:
     app = webhook_app(gated.model_copy(update={"webhook_checks": frozenset(checks)}))
@@ -136,12 +136,12 @@ def test_every_route_answers_as_its_document_says(
     @given(case=operation.as_strategy())
     @hypothesis_settings(max_examples=50, database=None, suppress_health_check=list(HealthCheck))
     def answers(case: "schemathesis.Case[Any]") -> None:
-        # What a version string must look like is told by a 422, not by the schema.
+        # The form of a version string is checked with a 422, not in the schema.
         case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
     answers()
 
 
-def test_no_route_is_left_out_of_its_document(gated: Settings) -> None:
+def test_every_route_is_documented(gated: Settings) -> None:
     paths = webhook_app(gated).openapi()["paths"]
     assert set(paths) == {"/webhook", "/healthz", "/readyz", "/metrics"}

@@ -1,4 +1,4 @@
-"""A server that answers as it is told to, for what a real W&B does only on bad days."""
+"""A server with scripted responses, for failures that a real W&B has rarely."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What it says once; `delay` is in seconds."""
+    """One response; `delay` is in seconds."""
 
     status: int = 200
     body: Any = field(default_factory=lambda: {"data": {"it": "is"}})
@@ -22,7 +22,7 @@ class Answer:
 
 @dataclass
 class Scripted:
-    """The server: its address, and what it was asked."""
+    """The server: its URL and the requests that it received."""
 
     url: str
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Scripted:
 
 @contextmanager
 def scripted(*answers: Answer) -> Iterator[Scripted]:
-    """Serve some answers, in this order, the last one again and again."""
+    """Serve responses in this order, and then the last one repeatedly."""
     left = list(answers)
     released = threading.Event()
 
@@ -44,7 +44,7 @@ def scripted(*answers: Answer) -> Iterator[Scripted]:
             server.asked.append(json.loads(self.rfile.read(length)))
             answer = left.pop(0) if len(left) > 1 else left[0]
             released.wait(answer.delay)
-            with suppress(ConnectionError):  # whoever asked did not wait
+            with suppress(ConnectionError):  # the client did not wait
                 self._send(answer)
 
         def _send(self, answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""Whose fault a call's failure is, by what the SDK really raises in bad weather."""
+"""How SDK errors are translated, with the errors that the SDK raises during real outages."""
 
 import threading
 import time
@@ -51,7 +51,7 @@ def network(
 ) -> Iterator[FaultyNetwork]:
     with FaultyNetwork(local_wandb.url) as faulty:
         monkeypatch.setenv("WANDB_BASE_URL", faulty.url)
-        # Whoever ends the SDK's helper process waits for what it still tries.
+        # Ending the SDK's helper process waits for its pending retries.
         monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS", "1")
         faulty.delay = 2 * _WITHIN
         yield faulty
@@ -66,7 +66,7 @@ def api(network: FaultyNetwork) -> wandb.Api:
 
 @pytest.mark.parametrize("call", [_read, _write, _log_in])
 @pytest.mark.parametrize("weather", _PERMANENT)
-def test_what_w_and_b_refuses_is_asked_once(
+def test_a_refused_call_is_not_retried(
     network: FaultyNetwork, api: wandb.Api, weather: str, call: Call
 ) -> None:
     network.weather = weather
@@ -80,7 +80,7 @@ def test_what_w_and_b_refuses_is_asked_once(
 
 @pytest.mark.parametrize("call", [_read, _write, _log_in])
 @pytest.mark.parametrize("weather", _PASSING)
-def test_an_outage_is_told_in_time_and_may_be_tried_again(
+def test_an_outage_is_a_platform_error_within_the_timeout(
     network: FaultyNetwork, api: wandb.Api, weather: str, call: Call
 ) -> None:
     network.weather = weather
@@ -90,7 +90,7 @@ def test_an_outage_is_told_in_time_and_may_be_tried_again(
     assert time.monotonic() - start < 5 * _WITHIN  # room for a busy machine
 
 
-def test_a_storm_that_is_over_in_time_goes_unnoticed(
+def test_a_short_outage_goes_unnoticed(
     network: FaultyNetwork, registry: Callable[[str], str]
 ) -> None:
     registry("RAG Models")
@@ -107,16 +107,14 @@ def test_a_storm_that_is_over_in_time_goes_unnoticed(
         assert _read(api) is None
 
 
-def test_a_server_that_cannot_be_asked_for_registries_may_be_asked_again(
-    network: FaultyNetwork, api: wandb.Api
-) -> None:
-    """The SDK says that the server is too old."""
+def test_a_failed_feature_query_is_a_platform_error(network: FaultyNetwork, api: wandb.Api) -> None:
+    """The SDK reports that the server is too old."""
     network.weather = "500"
     with pytest.raises(PlatformError, match="W&B did not do it"), wandb_call("do it"):
         _list(api)
 
 
-def test_a_helper_process_that_died_is_the_platforms_fault(api: wandb.Api) -> None:
+def test_a_dead_helper_process_is_a_platform_error(api: wandb.Api) -> None:
     end_helper_process()
     with pytest.raises(PlatformError, match="W&B did not do it"), wandb_call("do it"):
         _list(api)
@@ -137,14 +135,12 @@ def test_a_helper_process_that_died_is_the_platforms_fault(api: wandb.Api) -> No
         (CommError(""), PlatformError),
     ],
 )
-def test_where_the_status_is_hidden_the_words_decide(
-    error: Exception, kind: type[Exception]
-) -> None:
+def test_without_a_status_the_message_decides(error: Exception, kind: type[Exception]) -> None:
     with pytest.raises(kind) as raised, wandb_call("do it"):
         raise error
     assert raised.type is kind
 
 
-def test_an_error_of_our_own_passes_as_it_is() -> None:
+def test_our_own_errors_pass_unchanged() -> None:
     with pytest.raises(ArtifactError, match=r"^pickled$"), wandb_call("read it"):
         raise ArtifactError("pickled")

@@ -19,7 +19,7 @@ _TIMEOUT = 19.0
 
 @pytest.fixture
 def promoting(gate: Gate, registry: Callable[[str], str]) -> Gate:
-    """A gate with a target collection of this test only."""
+    """A gate with a target collection for this test only."""
     target = f"{registry('RAG Models')}/{uuid4().hex[:8]}"
     return gate.model_copy(update={"promote": Promotion(to=target, aliases=("production",))})
 
@@ -29,7 +29,7 @@ def api(project: str) -> wandb.Api:
     return wandb_api(_TIMEOUT)
 
 
-def test_the_champion_is_whoever_holds_the_alias(
+def test_the_champion_is_the_version_with_the_alias(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one")
@@ -44,7 +44,7 @@ def test_before_the_first_promotion_there_is_no_champion(api: wandb.Api, promoti
     assert current_champion(api, promoting) is None
 
 
-def test_an_alias_that_nobody_holds_is_no_champion(
+def test_an_unassigned_alias_means_no_champion(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one")
@@ -56,15 +56,13 @@ def test_a_gate_without_aliases_has_no_champion(api: wandb.Api, gate: Gate) -> N
     assert current_champion(api, gate) is None
 
 
-def test_a_champion_in_a_registry_that_cannot_be_read_is_not_taken_for_none(
-    api: wandb.Api, gate: Gate
-) -> None:
+def test_a_champion_that_cannot_be_read_is_an_error(api: wandb.Api, gate: Gate) -> None:
     promote = Promotion(to="wandb32/wandb-registry-Nowhere/RAG Model", aliases=("production",))
     with pytest.raises(ConfigurationError, match="look for the champion wandb32/wandb-registry-No"):
         current_champion(api, gate.model_copy(update={"promote": promote}))
 
 
-def test_a_champion_that_a_person_made_has_no_record(
+def test_a_manually_made_champion_has_no_record(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     link_reference(run, promoting, "by hand", {"note": "trust me"})
@@ -73,7 +71,7 @@ def test_a_champion_that_a_person_made_has_no_record(
     assert found.record is None
 
 
-def test_a_promoted_version_knows_which_gate_and_model_version_it_is_of(
+def test_a_promoted_version_knows_its_gate_and_model_version(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one")
@@ -95,16 +93,14 @@ def _link_files(run: wandb.Run, gate: Gate) -> None:
     run.link_artifact(artifact, gate.promote.to, aliases=list(gate.promote.aliases))
 
 
-def test_whoever_holds_the_alias_may_be_no_rag_model(
-    run: wandb.Run, api: wandb.Api, promoting: Gate
-) -> None:
+def test_a_champion_may_have_no_rag_model(run: wandb.Run, api: wandb.Api, promoting: Gate) -> None:
     _link_files(run, promoting)
     champion = current_champion(api, promoting)
     assert champion is not None
     assert (champion.ref.version, champion.rag_model, champion.record) == ("v0", None, None)
 
 
-def test_what_a_gate_promoted_is_listed_by_the_latest_promotion(
+def test_promoted_versions_are_listed_latest_first(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     first = promoted(run, promoting, "one", day=1)
@@ -113,7 +109,7 @@ def test_what_a_gate_promoted_is_listed_by_the_latest_promotion(
     assert [one.ref for one in promoted_by(api, promoting)] == [first, second]
 
 
-def test_what_others_linked_there_is_not_listed(
+def test_versions_linked_by_others_are_not_listed(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     ours = promoted(run, promoting, "ours")
@@ -137,7 +133,7 @@ def _weighing(gate: Gate, number: int, day: int = 1) -> WeighingRecord:
     )
 
 
-def test_what_was_promoted_and_displaced_before_it_could_be_told_is_found(
+def test_a_version_replaced_before_its_verdict_is_found(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     first = promoted(run, promoting, "one", number=1, day=2)
@@ -147,7 +143,7 @@ def test_what_was_promoted_and_displaced_before_it_could_be_told_is_found(
     assert found.ref == first
 
 
-def test_another_gate_may_have_displaced_it(
+def test_it_may_have_been_replaced_by_another_gate(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     first = promoted(run, promoting, "one", number=1, day=2)
@@ -156,7 +152,7 @@ def test_another_gate_may_have_displaced_it(
     assert displaced(api, _weighing(promoting, 1), current_champion(api, promoting)) is not None
 
 
-def test_a_version_that_was_not_promoted_in_this_weighing_was_not_displaced(
+def test_a_version_promoted_in_another_weighing_was_not_replaced(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     assert displaced(api, _weighing(promoting, 1), current_champion(api, promoting)) is None
@@ -170,7 +166,7 @@ def test_a_version_that_was_not_promoted_in_this_weighing_was_not_displaced(
     assert displaced(api, _weighing(stricter, 1), champion) is None
 
 
-def test_who_lost_the_alias_to_a_person_was_not_displaced(
+def test_a_version_whose_alias_a_person_moved_was_not_replaced(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     promoted(run, promoting, "one", number=1, day=2)
@@ -184,7 +180,7 @@ def test_the_champion_is_to_be_beaten(run: wandb.Run, api: wandb.Api, promoting:
     assert champion_to_beat(api, _weighing(promoting, 2)) == current_champion(api, promoting)
 
 
-def test_a_version_that_was_displaced_meets_the_champion_that_it_beat(
+def test_a_replaced_version_is_compared_with_the_champion_that_it_replaced(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     nobody = promoted(run, promoting, "one", number=1, day=2)
@@ -195,7 +191,7 @@ def test_a_version_that_was_displaced_meets_the_champion_that_it_beat(
     assert champion_to_beat(api, _weighing(promoting, 1)) is None
 
 
-def test_a_missing_version_is_told_from_a_version_that_is_there(
+def test_find_returns_none_only_for_a_missing_version(
     run: wandb.Run, api: wandb.Api, promoting: Gate
 ) -> None:
     ref = promoted(run, promoting, "one")

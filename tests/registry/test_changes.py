@@ -29,7 +29,7 @@ def collection() -> str:
 
 @pytest.fixture
 def graphql(project: str) -> Graphql:
-    return Graphql.like(wandb_api(_TIMEOUT), _TIMEOUT, threading.Event())
+    return Graphql.from_api(wandb_api(_TIMEOUT), _TIMEOUT, threading.Event())
 
 
 @pytest.mark.parametrize("query", [changes.VERSIONS, changes.FEATURES, changes.ADVANCED])
@@ -49,7 +49,7 @@ def _fields(*documents: str) -> set[str]:
     return found
 
 
-def test_no_field_is_asked_for_that_the_sdk_does_not_ask_for() -> None:
+def test_every_field_is_one_that_the_sdk_queries() -> None:
     sdk = _fields(
         operations.REGISTRY_VERSIONS_GQL,
         operations.FETCH_REGISTRY_GQL,
@@ -58,7 +58,7 @@ def test_no_field_is_asked_for_that_the_sdk_does_not_ask_for() -> None:
     assert _fields(changes.VERSIONS, changes.ADVANCED) <= sdk
 
 
-def test_a_version_is_told_by_its_number_in_the_registry(
+def test_a_version_has_its_number_in_the_registry(
     graphql: Graphql, link: Callable[..., str], collection: str
 ) -> None:
     link(f"other {uuid4()}", f"{collection} before")
@@ -80,7 +80,7 @@ def test_a_version_is_told_by_its_number_in_the_registry(
     assert found.changed_at >= found.linked_at
 
 
-def test_pages_are_read_to_the_last(
+def test_all_pages_are_read(
     graphql: Graphql,
     link: Callable[..., str],
     collection: str,
@@ -94,7 +94,7 @@ def test_pages_are_read_to_the_last(
     assert graphql.requests == -(-len(found) // 2)
 
 
-def test_since_some_time_only_what_changed_is_read(
+def test_with_since_only_changed_versions_are_read(
     graphql: Graphql, link: Callable[..., str], collection: str
 ) -> None:
     linked = link(f"weights {uuid4()}", collection)
@@ -106,7 +106,7 @@ def test_since_some_time_only_what_changed_is_read(
 
 
 @pytest.mark.parametrize("missing", [("wandb32", "wandb-registry-Nowhere"), ("nobody", "x")])
-def test_a_missing_registry_is_the_operators_to_mend(
+def test_a_missing_registry_is_a_configuration_error(
     graphql: Graphql, missing: tuple[str, str]
 ) -> None:
     message = f"list the versions in {'/'.join(missing)}: there is no such registry"
@@ -147,7 +147,7 @@ _BY_ARTIFACT = {"$or": [{"created_at": _AFTER}, {"updated_at": _AFTER}]}
         ([_features("ARTIFACT_TAGS")], _BY_ARTIFACT),
     ],
 )
-def test_the_filter_is_one_that_the_server_knows(
+def test_the_filter_is_supported_by_the_server(
     told: list[Answer], wanted: dict[str, object]
 ) -> None:
     with scripted(*told, _EMPTY) as server:
@@ -156,4 +156,4 @@ def test_the_filter_is_one_that_the_server_knows(
         for _ in range(2):
             registries.versions("org", "r", datetime(2026, 1, 31, 12, tzinfo=UTC))
         assert json.loads(server.asked[-1]["variables"]["artifactFilter"]) == wanted
-        assert len(server.asked) == len(told) + 2  # how it searches is asked once
+        assert len(server.asked) == len(told) + 2  # the search features are queried once

@@ -1,4 +1,4 @@
-"""W&B asked directly: what its answers mean, and that its rate limit is kept."""
+"""The GraphQL client: errors, retries and the rate limit."""
 
 import base64
 import threading
@@ -29,9 +29,9 @@ def _asking(*answers: Answer, timeout: float = 5) -> Iterator[tuple[Graphql, Scr
         yield Graphql(server.url, "the-key", timeout, threading.Event()), server
 
 
-def test_an_answer_is_given_for_the_api_key() -> None:
+def test_a_query_sends_the_api_key() -> None:
     with _asking(Answer()) as (graphql, server):
-        assert graphql.ask("see", _QUERY, name="x", cursor=None) == {"it": "is"}
+        assert graphql.query("see", _QUERY, name="x", cursor=None) == {"it": "is"}
         assert server.asked == [{"query": _QUERY, "variables": {"name": "x"}}]
         assert base64.b64decode(server.credentials[0].removeprefix("Basic ")) == b"api:the-key"
 
@@ -44,26 +44,26 @@ def test_an_answer_is_given_for_the_api_key() -> None:
         {"Retry-After": "0.5"},
     ],
 )
-def test_the_next_request_waits_until_wandb_allows_it(headers: dict[str, str]) -> None:
+def test_the_next_request_waits_for_the_rate_limit(headers: dict[str, str]) -> None:
     with _asking(Answer(headers=headers), Answer()) as (graphql, server):
         for _ in range(2):
-            graphql.ask("see", _QUERY)
+            graphql.query("see", _QUERY)
         first, second = server.times
         assert second - first >= 0.5
 
 
-def test_while_there_is_budget_nothing_waits() -> None:
+def test_within_the_rate_limit_no_request_waits() -> None:
     headers = {"RateLimit-Remaining": "500", "RateLimit-Reset": _LONG}
     with _asking(Answer(headers=headers)) as (graphql, server):
         for _ in range(2):
-            graphql.ask("see", _QUERY)
+            graphql.query("see", _QUERY)
         assert server.times[1] - server.times[0] < 5
 
 
-def test_too_many_requests_are_repeated_when_wandb_says() -> None:
+def test_a_429_is_retried_after_retry_after() -> None:
     refused = Answer(429, {"errors": [{"message": "slow down"}]}, {"Retry-After": "0.6"})
     with _asking(refused, Answer()) as (graphql, server):
-        assert graphql.ask("see", _QUERY) == {"it": "is"}
+        assert graphql.query("see", _QUERY) == {"it": "is"}
         assert server.times[1] - server.times[0] >= 0.6
         assert graphql.requests == 2
 
@@ -71,26 +71,26 @@ def test_too_many_requests_are_repeated_when_wandb_says() -> None:
 def test_retry_after_may_be_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
     with _asking(Answer(503, headers={"Retry-After": later}), Answer()) as (graphql, server):
-        graphql.ask("see", _QUERY)
+        graphql.query("see", _QUERY)
         assert server.times[1] - server.times[0] >= 0.8  # the date has no fractions
 
 
-def test_headers_that_make_no_sense_are_passed_over() -> None:
+def test_invalid_headers_are_ignored() -> None:
     headers = {"RateLimit-Remaining": "none", "RateLimit-Reset": "soon", "Retry-After": "?"}
     with _asking(Answer(headers=headers)) as (graphql, _):
         for _ in range(2):
-            assert graphql.ask("see", _QUERY) == {"it": "is"}
+            assert graphql.query("see", _QUERY) == {"it": "is"}
 
 
-def test_whoever_is_told_to_stop_waits_for_nothing() -> None:
+def test_stop_ends_a_wait() -> None:
     stop = threading.Event()
     with scripted(Answer(headers={"Retry-After": _LONG})) as server:
         graphql = Graphql(server.url, "the-key", 5, stop)
-        graphql.ask("see", _QUERY)
+        graphql.query("see", _QUERY)
         threading.Timer(0.1, stop.set).start()
         start = time.monotonic()
-        with pytest.raises(PlatformError, match="not asked to see: this process is told to stop"):
-            graphql.ask("see", _QUERY)
+        with pytest.raises(PlatformError, match="Did not see: the process is stopping"):
+            graphql.query("see", _QUERY)
         assert time.monotonic() - start < 5
         assert len(server.asked) == 1
 
@@ -123,18 +123,18 @@ def test_an_error_names_the_call_and_who_must_act(
         _asking(answer, timeout=0.2 if answer.delay else 5) as (graphql, _),
         pytest.raises(error, match=message),
     ):
-        graphql.ask("see", _QUERY)
+        graphql.query("see", _QUERY)
 
 
-def test_what_is_refused_for_good_is_asked_once() -> None:
+def test_a_permanent_error_is_not_retried() -> None:
     with _asking(Answer(403)) as (graphql, server):
         with pytest.raises(ConfigurationError):
-            graphql.ask("see", _QUERY)
+            graphql.query("see", _QUERY)
         assert len(server.asked) == 1
 
 
-def test_a_server_that_is_away_is_worth_another_try() -> None:
+def test_an_unavailable_server_is_a_platform_error() -> None:
     with scripted(Answer()) as server:
         pass
     with pytest.raises(PlatformError, match="W&B did not see"):
-        Graphql(server.url, "the-key", 5, threading.Event()).ask("see", _QUERY)
+        Graphql(server.url, "the-key", 5, threading.Event()).query("see", _QUERY)

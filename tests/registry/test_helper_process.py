@@ -1,4 +1,4 @@
-"""wandb's helper process ends in time, even if it never hears that it shall."""
+"""wandb's helper process ends in time, even if it misses the request to end."""
 
 import asyncio
 import subprocess
@@ -16,14 +16,14 @@ from tests.waiting import wait_for
 
 _PATIENCE = 20.0  # seconds
 
-_DEAF_AT_EXIT = """
-from tests.registry.test_helper_process import deafen
+_UNRESPONSIVE_AT_EXIT = """
+from tests.registry.test_helper_process import pause_helper
 from registry import helper_process
 from registry.calls import wandb_api
 
-helper_process.WITHIN = 0.2
+helper_process.TIMEOUT = 0.2
 wandb_api(5)
-print(deafen().pid)
+print(pause_helper().pid)
 """
 
 # A program of its own: the threads of such a run complain once the SDK has ended.
@@ -38,19 +38,19 @@ print(run.path)
 """
 
 
-def deafen() -> psutil.Process:
-    """Stop this process's helper process, as if it had missed what it is told next."""
+def pause_helper() -> psutil.Process:
+    """Pause this process's helper process, so that it misses the next request."""
     (helper,) = helper_process.running()
     helper.suspend()
     return helper
 
 
 def _wait_until_gone(pid: int) -> None:
-    """What was killed is there until its parent has asked how it ended."""
+    """Whether it has ended; a killed process is a zombie until its parent waits for it."""
     wait_for(lambda: not psutil.pid_exists(pid), _PATIENCE)
 
 
-def test_it_is_started_anew_after_its_end(project: str) -> None:
+def test_it_is_restarted_by_the_next_call(project: str) -> None:
     wandb_api(5)
     (before,) = helper_process.running()
     end_helper_process()
@@ -60,20 +60,18 @@ def test_it_is_started_anew_after_its_end(project: str) -> None:
     assert before.pid != after.pid
 
 
-def test_one_that_does_not_hear_its_end_is_killed(
+def test_a_helper_process_that_does_not_end_is_killed(
     project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(helper_process, "WITHIN", 0.2)
+    monkeypatch.setattr(helper_process, "TIMEOUT", 0.2)
     wandb_api(5)
-    helper = deafen()
+    helper = pause_helper()
     end_helper_process()
     _wait_until_gone(helper.pid)
 
 
-def test_what_the_sdk_itself_waits_for_is_given_up(
-    project: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(helper_process, "WITHIN", 0.2)
+def test_the_sdks_own_wait_is_abandoned(project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper_process, "TIMEOUT", 0.2)
     wandb_api(5)
     (helper,) = helper_process.running()
     wandb_setup.singleton().asyncer.run_soon(_never)
@@ -86,12 +84,14 @@ async def _never() -> None:
     await asyncio.Event().wait()
 
 
-def test_a_program_ends_although_its_helper_process_does_not(project: str) -> None:
-    ended = subprocess.run([sys.executable, "-c", _DEAF_AT_EXIT], capture_output=True, check=True)
+def test_a_program_exits_even_if_its_helper_process_does_not(project: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _UNRESPONSIVE_AT_EXIT], capture_output=True, check=True
+    )
     _wait_until_gone(int(ended.stdout))
 
 
-def test_a_child_that_has_just_ended_is_not_asked_for_its_name(
+def test_a_child_that_has_just_ended_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
@@ -101,7 +101,7 @@ def test_a_child_that_has_just_ended_is_not_asked_for_its_name(
     assert helper_process.running() == []
 
 
-def test_what_was_begun_by_a_run_is_sent_before_the_end(project: str) -> None:
+def test_pending_data_of_a_run_is_sent_before_the_end(project: str) -> None:
     command = [sys.executable, "-c", _UNFINISHED]
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     assert wandb.Api().run(ended.stdout.strip()).summary["loss"] == 0.5

@@ -9,13 +9,13 @@ _GATE_NAMES = st.from_regex(r"\A[A-Za-z0-9][\w.-]{0,63}\Z")
 
 
 @given(_GATE_NAMES)
-def test_wandb_takes_the_tags_of_any_gate(gate: str) -> None:
+def test_wandb_accepts_the_tags_of_any_gate(gate: str) -> None:
     tags = sorted(verdict_tags(gate))
     assert validate_tags(tags) == tags
 
 
 @given(_GATE_NAMES, _GATE_NAMES)
-def test_two_gates_share_no_tag(one: str, other: str) -> None:
+def test_two_gates_have_different_tags(one: str, other: str) -> None:
     assert one == other or not verdict_tags(one) & verdict_tags(other)
 
 

@@ -17,9 +17,7 @@ def collection() -> str:
     return f"collection {uuid4().hex[:8]}"
 
 
-def test_an_alias_is_resolved_to_the_number_that_it_stands_for(
-    link: Callable[..., str], collection: str
-) -> None:
+def test_an_alias_is_resolved_to_its_number(link: Callable[..., str], collection: str) -> None:
     for text in ("one", "two"):
         linked = link(text, collection)
     version = resolve(wandb_api(_TIMEOUT), ArtifactRef.parse(linked.replace(":v1", ":latest")))
@@ -35,7 +33,7 @@ def test_an_alias_is_resolved_to_the_number_that_it_stands_for(
         "nobody/wandb-registry-RAG Chat Models/nothing:v0",
     ],
 )
-def test_what_does_not_exist_is_the_operators_to_mend(
+def test_a_missing_version_is_a_configuration_error(
     registry: Callable[[str], str], missing: str
 ) -> None:
     registry("RAG Chat Models")
@@ -43,7 +41,7 @@ def test_what_does_not_exist_is_the_operators_to_mend(
         resolve(wandb_api(_TIMEOUT), ArtifactRef.parse(missing))
 
 
-def test_a_refused_key_is_the_operators_to_mend(
+def test_a_refused_key_is_a_configuration_error(
     project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -51,8 +49,8 @@ def test_a_refused_key_is_the_operators_to_mend(
         resolve(wandb_api(_TIMEOUT), ArtifactRef.parse("e/p/c:v0"))
 
 
-def test_a_server_that_does_not_answer_is_worth_another_try() -> None:
-    # In the SDK's own words (wandb 0.31); tests/worker/test_tasks.py has the real thing.
+def test_a_server_that_does_not_answer_is_a_platform_error() -> None:
+    # The SDK's message (wandb 0.31); tests/worker/test_tasks.py has the real error.
     words = "Failed to verify credentials: the service process did not respond in time."
     with pytest.raises(PlatformError), wandb_call("log in"):
         raise AuthenticationError(words)

@@ -4,7 +4,7 @@ import redis
 
 from bus.inbox import Inbox
 from bus.ledger import Ledger
-from bus.liveness import living_workers
+from bus.liveness import live_workers
 from producers.poll_cursor import PollCursor
 from schemas.events import WeighingId
 from schemas.gates import Gate
@@ -113,6 +113,6 @@ def test_the_poller_goes_on_from_where_it_was(old_client: redis.Redis) -> None:
 
 def test_workers_of_both_versions_read_each_others_record(old_client: redis.Redis) -> None:
     old_client.set("weighbridge:worker:gpu-1@one", _STALLED_WORKER)
-    [worker] = living_workers(old_client)
+    [worker] = live_workers(old_client)
     assert worker.stalled
     assert worker.model_dump_json() == _STALLED_WORKER

@@ -16,7 +16,7 @@ from application.rag.serving import serving
 from application.rebuild import load_evaluation, rebuild
 from schemas.gates import Gate
 from schemas.refs import WeaveRef
-from tests.application.rag.conftest import Recorder
+from tests.application.rag.conftest import FakeEndpoint
 from worker.evaluation import evaluate
 from worker.verdict.checks import check_thresholds
 
@@ -36,7 +36,7 @@ def test_a_published_application_is_weighed_under_a_published_evaluation(
     replace_settings({"allow_unsafe_custom_obj_decode": allow_stored_code})
     evaluation = load_evaluation(str(old_gate.evaluation), allow_stored_code=allow_stored_code)
     rebuilt = rebuild(str(old_gate.rag_model), _NEW, old_gate.chat_model)
-    with serving(_NEW, Recorder()):
+    with serving(_NEW, FakeEndpoint()):
         evaluated = evaluate(old_weave, run, evaluation, rebuilt.model, concurrency=8)
     assert len(evaluated.rows) == evaluated.of_rows == 66
     correctness, _, recall, _ = (check.value for check in check_thresholds(old_gate, evaluated))

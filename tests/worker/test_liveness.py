@@ -1,4 +1,4 @@
-"""A worker process on a Redis of its own: what it says of itself, and when it is deaf."""
+"""A worker process with its own Redis: its record, and when it counts as stalled."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from bus.celery_app import (
 )
 from bus.connection import KEY_PREFIX, connect
 from bus.inbox import Inbox
-from bus.liveness import WorkerRecord, living_workers
+from bus.liveness import WorkerRecord, live_workers
 from engine.guard import is_running
 from rehearsal.processes import Processes
 from rehearsal.redis_server import RedisServer, free_port
@@ -37,7 +37,7 @@ from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
 from tests.waiting import wait_for
 
 _PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
-_DEAF_AFTER = 5  # beats that a worker did not hear itself
+_STALLED_AFTER = 5  # heartbeats without a self-test task
 _WITHIN = 20.0  # seconds; Celery waits for longer from one try to connect to the next
 _OF_THE_SHELL = ("CELERY_", "WEIGHBRIDGE_", "WANDB_", "WEAVE_")
 _GATES = Path(__file__).parents[2] / "gates.example.yaml"
@@ -46,7 +46,7 @@ Start = Callable[..., "Worker"]
 
 
 class Worker:
-    """A worker of the events queue, as a test sees it."""
+    """A running worker."""
 
     def __init__(self, processes: Processes, log: Path, client: redis.Redis, name: str) -> None:
         self._processes = processes
@@ -56,19 +56,19 @@ class Worker:
         self.process = processes.child(name)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait for what the worker brings about; fails when it ends first."""
+        """Wait for a condition; fails if the worker ends first."""
         self._processes.wait_for(self._name, condition, _PATIENCE)
 
     def record(self) -> WorkerRecord:
-        """What it says of itself; waited for, since a busy machine may keep it from saying so."""
+        """Its record; waits for it, because a busy machine may delay it."""
         self.wait_for(lambda: bool(self._records()))
         return self._records()[0]
 
-    def hears(self) -> bool:
-        """Whether its pulse came back."""
+    def is_consuming(self) -> bool:
+        """Whether its self-test task was delivered."""
         try:
             return any(one.heard_at for one in self._records())
-        except redis.ConnectionError:  # the Sentinels may look for another server
+        except redis.ConnectionError:  # the Sentinels may be failing over
             return False
 
     def is_busy_with(self, task: str) -> bool:
@@ -76,7 +76,7 @@ class Worker:
         return any(one.startswith(task) for one in self.record().busy_with)
 
     def _records(self) -> list[WorkerRecord]:
-        return [one for one in living_workers(self._client) if one.pid == self.process.pid]
+        return [one for one in live_workers(self._client) if one.pid == self.process.pid]
 
     @property
     def log(self) -> str:
@@ -98,8 +98,8 @@ def client(environment: dict[str, str]) -> Iterator[redis.Redis]:
 @pytest.fixture
 def app(environment: dict[str, str]) -> Iterator[Celery]:
     url = environment["CELERY_BROKER_URL"]
-    told = {"CELERY_BROKER_URL": url, "redis_master": MASTER}
-    celery = celery_app(Settings.model_validate(told))
+    values = {"CELERY_BROKER_URL": url, "redis_master": MASTER}
+    celery = celery_app(Settings.model_validate(values))
     yield celery
     celery.close()
 
@@ -112,7 +112,7 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
         "CELERY_BROKER_URL": server.url,
         "WEIGHBRIDGE_REDIS_MASTER": MASTER,
         "WEIGHBRIDGE_GATES": str(_GATES),
-        "WEIGHBRIDGE_LEASE": "4",  # seconds; a deaf worker ends after five
+        "WEIGHBRIDGE_LEASE": "4",  # seconds; a stalled worker exits after five
         "WEIGHBRIDGE_RUN_DIR": str(tmp_path / "run"),
         "WANDB_API_KEY": "0" * 40,
     }
@@ -120,7 +120,7 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> Iterator[Start]:
-    """Starts a worker that hears, with changes of its environment; it ends with the test."""
+    """Starts a worker and waits until it is consuming; it ends with the test."""
     with Processes(tmp_path / "logs", environment) as processes:
 
         def start_worker(queues: str = EVENTS_QUEUE) -> Worker:
@@ -128,19 +128,19 @@ def start(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> I
             processes.start(name, ["-m", "weighbridge", "worker", f"--queues={queues}"])
             log = tmp_path / "logs" / f"{name.replace(' ', '-')}.log"
             worker = Worker(processes, log, client, name)
-            worker.wait_for(worker.hears)
+            worker.wait_for(worker.is_consuming)
             return worker
 
         yield start_worker
 
 
-def _endless(client: redis.Redis) -> list[str]:
-    """The keys that Redis would keep for ever, but for tasks, which a worker takes."""
+def _without_ttl(client: redis.Redis) -> list[str]:
+    """The keys without a TTL, other than queues, which workers empty."""
     keys = [str(key) for key in client.scan_iter() if client.ttl(key) == -1]
     return sorted(key.removeprefix(KEY_PREFIX) for key in keys if not key.endswith(EVENTS_QUEUE))
 
 
-def test_a_worker_says_who_it_is_and_that_it_hears_itself(start: Start) -> None:
+def test_a_worker_has_a_record_and_receives_its_self_test_task(start: Start) -> None:
     worker = start()
     record = worker.record()
     assert record.name == f"events-{worker.process.pid}@{socket.gethostname()}"
@@ -150,73 +150,71 @@ def test_a_worker_says_who_it_is_and_that_it_hears_itself(start: Start) -> None:
     assert not record.stalled
 
 
-def test_of_a_worker_that_ended_only_the_trimmed_list_of_bindings_stays(
+def test_a_worker_that_ended_leaves_only_the_trimmed_list_of_bindings(
     start: Start, client: redis.Redis
 ) -> None:
     worker = start()
     assert all(str(key).startswith(KEY_PREFIX) for key in client.scan_iter())
     worker.process.terminate()
     assert worker.process.wait(_PATIENCE) == 0
-    assert living_workers(client) == []
-    assert _endless(client) == ["_kombu.binding_deadlines"]
+    assert live_workers(client) == []
+    assert _without_ttl(client) == ["_kombu.binding_deadlines"]
 
 
-def test_of_a_worker_that_was_killed_everything_has_an_end(
-    start: Start, client: redis.Redis
-) -> None:
-    worker = start(GPU_QUEUE)  # of the events queue it could have held a sweep, which comes back
+def test_the_keys_of_a_killed_worker_expire(start: Start, client: redis.Redis) -> None:
+    worker = start(GPU_QUEUE)  # an events worker may hold a sweep, which is redelivered
     name = worker.record().name
     os.killpg(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
-    assert _endless(client) == ["_kombu.binding_deadlines"]
+    assert _without_ttl(client) == ["_kombu.binding_deadlines"]
     assert client.ttl(f"{KEY_PREFIX}worker:{name}") <= 4
     assert client.ttl(f"{KEY_PREFIX}pulse.{name}") <= 4
     wait_for(lambda: not client.exists(f"{KEY_PREFIX}worker:{name}"), _PATIENCE)
 
 
-def test_a_worker_whose_main_process_is_killed_leaves_no_other(start: Start) -> None:
-    """As when memory runs out: the system ends one process, not those that it started."""
+def test_child_processes_exit_with_a_killed_main_process(start: Start) -> None:
+    """When memory runs out, the system kills one process but not its children."""
     worker = start()
     children = psutil.Process(worker.process.pid).children(recursive=True)
     others = [(one.pid, one.create_time()) for one in children]
-    assert len(others) > 1  # the beat, and who runs the tasks
+    assert len(others) > 1  # the beat, and the process that runs the tasks
     worker.process.kill()
     worker.process.wait()
     wait_for(lambda: not any(is_running(*one) for one in others), _PATIENCE)
 
 
-def _during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:
-    """What Redis was told, in order, from one beat of a worker until so many later."""
+def _commands_during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:
+    """The commands that Redis received during ``count`` heartbeats of a worker, in order."""
     beat = f"SET {KEY_PREFIX}worker:{worker.record().name} "
-    told: list[str] = []
+    commands: list[str] = []
     with client.monitor() as monitor:  # type: ignore[no-untyped-call]
-        while sum(command.startswith(beat) for command in told) <= count:
-            told.append(str(monitor.next_command()["command"]))
-    return told
+        while sum(command.startswith(beat) for command in commands) <= count:
+            commands.append(str(monitor.next_command()["command"]))
+    return commands
 
 
-def test_a_pulse_has_an_end_from_its_first_moment(start: Start, client: redis.Redis) -> None:
+def test_a_self_test_task_is_sent_with_a_ttl(start: Start, client: redis.Redis) -> None:
     worker = start()
     queue = f"{KEY_PREFIX}pulse.{worker.record().name}"
-    told = _during_beats(worker, client, 2)
-    sent = [number for number, command in enumerate(told) if command.startswith(f"LPUSH {queue} ")]
+    commands = _commands_during_beats(worker, client, 2)
+    sent = [
+        number for number, command in enumerate(commands) if command.startswith(f"LPUSH {queue} ")
+    ]
     assert sent
-    assert all(told[number - 1] == "MULTI" for number in sent)
-    assert all(told[number + 1].startswith(f"PEXPIRE {queue} ") for number in sent)
+    assert all(commands[number - 1] == "MULTI" for number in sent)
+    assert all(commands[number + 1].startswith(f"PEXPIRE {queue} ") for number in sent)
 
 
-def test_a_pulse_never_comes_back_to_a_worker_that_was_killed(
-    start: Start, client: redis.Redis
-) -> None:
-    """What is taken and not acknowledged is brought back, a day later, by any worker."""
+def test_a_self_test_task_is_never_redelivered(start: Start, client: redis.Redis) -> None:
+    """Any worker would redeliver an unacknowledged task a day later."""
     worker = start()
     name = worker.record().name
-    told = _during_beats(worker, client, 2)
-    assert [one for one in told if one.startswith(f"LPUSH {KEY_PREFIX}pulse.{name} ")]
-    assert not [one for one in told if "unacked " in one and f"pulse.{name}" in one]
+    commands = _commands_during_beats(worker, client, 2)
+    assert [one for one in commands if one.startswith(f"LPUSH {KEY_PREFIX}pulse.{name} ")]
+    assert not [one for one in commands if "unacked " in one and f"pulse.{name}" in one]
 
 
-def test_a_worker_that_takes_nothing_from_its_queue_says_so_and_ends(
+def test_a_worker_that_is_not_consuming_is_stalled_and_exits(
     start: Start, app: Celery, client: redis.Redis
 ) -> None:
     worker = start()
@@ -224,13 +222,13 @@ def test_a_worker_that_takes_nothing_from_its_queue_says_so_and_ends(
     app.control.cancel_consumer(f"pulse.{name}", destination=[name])
     worker.wait_for(lambda: worker.record().stalled)
     assert worker.process.wait(_PATIENCE) == 1
-    assert "this worker is deaf" in worker.log
-    assert f"Error: The worker {name} took nothing from its queues any more." in worker.log
+    assert "the worker is not consuming" in worker.log
+    assert f"Error: The worker {name} was not consuming from its queues." in worker.log
 
 
 @pytest.fixture
-def deaf_wandb(environment: dict[str, str]) -> Iterator[None]:
-    """A W&B that lets everybody connect and answers nobody."""
+def hanging_wandb(environment: dict[str, str]) -> Iterator[None]:
+    """A W&B that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         environment["WANDB_BASE_URL"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
         environment["WEIGHBRIDGE_WANDB_TIMEOUT"] = "8"  # seconds
@@ -238,15 +236,15 @@ def deaf_wandb(environment: dict[str, str]) -> Iterator[None]:
 
 
 def _dispatch(app: Celery, client: redis.Redis) -> None:
-    """Have an event dispatched whose alias only W&B can resolve."""
+    """Dispatch an event whose alias only W&B can resolve."""
     alias = ArtifactRef.parse("wandb32/wandb-registry-RAG Chat Models/SmolLM2:latest")
     event = ModelVersionEvent(ref=alias, source="manual")
     Inbox(client, grace=600).accept(event, [])
     app.send_task(DISPATCH_TASK, args=[[event.id]])
 
 
-def test_a_worker_that_is_busy_for_longer_than_a_lease_is_not_deaf(
-    deaf_wandb: None, start: Start, app: Celery, client: redis.Redis
+def test_a_worker_that_is_busy_for_longer_than_a_lease_is_not_stalled(
+    hanging_wandb: None, start: Start, app: Celery, client: redis.Redis
 ) -> None:
     worker = start()
     _dispatch(app, client)
@@ -257,80 +255,78 @@ def test_a_worker_that_is_busy_for_longer_than_a_lease_is_not_deaf(
 
 
 @pytest.fixture
-def two_places(environment: dict[str, str]) -> None:
+def two_slots(environment: dict[str, str]) -> None:
     environment["WEIGHBRIDGE_SIDE_BY_SIDE"] = "2"
 
 
-def test_a_worker_that_ends_when_its_task_is_done_is_not_deaf(
-    deaf_wandb: None, two_places: None, start: Start, app: Celery, client: redis.Redis
+def test_a_worker_that_shuts_down_after_its_task_is_not_stalled(
+    hanging_wandb: None, two_slots: None, start: Start, app: Celery, client: redis.Redis
 ) -> None:
-    """It takes nothing from its queues any more, although one of its places is free."""
+    """It has stopped consuming, although one of its slots is free."""
     worker = start(f"{EVENTS_QUEUE},{GPU_QUEUE}")
     _dispatch(app, client)
     worker.wait_for(lambda: worker.is_busy_with(DISPATCH_TASK))
     worker.process.terminate()
     assert worker.process.wait(_PATIENCE) == 0
-    assert "deaf" not in worker.log
+    assert "not consuming" not in worker.log
 
 
-def _done(app: Celery, name: str, task: str) -> int:
-    """How many such tasks the worker has taken."""
+def _received(app: Celery, name: str, task: str) -> int:
+    """How many of these tasks the worker has received."""
     stats = app.control.inspect([name]).stats() or {name: {"total": {}}}
     return int(stats[name]["total"].get(task, 0))
 
 
-def test_worker_and_beat_outlive_a_redis_that_was_away_for_longer_than_a_lease(
+def test_worker_and_beat_survive_an_outage_of_redis_longer_than_a_lease(
     server: RedisServer, start: Start, app: Celery, client: redis.Redis
 ) -> None:
     worker = start()
     server.kill()
-    worker.wait_for(lambda: worker.log.count("Redis is away") > _DEAF_AFTER)
+    worker.wait_for(lambda: worker.log.count("Redis is unavailable") > _STALLED_AFTER)
     server.start()
     back = time.monotonic()
     app.send_task(DISPATCH_TASK, args=[[]])
     worker.wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 0)
     assert time.monotonic() - back < _WITHIN
     name = f"events-{worker.process.pid}@{socket.gethostname()}"
-    swept = _done(app, name, SWEEP_TASK)
-    worker.wait_for(lambda: _done(app, name, SWEEP_TASK) > swept)
-    worker.wait_for(worker.hears)  # what it said before has run out
+    swept = _received(app, name, SWEEP_TASK)
+    worker.wait_for(lambda: _received(app, name, SWEEP_TASK) > swept)
+    worker.wait_for(worker.is_consuming)  # its old record has expired
     assert not worker.record().stalled
 
 
-def test_a_worker_outlives_a_redis_that_did_not_answer_for_longer_than_a_lease(
-    server: RedisServer, start: Start
-) -> None:
+def test_a_worker_survives_a_hanging_redis(server: RedisServer, start: Start) -> None:
     worker = start()
     since = worker.record().heard_at
     server.pause()
-    worker.wait_for(lambda: "Redis is away" in worker.log)
+    worker.wait_for(lambda: "Redis is unavailable" in worker.log)
     server.resume()
-    worker.wait_for(worker.hears)
+    worker.wait_for(worker.is_consuming)
     worker.wait_for(lambda: worker.record().heard_at != since)
     assert not worker.record().stalled
 
 
-def test_a_redis_that_hangs_while_the_pulse_is_sent_is_noticed(
+def test_a_redis_that_hangs_while_the_self_test_task_is_sent_is_noticed(
     server: RedisServer, start: Start, client: redis.Redis
 ) -> None:
     worker = start()
     queue = f"pulse.{worker.record().name}"
-    told = f"LLEN {KEY_PREFIX}{queue}"
+    command = f"LLEN {KEY_PREFIX}{queue}"
     lengths = len(queue_keys(queue))
     with client.monitor() as monitor:  # type: ignore[no-untyped-call]
-        while lengths:  # then the pulse is sent
-            lengths -= str(monitor.next_command()["command"]).startswith(told)
+        while lengths:  # the self-test task is sent next
+            lengths -= str(monitor.next_command()["command"]).startswith(command)
         server.pause()
-    worker.wait_for(lambda: "Redis is away" in worker.log)
+    worker.wait_for(lambda: "Redis is unavailable" in worker.log)
     server.resume()
-    worker.wait_for(worker.hears)
+    worker.wait_for(worker.is_consuming)
 
 
 @pytest.fixture
 def watched_server(
     server: RedisServer, environment: dict[str, str], tmp_path: Path
 ) -> Iterator[RedisServer]:
-    """The server under Sentinels, with a replica; everybody is told of the Sentinels alone."""
+    """The server with Sentinels and a replica; the environment names only the Sentinels."""
     with followed(server, tmp_path), watched(server, tmp_path) as ports:
         hosts = ";".join(f"sentinel://127.0.0.1:{port}" for port in ports)
         environment["CELERY_BROKER_URL"] = f"{hosts}/0?sentinel_password={OWN_PASSWORD}"
@@ -343,14 +339,14 @@ def test_a_worker_follows_the_sentinels_to_a_replica(
     worker = start()
     watched_server.kill()
 
-    def hears_again() -> bool:
+    def is_consuming_again() -> bool:
         with suppress(redis.RedisError, ValueError):
             heard = worker.record().heard_at
             return heard is not None and heard > gone
         return False
 
     gone = datetime.now(UTC)
-    worker.wait_for(hears_again)
+    worker.wait_for(is_consuming_again)
     app.send_task(DISPATCH_TASK, args=[[]])
     worker.wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 0)
     assert not worker.record().stalled

@@ -1,4 +1,4 @@
-"""The tasks, in worker processes on a real Redis: what they leave in the ledger."""
+"""The tasks, in worker processes on a real Redis."""
 
 import base64
 import fcntl
@@ -23,6 +23,7 @@ from celery import Celery
 from celery.events.state import State
 from celery.result import AsyncResult
 
+from bus.bus import Bus
 from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, queue_keys, worker_app
 from bus.connection import KEY_PREFIX
 from bus.inbox import Inbox
@@ -41,18 +42,18 @@ from schemas.weighings import WeighingRecord
 from tests.weave_clients import connected
 
 _PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
-_EXPIRED = 0.001  # seconds: a lease that is over before the next command
-_ATTEMPTS = Settings().max_attempts  # then a weighing whose workers died has failed
-_SOON = {"WEIGHBRIDGE_LEASE": "2"}  # seconds; the sweeper goes round four times in it
+_EXPIRED = 0.001  # seconds: a lease that expires before the next command
+_ATTEMPTS = Settings().max_attempts  # after which a weighing fails
+_SOON = {"WEIGHBRIDGE_LEASE": "2"}  # seconds; the sweeper runs four times per lease
 _OF_THE_SHELL = ("CELERY_", "WEIGHBRIDGE_", "WANDB_", "WEAVE_")
 
 Wait = Callable[[Callable[[], bool]], None]
-"""Waits for what a worker brings about; fails when the worker ends first."""
+"""Waits for a condition; fails if the worker ends first."""
 
 
 @pytest.fixture
 def gates(settings: Settings, gate: Gate) -> tuple[Gate, ...]:
-    """Two that watch the same registry, as the gate file has them."""
+    """Two gates that watch the same registry, in the gate file."""
     two = (gate, gate.model_copy(update={"name": "second"}))
     document = GateFile(gates=two).model_dump(mode="json", exclude_none=True)
     settings.gates_path.write_text(yaml.safe_dump(document))
@@ -61,7 +62,7 @@ def gates(settings: Settings, gate: Gate) -> tuple[Gate, ...]:
 
 @pytest.fixture
 def environment(settings: Settings, gates: tuple[Gate, ...], tmp_path: Path) -> dict[str, str]:
-    """A worker's; its W&B is away: nobody listens there."""
+    """A worker's environment; its W&B is unavailable, because nothing listens at its URL."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_SHELL)}
     nobody = f"http://127.0.0.1:{free_port()}"
     config = LocalWandbConfig(data_dir=tmp_path / "wandb")
@@ -80,7 +81,7 @@ def environment(settings: Settings, gates: tuple[Gate, ...], tmp_path: Path) -> 
 
 
 def _there(wandb_server: LocalWandb, folder: Path) -> dict[str, str]:
-    """Of an environment, what makes a W&B that is there of the one that is away."""
+    """The variables for a W&B that is available."""
     return {**wandb_server.environment(folder / "worker"), "WEIGHBRIDGE_WANDB_TIMEOUT": "19"}
 
 
@@ -88,7 +89,7 @@ def _there(wandb_server: LocalWandb, folder: Path) -> dict[str, str]:
 def start(
     environment: dict[str, str], client: redis.Redis, tmp_path: Path
 ) -> Iterator[Callable[..., Wait]]:
-    """Starts a worker of one queue, with changes of its environment; it ends with the test."""
+    """Starts a worker of one queue with changes to its environment; it ends with the test."""
     with ExitStack() as stack:
 
         def start_worker(queue: str, **changes: str) -> Wait:
@@ -114,7 +115,7 @@ def _record(ledger: Ledger, weighing: WeighingId) -> WeighingRecord:
 
 
 def _other(event: ModelVersionEvent) -> ModelVersionEvent:
-    """Of another version. Events are taken in their order, so it is the last to be dispatched."""
+    """An event of another version. Events are dispatched in order, so it is the last."""
     ref = ArtifactRef.parse(f"{event.ref.collection_path}:v4")
     return event.model_copy(update={"ref": ref})
 
@@ -142,15 +143,14 @@ def _end(ledger: Ledger, weighing: WeighingId) -> None:
 
 
 def test_every_gate_that_watches_a_version_opens_its_own_weighing(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
 ) -> None:
-    publish(app, inbox, event, gates)
+    publish(bus, event, gates)
     start(EVENTS_QUEUE)(lambda: len(_sent(client)) == 2)
     assert _sent(client) == _ids(event.ref, "climate-rag", "second")
     assert [(str(one.id), one.event) for one in ledger.all()] == [
@@ -158,9 +158,8 @@ def test_every_gate_that_watches_a_version_opens_its_own_weighing(
     ]
 
 
-def test_a_version_that_comes_by_three_roads_is_weighed_once(
-    app: Celery,
-    inbox: Inbox,
+def test_a_version_from_three_sources_is_weighed_once(
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
@@ -168,26 +167,25 @@ def test_a_version_that_comes_by_three_roads_is_weighed_once(
     event: ModelVersionEvent,
 ) -> None:
     for road in ("webhook", "poller", "manual"):
-        publish(app, inbox, event.model_copy(update={"source": road, "gate": "second"}), gates)
+        publish(bus, event.model_copy(update={"source": road, "gate": "second"}), gates)
     last = _other(event).model_copy(update={"gate": "second"})
-    publish(app, inbox, last, gates)
+    publish(bus, last, gates)
     expected = _ids(event.ref, "second") + _ids(last.ref, "second")
     start(EVENTS_QUEUE)(lambda: expected[-1] in _sent(client))
     assert _sent(client) == expected
     assert [record.event.source for record in ledger.all()] == ["webhook", "webhook"]
 
 
-def test_an_event_that_names_a_gate_opens_that_one_whatever_it_watches(
-    app: Celery,
-    inbox: Inbox,
+def test_an_event_that_names_a_gate_opens_only_that_one(
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     start: Callable[..., Wait],
     event: ModelVersionEvent,
 ) -> None:
     ref = ArtifactRef.parse("wandb32/wandb-registry-Unwatched/c:v0")
-    publish(app, inbox, event.model_copy(update={"ref": ref, "gate": "second"}), gates)
-    publish(app, inbox, _other(event), gates)
+    publish(bus, event.model_copy(update={"ref": ref, "gate": "second"}), gates)
+    publish(bus, _other(event), gates)
     start(EVENTS_QUEUE)(lambda: len(_sent(client)) > 2)
     assert _sent(client)[:-2] == _ids(ref, "second")
 
@@ -201,8 +199,8 @@ def test_an_event_that_names_a_gate_opens_that_one_whatever_it_watches(
     ],
     ids=["unwatched collection", "unknown gate", "malformed event"],
 )
-def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_lives(
-    app: Celery,
+def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_survives(
+    bus: Bus,
     inbox: Inbox,
     gates: tuple[Gate, ...],
     client: redis.Redis,
@@ -212,16 +210,15 @@ def test_an_event_that_no_gate_can_take_opens_nothing_and_the_worker_lives(
 ) -> None:
     strange = event.model_copy(update=change)
     client.hset(f"{KEY_PREFIX}inbox", strange.id, strange.model_dump_json(warnings=False))
-    publish_dispatch(app, [strange.id])
-    publish(app, inbox, _other(event), gates)
+    publish_dispatch(bus, [strange.id])
+    publish(bus, _other(event), gates)
     expected = _ids(_other(event).ref, "climate-rag", "second")
     start(EVENTS_QUEUE)(lambda: expected[-1] in _sent(client))
     assert _sent(client) == expected
 
 
 def test_only_force_opens_an_ended_weighing_again(
-    app: Celery,
-    inbox: Inbox,
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
@@ -230,18 +227,17 @@ def test_only_force_opens_an_ended_weighing_again(
 ) -> None:
     _end(ledger, opened.id)
     again = opened.event.model_copy(update={"gate": opened.gate.name, "source": "manual"})
-    publish(app, inbox, again, gates)
+    publish(bus, again, gates)
     forced = again.model_copy(update={"force": True})
-    publish(app, inbox, forced, gates)
+    publish(bus, forced, gates)
     start(EVENTS_QUEUE)(lambda: bool(_sent(client)))
     assert _sent(client) == [str(opened.id)]
     record = _record(ledger, opened.id)
     assert (record.state, record.verdict, record.event) == ("queued", None, forced)
 
 
-def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
-    app: Celery,
-    inbox: Inbox,
+def test_an_alias_is_weighed_as_its_number(
+    bus: Bus,
     gates: tuple[Gate, ...],
     client: redis.Redis,
     ledger: Ledger,
@@ -254,7 +250,7 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
     newest = [ArtifactRef.parse(link(text, collection)) for text in ("one", "two")][-1]
     assert newest.version == "v1"
     alias = newest.model_copy(update={"version": "latest"})
-    publish(app, inbox, ModelVersionEvent(ref=alias, source="manual", gate="second"), gates)
+    publish(bus, ModelVersionEvent(ref=alias, source="manual", gate="second"), gates)
     wait = start(EVENTS_QUEUE, **_there(local_wandb, tmp_path))
     wait(lambda: bool(_sent(client)))
     assert _sent(client) == _ids(newest, "second")
@@ -263,10 +259,10 @@ def test_an_alias_is_weighed_as_the_number_that_it_stands_for(
     assert record.event.artifact_id is not None
 
 
-def test_while_wandb_is_away_a_weighing_waits_in_the_queue_with_the_reason(
-    app: Celery, ledger: Ledger, start: Callable[..., Wait], opened: WeighingRecord
+def test_without_wandb_a_weighing_waits_in_the_queue_with_the_reason(
+    bus: Bus, ledger: Ledger, start: Callable[..., Wait], opened: WeighingRecord
 ) -> None:
-    publish_weighing(app, opened.id)
+    publish_weighing(bus, opened.id)
     start(GPU_QUEUE)(lambda: len(_history(ledger, opened.id)) > 2)
     record = _record(ledger, opened.id)
     assert (record.state, record.attempts, record.verdict) == ("queued", 1, None)
@@ -276,7 +272,7 @@ def test_while_wandb_is_away_a_weighing_waits_in_the_queue_with_the_reason(
 
 
 def _worn_out(client: redis.Redis, record: WeighingRecord, version: ArtifactRef) -> WeighingId:
-    """A weighing whose workers died in each of its attempts, the last of them just now."""
+    """A weighing whose worker died in every attempt, the last time just now."""
     dying = Ledger(client, lease=_EXPIRED)
     weighing = WeighingId.of(record.gate.name, version)
     dying.open(weighing, record.gate, record.event)
@@ -287,7 +283,7 @@ def _worn_out(client: redis.Redis, record: WeighingRecord, version: ArtifactRef)
 
 @contextmanager
 def _downloaded_elsewhere(settings: Settings, version: ArtifactRef) -> Iterator[None]:
-    """Hold a version's place in the cache, as a process that downloads it does."""
+    """Lock a version in the cache, as a process that downloads it does."""
     folder = settings.cache_dir / "versions"
     folder.mkdir(parents=True)
     digest = wandb.Api().artifact(str(version)).digest
@@ -298,7 +294,7 @@ def _downloaded_elsewhere(settings: Settings, version: ArtifactRef) -> Iterator[
 
 @contextmanager
 def _watching(app: Celery) -> Iterator[State]:
-    """What a reader of the workers' events knows, such as Flower."""
+    """The state that a reader of the workers' events has, such as Flower."""
     known = State()
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": known.event})
@@ -313,6 +309,7 @@ def _watching(app: Celery) -> Iterator[State]:
 
 def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
     app: Celery,
+    bus: Bus,
     ledger: Ledger,
     settings: Settings,
     start: Callable[..., Wait],
@@ -327,7 +324,7 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
     _publish_evaluation(gate)
     ledger.open(weighing, gate, event)
     with _watching(app) as known, _downloaded_elsewhere(settings, version):
-        task = publish_weighing(app, weighing)
+        task = publish_weighing(bus, weighing)
         state = AsyncResult(task, app=worker_app(settings))
         wait = start(GPU_QUEUE, **_there(local_wandb, tmp_path))
         waiting = "waiting for another process that downloads this version"
@@ -336,7 +333,9 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
         wait(lambda: getattr(known.tasks.get(task), "detail", "") == waiting)
         assert known.tasks[task].state == "PROGRESS"
         assert known.tasks[task].result == f"download: {waiting}"
-    wait(lambda: state.state == "SUCCESS")  # of the task; nobody published the gate's RagModel
+    wait(
+        lambda: state.state == "SUCCESS"
+    )  # the task's state; the gate's RagModel was never published
     assert state.result == "failed"
 
 
@@ -348,14 +347,14 @@ def _publish_evaluation(gate: Gate) -> None:
 
 
 def test_a_weighing_whose_workers_keep_dying_fails(
-    app: Celery,
+    bus: Bus,
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
     opened: WeighingRecord,
 ) -> None:
     weighing = _worn_out(client, opened, _other(opened.event).ref)
-    publish_weighing(app, weighing)
+    publish_weighing(bus, weighing)
     start(GPU_QUEUE)(lambda: _record(ledger, weighing).ended)
     verdict = _record(ledger, weighing).verdict
     assert verdict is not None
@@ -369,8 +368,8 @@ def _hold(ledger: Ledger, weighing: WeighingId) -> None:
 
 
 @pytest.mark.parametrize("take", [_end, _hold], ids=["ended", "held by another worker"])
-def test_a_task_that_comes_once_too_often_is_absorbed(
-    app: Celery,
+def test_a_duplicate_task_is_absorbed(
+    bus: Bus,
     client: redis.Redis,
     ledger: Ledger,
     start: Callable[..., Wait],
@@ -381,37 +380,37 @@ def test_a_task_that_comes_once_too_often_is_absorbed(
     before = (_record(ledger, opened.id), _history(ledger, opened.id))
     last = _worn_out(client, opened, _other(opened.event).ref)
     for weighing in (opened.id, last):
-        publish_weighing(app, weighing)
+        publish_weighing(bus, weighing)
     start(GPU_QUEUE)(lambda: _record(ledger, last).ended)
     assert (_record(ledger, opened.id), _history(ledger, opened.id)) == before
 
 
 @pytest.fixture
-def deaf_wandb() -> Iterator[dict[str, str]]:
-    """A W&B that lets everybody connect and answers nobody."""
+def hanging_wandb() -> Iterator[dict[str, str]]:
+    """A W&B that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield {"WANDB_BASE_URL": f"http://127.0.0.1:{listening.getsockname()[1]}"}
 
 
 def _kill_newest_worker() -> None:
-    """Kill the worker that was started last with all its children, as a power cut would."""
+    """Kill the last worker with all its children, as a power failure would."""
     worker = max(psutil.Process().children(), key=psutil.Process.create_time)
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
 
 
-def test_what_a_killed_worker_held_is_weighed_by_the_next_one(
-    app: Celery,
+def test_the_next_worker_weighs_what_a_killed_one_held(
+    bus: Bus,
     ledger: Ledger,
     start: Callable[..., Wait],
     opened: WeighingRecord,
-    deaf_wandb: dict[str, str],
+    hanging_wandb: dict[str, str],
 ) -> None:
-    publish_weighing(app, opened.id)
-    start(GPU_QUEUE, **_SOON, **deaf_wandb)(lambda: _record(ledger, opened.id).attempts == 1)
+    publish_weighing(bus, opened.id)
+    start(GPU_QUEUE, **_SOON, **hanging_wandb)(lambda: _record(ledger, opened.id).attempts == 1)
     _kill_newest_worker()
     start(EVENTS_QUEUE, **_SOON)(lambda: len(_history(ledger, opened.id)) > 2)
-    start(GPU_QUEUE, **_SOON, **deaf_wandb)(lambda: _record(ledger, opened.id).attempts == 2)
+    start(GPU_QUEUE, **_SOON, **hanging_wandb)(lambda: _record(ledger, opened.id).attempts == 2)
     states = [state for state, _ in _history(ledger, opened.id)[:4]]
     assert states == ["queued", "running", "queued", "running"]
-    assert _history(ledger, opened.id)[2][1] == "the lease ran out"
+    assert _history(ledger, opened.id)[2][1] == "the lease expired"

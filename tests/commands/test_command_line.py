@@ -1,4 +1,4 @@
-"""What a person at the command line is told; how a version is weighed is in tests/e2e."""
+"""The command line; tests/e2e tests the weighing itself."""
 
 import subprocess
 import sys
@@ -39,13 +39,13 @@ def _run(*arguments: str, **environment: str) -> Result:
         "workers",
     ],
 )
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     result = _run(*command.split(), "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.output
 
 
-def test_the_front_door_opens_without_what_only_one_command_needs() -> None:
+def test_the_command_line_imports_no_package_of_a_single_command() -> None:
     program = (
         "import sys, weighbridge;"
         "slow = {'wandb', 'fastapi', 'uvicorn', 'requests', 'worker', 'rehearsal'};"
@@ -57,13 +57,13 @@ def test_the_front_door_opens_without_what_only_one_command_needs() -> None:
     assert done.stderr == "\n"
 
 
-def test_a_sound_gate_file_is_summed_up() -> None:
+def test_a_valid_gate_file_is_summarized() -> None:
     result = _run("gates", "check", str(_GATES))
     assert result.exit_code == 0
     assert "climate-rag: watches wandb32/wandb-registry-RAG Chat Models/*" in result.output
 
 
-def test_a_typo_in_a_gate_file_is_one_sentence_with_its_line(tmp_path: Path) -> None:
+def test_a_typo_in_a_gate_file_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "gates.yaml"
     lines = _GATES.read_text().splitlines()
     faulty = lines.index("    thresholds:")
@@ -79,7 +79,7 @@ def test_a_typo_in_a_gate_file_is_one_sentence_with_its_line(tmp_path: Path) -> 
     "command",
     [["status"], ["workers"], ["events"], ["enqueue", "o/wandb-registry-RAG Chat Models/c"]],
 )
-def test_a_fault_of_the_operator_is_one_sentence(command: list[str], tmp_path: Path) -> None:
+def test_a_configuration_error_is_one_sentence(command: list[str], tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     result = _run(*command, CELERY_BROKER_URL=url, WEIGHBRIDGE_GATES=str(tmp_path / "none.yaml"))
     assert result.exit_code == 1
@@ -87,13 +87,13 @@ def test_a_fault_of_the_operator_is_one_sentence(command: list[str], tmp_path: P
     assert "Traceback" not in result.output
 
 
-def test_what_is_not_a_version_is_refused() -> None:
+def test_an_invalid_reference_is_refused() -> None:
     result = _run("enqueue", "v3", WEIGHBRIDGE_GATES=str(_GATES))
     assert result.exit_code == 1
     assert "'v3' is not an artifact reference" in result.output
 
 
-def test_a_collection_that_no_gate_watches_is_refused_with_those_that_are() -> None:
+def test_an_unwatched_collection_is_refused_and_the_watched_ones_are_listed() -> None:
     result = _run("enqueue", "wandb32/wandb-registry-Other/c:v0", WEIGHBRIDGE_GATES=str(_GATES))
     assert result.exit_code == 1
     assert "No gate watches wandb32/wandb-registry-Other/c" in result.output
@@ -106,7 +106,7 @@ def test_a_webhook_receiver_without_a_token_does_not_start() -> None:
     assert "Set WEIGHBRIDGE_WEBHOOK_TOKEN to" in result.output
 
 
-def test_a_rehearsal_does_not_empty_a_folder_of_somebody_else(tmp_path: Path) -> None:
+def test_a_rehearsal_does_not_delete_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     result = _run("rehearse", "--dir", str(tmp_path))
     assert result.exit_code == 1
@@ -114,7 +114,7 @@ def test_a_rehearsal_does_not_empty_a_folder_of_somebody_else(tmp_path: Path) ->
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_the_front_door_opens_where_only_one_of_the_rooms_is_installed() -> None:
+def test_the_command_line_works_with_only_one_package_installed() -> None:
     alone = (
         "import sys;"
         "sys.modules.update(dict.fromkeys(('producers', 'worker', 'rehearsal')));"

@@ -24,8 +24,6 @@ from tests.weave_clients import connected
 NEW = "wandb-artifact:///wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
 ROWS = [{"question": "When?", "answer": "1856", "accepted": [], "passages": []}]
 
-# Weave leaves a temporary folder to the garbage collector when it reads an object's file.
-
 
 @pytest.fixture
 def weave_project(project: str) -> Iterator[WeaveClient]:

@@ -82,7 +82,7 @@ def test_the_trace_keeps_the_passages_themselves(
     assert retrieved[0]["text"] == passages[0]["text"]
 
 
-def test_an_answer_from_prepared_passages_is_the_same_and_so_is_its_trace(
+def test_prepared_passages_change_neither_the_answer_nor_the_trace(
     weave_project: WeaveClient, rag_model: RagModel, endpoint: ChatEndpoint, trace: dict[str, Call]
 ) -> None:
     with (

@@ -16,8 +16,6 @@ from application.rag import VectorStore, embedding, vector_store
 from application.stored import make, read
 from rehearsal import climate
 
-# Weave leaves a temporary folder to the garbage collector when it reads an object's file.
-
 _NO_GPU = not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0
 
 
@@ -74,7 +72,9 @@ def test_a_batch_finds_the_same_passages_as_single_searches(climate_store: Vecto
         assert _scores(together) == pytest.approx(_scores(alone), abs=1e-5)
 
 
-def test_no_question_finds_nothing(passages: list[dict[str, str]], embedding_model: str) -> None:
+def test_an_empty_search_finds_nothing(
+    passages: list[dict[str, str]], embedding_model: str
+) -> None:
     store = VectorStore.build(passages, embedding_model)
     assert store.search([], 2) == []
     with store.prepared([], 2):
@@ -180,7 +180,7 @@ def test_a_core_that_another_process_uses_counts_as_busy() -> None:
             worker.kill()
 
 
-def test_the_folder_of_local_models_comes_before_the_wheel(
+def test_the_folder_of_local_models_takes_precedence_over_the_wheel(
     tmp_path: Path, embedding_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEIGHBRIDGE_MODELS_DIR", str(tmp_path))

@@ -55,7 +55,7 @@ def _download(run: wandb.Run, ref: ArtifactRef, settings: Settings) -> dict[str,
         return _contents(folder)
 
 
-def test_the_files_arrive_and_the_run_is_recorded_as_their_user(
+def test_the_files_arrive_and_the_run_is_recorded_as_a_consumer(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     files = {"weights.txt": b"one", "tokenizer/vocab.json": b"{}", "empty.txt": b""}
@@ -123,7 +123,7 @@ def test_an_unsafe_file_is_refused_by_its_name_before_any_download(
     assert path in _refused(run, log_files({"config.json": b"{}", path: b"x"}), settings)
 
 
-def test_files_that_only_their_case_tells_apart_are_refused_before_any_download(
+def test_file_names_that_differ_only_in_case_are_refused_before_any_download(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     ref = log_files({"model.safetensors": b"1", "Model.safetensors": b"2"})
@@ -150,7 +150,7 @@ def test_a_reference_is_refused_before_any_download(
 def test_a_path_that_leaves_the_folder_is_refused_before_any_download(
     run: wandb.Run, log_files: Log, settings: Settings, stored: Callable[[bytes], Path]
 ) -> None:
-    # The SDK logs no such path; whoever speaks the protocol himself may.
+    # The SDK does not log such a path, but another client of the protocol can.
     harmless = f"{uuid4().hex}.txt".encode()
     ref = log_files({harmless.decode(): b"x"})
     manifest = stored(harmless)
@@ -158,7 +158,7 @@ def test_a_path_that_leaves_the_folder_is_refused_before_any_download(
     assert "'../../harmful.txt'" in _refused(run, ref, settings)
 
 
-def test_a_digest_that_the_server_made_up_becomes_no_path(
+def test_a_forged_digest_is_never_used_as_a_path(
     run: wandb.Run, log_files: Log, settings: Settings, local_wandb: LocalWandb
 ) -> None:
     contents = uuid4().bytes
@@ -172,7 +172,7 @@ def test_a_digest_that_the_server_made_up_becomes_no_path(
     assert [path.parent.name for path in settings.cache_dir.rglob("weights.txt")] == [digest]
 
 
-def test_more_than_a_version_may_have_is_refused_before_any_download(
+def test_a_version_over_the_size_limit_is_refused_before_any_download(
     run: wandb.Run, log_files: Log, settings: Settings
 ) -> None:
     ref = log_files({"weights.txt": bytes(1001)})

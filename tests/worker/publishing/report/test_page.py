@@ -305,7 +305,7 @@ def test_empty_answers_and_missing_scores_are_labeled() -> None:
 @pytest.mark.parametrize(
     "words", ["海面は何ミリ上昇しますか", "해수면은 얼마나", "كم يرتفع مستوى سطح البحر", "🌊 naïve"]
 )
-def test_every_script_is_kept(words: str) -> None:
+def test_every_writing_system_is_kept(words: str) -> None:
     row = cases.prediction("r", input=words, prediction=words, topic=words, correct=False)
     page = _page(cases.first(), [row])
     assert page.text("wrong").count(words) == 3

@@ -33,7 +33,7 @@ from schemas.errors import ConfigurationError, PlatformError
 pytestmark = pytest.mark.engine
 
 QUESTIONS = ["What is the capital of Germany?", "Name three planets."]
-ADAPTERS = Path(__file__).parents[3] / "rehearsal" / "adapters"
+ADAPTERS = Path(__file__).parents[2] / "rehearsal" / "adapters"
 TIMEOUT = 600.0
 MAX_TOKENS = 12
 MAX_MODEL_LEN = 8000  # the model's own is 8192

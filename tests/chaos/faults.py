@@ -125,7 +125,7 @@ class Faults:
 
     def _blow(self, weather: Weather) -> None:
         self._stage.network.share = self._dice.uniform(*_SHARE_HIT)
-        self._stage.network.weather = weather
+        self._stage.network.mode = weather
 
     def _clear(self) -> None:
-        self._stage.network.weather = "clear"
+        self._stage.network.mode = "ok"

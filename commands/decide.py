@@ -52,12 +52,12 @@ def _decide(
     wanted: Outcome = "promoted" if approved else "rejected"
     with Bus.open(settings) as bus:
         by = _username(settings)
-        decided = decide(bus, ref, gate=gate, approved=approved, by=by, why=why)
+        weighing = decide(bus, ref, gate=gate, approved=approved, by=by, why=why)
         if not wait:
-            print_ids(decided, as_json)
+            print_ids([weighing], as_json)
             return
         wait_and_exit(
-            lambda on_change: wait_for(bus.ledger, dict.fromkeys(decided), on_change=on_change),
+            lambda on_change: wait_for(bus.ledger, {weighing: None}, on_change=on_change),
             wanted,
             as_json,
         )

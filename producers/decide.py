@@ -21,7 +21,7 @@ def decide(
     approved: bool,
     by: str,
     why: str,
-) -> list[WeighingId]:
+) -> WeighingId:
     """Approve or reject a version, and send its weighing to a worker.
 
     Args:
@@ -33,7 +33,7 @@ def decide(
         why: The person's reason; required for a rejection.
 
     Returns:
-        The weighing that was decided, as a list of one.
+        The weighing that was decided.
 
     Raises:
         ConfigurationError: There is no such version, or it does not await approval, or it awaits
@@ -50,7 +50,7 @@ def decide(
             f"{weighing} has just been decided by another person.", fix="See `weighbridge status`."
         )
     publish_weighing(bus, weighing, first=True)
-    return [weighing]
+    return weighing
 
 
 def _awaiting(ledger: Ledger, version: ArtifactRef, gate: str | None) -> WeighingId:

@@ -124,7 +124,7 @@ def _aliases_to_move_aliases(
 ) -> dict[str, str | None]:
     """The gate's aliases that the target does not have, each with the version that has it."""
     holders: dict[str, str | None] = {}
-    with wandb_call(f"look for the aliases of gate '{gate.name}'"):
+    with wandb_call(f"find the aliases of gate '{gate.name}'"):
         for alias in gate.promote.aliases:
             found = find(api, _in_target(gate, alias))
             if found is None:

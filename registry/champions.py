@@ -133,7 +133,7 @@ def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
 
 
 def _version(api: wandb.Api, ref: ArtifactRef) -> PromotedVersion | None:
-    with wandb_call(f"look for the champion {ref}"):
+    with wandb_call(f"find the champion {ref}"):
         artifact = find(api, ref)
         return _promoted(ref, artifact) if artifact else None
 

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-_HEAD = 2**16  # bytes; longer than any of the SDKs'
+_HEAD = 2**16  # bytes; longer than any request head of the SDKs
 _CHUNK = 2**16
-_START_WITHIN = 10.0  # seconds
+_START_TIMEOUT = 10.0  # seconds
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -25,25 +25,25 @@ class FaultyNetwork:
         seed: Seeds the choice of the requests that fail.
 
     Attributes:
-        weather: `clear`; `slow`: passed on after `delay`; `cut`: the connection is closed before
-            the server hears of it; `lost`: the server does what it is asked, and its answer does
-            not arrive; or an HTTP status such as `500` or `429`, with which each request is
-            answered.
-        share: of the requests that the weather hits.
-        delay: seconds that `slow` takes.
-        url: whom to ask instead of the server.
-        hits: requests that went wrong.
+        mode: ``ok``; ``slow``: requests are passed on after ``delay``; ``cut``: the connection is
+            closed before the server receives the request; ``lost``: the server handles the
+            request, but its response is dropped; or an HTTP status such as ``500`` or ``429`` to
+            respond with.
+        share: Share of the requests that fail.
+        delay: Seconds that ``slow`` takes.
+        url: The proxy's URL.
+        hits: Number of requests that failed.
     """
 
     def __init__(self, target_url: str, seed: int = 0) -> None:
         target = urlsplit(target_url)
         self._target = (target.hostname, target.port)
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="faulty network", daemon=True)
         self._listens = threading.Event()
-        self._requests: set[asyncio.Task[None] | None] = set()  # asyncio itself would forget them
-        self.weather = "clear"
+        self._requests: set[asyncio.Task[None] | None] = set()  # asyncio keeps only weak references
+        self.mode = "ok"
         self.share = 1.0
         self.delay = 3600.0
         self.url = ""
@@ -51,7 +51,7 @@ class FaultyNetwork:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._listens.wait(_START_WITHIN)
+        assert self._listens.wait(_START_TIMEOUT)
         return self
 
     def __exit__(
@@ -83,23 +83,23 @@ class FaultyNetwork:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 head = await reader.readuntil(b"\r\n\r\n")
-                weather = self._met()
-                if await self._passes(weather, writer):
-                    await self._pass_on(_closing(head), (reader, writer), weather == "lost")
+                mode = self._choose_mode()
+                if await self._is_passed_on(mode, writer):
+                    await self._pass_on(_closing(head), (reader, writer), mode == "lost")
         finally:
             writer.close()
             self._requests.discard(task)
 
-    def _met(self) -> str:
-        """What weather this request meets."""
-        if self.weather == "clear" or self._dice.random() >= self.share:
-            return "clear"
+    def _choose_mode(self) -> str:
+        """Choose the mode for one request."""
+        if self.mode == "ok" or self._random.random() >= self.share:
+            return "ok"
         self.hits += 1
-        return self.weather
+        return self.mode
 
-    async def _passes(self, weather: str, writer: asyncio.StreamWriter) -> bool:
-        match weather:
-            case "clear" | "lost":
+    async def _is_passed_on(self, mode: str, writer: asyncio.StreamWriter) -> bool:
+        match mode:
+            case "ok" | "lost":
                 return True
             case "slow":
                 await asyncio.sleep(self.delay)
@@ -131,15 +131,15 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter | None)
 
 
 def _closing(head: bytes) -> bytes:
-    """The same request as the last one of its connection, so that each one meets the weather."""
+    """The same request with `Connection: close`, so that a mode is chosen for each request."""
     lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     kept = [line for line in lines if not line.lower().startswith(b"connection:")]
     return b"\r\n".join([*kept, b"Connection: close", b"", b""])
 
 
 def _answer(status: str) -> bytes:
-    body = b'{"errors": [{"message": "bad weather"}]}'
+    body = b'{"errors": [{"message": "injected failure"}]}'
     return (
-        f"HTTP/1.1 {status} Bad Weather\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {status} Injected Failure\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode() + body

@@ -1,4 +1,4 @@
-"""Versions in a gate's target collection, logged and linked as worker/promote.py does it."""
+"""Promote versions in tests, as worker/promote.py does."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from schemas.refs import ArtifactRef
 
 
 def reference(name: str) -> str:
-    """The RagModel version that a promoted version refers to."""
+    """Return the RagModel version that a promoted version refers to."""
     return f"weave:///e/p/object/RagModel:{name}"
 
 
@@ -36,11 +36,11 @@ def record(
 def link_reference(
     run: wandb.Run, gate: Gate, name: str, metadata: dict[str, object]
 ) -> ArtifactRef:
-    """Link what refers to a RagModel version, with the gate's aliases."""
+    """Link a reference to a RagModel version, with the gate's aliases."""
     artifact = wandb.Artifact("RagModel", type="model")
     artifact.add_reference(reference(name), name="model", checksum=False)
     logged = run.log_artifact(artifact).wait()
-    logged.metadata = metadata  # of a version that is there already, it is changed
+    logged.metadata = metadata  # also for a version that exists already
     logged.save()
     linked = run.link_artifact(logged, gate.promote.to, aliases=list(gate.promote.aliases))
     return ArtifactRef.parse(gate.promote.to).model_copy(update={"version": linked.version})
@@ -58,10 +58,12 @@ def promoted(
     """Promote a version under a gate.
 
     Args:
-        name: tells its RagModel version from others.
-        champion: whom it displaces.
-        day: on which it is promoted.
-        number: of the model version that was weighed.
+        run: The run that logs it.
+        gate: The gate.
+        name: Name of its RagModel version.
+        champion: The champion that it replaces.
+        day: Day of the promotion.
+        number: Number of the model version that was weighed.
     """
     metadata = record(gate, champion=champion, day=day, number=number).model_dump(mode="json")
     return link_reference(run, gate, name, metadata)

@@ -1,4 +1,4 @@
-"""Sentinels that watch a Redis, and a replica that they turn to when it is gone."""
+"""Sentinels that monitor a Redis, and a replica to fail over to."""
 
 import socket
 import subprocess
@@ -15,47 +15,55 @@ from rehearsal.redis_server import RedisServer, executable, free_port
 from tests.waiting import wait_for
 
 MASTER = "weighing"
-OWN_PASSWORD = "guards"
+SENTINEL_PASSWORD = "guards"
 
-_PATIENCE = 20.0  # seconds
-_GONE_AFTER, _AGAIN_AFTER = 500, 1000  # milliseconds; the second, where they did not agree
+_TIMEOUT = 20.0  # seconds
+_DOWN_AFTER, _FAILOVER_TIMEOUT = 500, 1000  # milliseconds
 
 
 @contextmanager
 def watched(server: RedisServer, folder: Path) -> Iterator[tuple[int, int]]:
-    """Ports of two that watch the server as `MASTER`, with a password of their own."""
+    """Run two Sentinels with their own password, which monitor the server as `MASTER`.
+
+    Yields:
+        Their ports.
+    """
     with ExitStack() as stack:
         ports = (free_port(), free_port())
         for port in ports:
             file = folder / f"{port}.conf"
             file.write_text(
-                f"port {port}\nbind 127.0.0.1\ndir {folder}\nrequirepass {OWN_PASSWORD}\n"
+                f"port {port}\nbind 127.0.0.1\ndir {folder}\nrequirepass {SENTINEL_PASSWORD}\n"
                 f"sentinel monitor {MASTER} 127.0.0.1 {server.port} 1\n"
                 f'sentinel auth-pass {MASTER} "{_password(server)}"\n'
-                f"sentinel down-after-milliseconds {MASTER} {_GONE_AFTER}\n"
-                f"sentinel failover-timeout {MASTER} {_AGAIN_AFTER}\n"
+                f"sentinel down-after-milliseconds {MASTER} {_DOWN_AFTER}\n"
+                f"sentinel failover-timeout {MASTER} {_FAILOVER_TIMEOUT}\n"
             )
             log = folder / f"{port}.log"
             command = [str(executable()), str(file), "--sentinel", "--logfile", str(log)]
             process = subprocess.Popen(command, start_new_session=True)
             stack.enter_context(stop_on_exit(process))
-            wait_until(partial(_listens, port), process, "Sentinel", log, _PATIENCE)
+            wait_until(partial(_listens, port), process, "Sentinel", log, _TIMEOUT)
         yield ports
 
 
 @contextmanager
 def followed(server: RedisServer, folder: Path) -> Iterator[redis.Redis]:
-    """A client of a second Redis, which has what the server has."""
+    """Run a replica of the server.
+
+    Yields:
+        A client for it.
+    """
     password = _password(server)
     with (
         RedisServer(folder / "replica", password=password) as replica,
         redis.Redis.from_url(replica.url, decode_responses=True) as client,
         redis.Redis.from_url(server.url) as master,
     ):
-        for one in (client, master):  # either may have to follow the other
+        for one in (client, master):  # either may become the replica
             one.config_set("masterauth", password)
         client.replicaof("127.0.0.1", server.port)
-        wait_for(lambda: client.info("replication")["master_link_status"] == "up", _PATIENCE)
+        wait_for(lambda: client.info("replication")["master_link_status"] == "up", _TIMEOUT)
         yield client
 
 

@@ -1,17 +1,17 @@
-"""Waiting for what another thread or process brings about."""
+"""Wait for other threads and processes in tests."""
 
 import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], patience: float) -> float:
-    """Wait for a condition; fails when it does not come true within so many seconds.
+def wait_for(condition: Callable[[], bool], timeout: float) -> float:
+    """Wait for a condition; fails after ``timeout`` seconds.
 
     Returns:
         How many seconds it took.
     """
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() < began + patience
+        assert time.monotonic() < began + timeout
         time.sleep(0.05)
     return time.monotonic() - began

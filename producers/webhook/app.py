@@ -102,7 +102,7 @@ class _Receiver:
 
     async def receive(self, request: Request) -> _Result:
         body = await _body(request)
-        self._authenticate(request, body)
+        self._check_headers(request, body)
         payload, event = _read(body)
         if event is None:
             return _ignored("ignored", f"event type {payload.event_type}")
@@ -114,7 +114,7 @@ class _Receiver:
         content = {"events": [event.id], "weighings": _weighings(event, gates)}
         return _Result("accepted", JSONResponse(content, 202))
 
-    def _authenticate(self, request: Request, body: bytes) -> None:
+    def _check_headers(self, request: Request, body: bytes) -> None:
         headers = dict(request.headers.raw)
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media_type != b"application/json":

@@ -22,12 +22,12 @@ from bus.celery_app import DISPATCH_TASK, EVENTS_QUEUE, celery_app, queue_length
 from bus.connection import celery_url, connect
 from rehearsal.redis_server import RedisServer, free_port
 from schemas.settings import Settings
-from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
+from tests.sentinels import MASTER, SENTINEL_PASSWORD, followed, watched
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # by Celery
 
-_PATIENCE = 20.0  # seconds
+_TIMEOUT = 20.0  # seconds
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_sentinel_url_serves_client_broker_and_backend(
     first, second = sentinels
     url = (
         f"sentinel://:open%20sesame@127.0.0.1:{first};"
-        f"sentinel://127.0.0.1:{second}/0?sentinel_password={OWN_PASSWORD}"
+        f"sentinel://127.0.0.1:{second}/0?sentinel_password={SENTINEL_PASSWORD}"
     )
     _serve_all(told(url))
 
@@ -199,7 +199,7 @@ def test_an_unavailable_sentinel_is_skipped(
     _, second = sentinels
     url = (
         f"sentinel://:open%20sesame@127.0.0.1:{free_port()};"
-        f"sentinel://127.0.0.1:{second}/0?sentinel_password={OWN_PASSWORD}"
+        f"sentinel://127.0.0.1:{second}/0?sentinel_password={SENTINEL_PASSWORD}"
     )
     _serve_all(told(url))
 
@@ -224,15 +224,15 @@ def test_a_client_and_an_app_follow_the_sentinels_to_a_replica(
     told: Callable[[str], Settings],
 ) -> None:
     ports = ";".join(f"sentinel://:open%20sesame@127.0.0.1:{port}" for port in sentinels)
-    settings = told(f"{ports}/0?sentinel_password={OWN_PASSWORD}")
+    settings = told(f"{ports}/0?sentinel_password={SENTINEL_PASSWORD}")
     app = celery_app(settings)
     with connect(settings.broker_url, settings.redis_master) as client:
         client.set("weighbridge:kept", "yes")
         app.send_task(DISPATCH_TASK, args=[[]])
-        wait_for(lambda: queue_length(replica, EVENTS_QUEUE) == 1, _PATIENCE)
+        wait_for(lambda: queue_length(replica, EVENTS_QUEUE) == 1, _TIMEOUT)
         server.kill()
-        wait_for(lambda: _accepted(lambda: client.set("weighbridge:new", "yes")), _PATIENCE)
-        wait_for(lambda: _accepted(lambda: app.send_task(DISPATCH_TASK, args=[[]])), _PATIENCE)
+        wait_for(lambda: _accepted(lambda: client.set("weighbridge:new", "yes")), _TIMEOUT)
+        wait_for(lambda: _accepted(lambda: app.send_task(DISPATCH_TASK, args=[[]])), _TIMEOUT)
         assert replica.mget("weighbridge:kept", "weighbridge:new") == ["yes", "yes"]
         assert queue_length(replica, EVENTS_QUEUE) == 2
     app.close()

@@ -199,7 +199,7 @@ class FaultInjector:
         before = network.hits
 
         def end() -> None:
-            network.weather = "clear"
+            network.mode = "ok"
 
-        network.share, network.weather = fault.share, failure
+        network.share, network.mode = fault.share, failure
         return lambda: network.hits - before, end

@@ -50,7 +50,7 @@ def decided(bus: Bus, version: ArtifactRef) -> Callable[..., list[WeighingId]]:
     def call(
         text: str = str(version), *, gate: str | None = None, approved: bool = True, why: str = ""
     ) -> list[WeighingId]:
-        return decide(bus, text, gate=gate, approved=approved, by="ada", why=why)
+        return [decide(bus, text, gate=gate, approved=approved, by="ada", why=why)]
 
     return call
 

@@ -23,7 +23,7 @@ from rehearsal.redis_server import free_port
 from schemas.gates import Gate, GateFile
 from schemas.settings import Settings
 
-_PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
+_TIMEOUT = 120.0  # seconds
 _OF_THE_SHELL = ("CELERY_", "WEIGHBRIDGE_", "WANDB_", "WEAVE_")
 
 # The model team, with a registry of its own: argument 1 is a file to log.
@@ -72,7 +72,7 @@ def _warned_twice(log: Path, reason: str) -> bool:
 
 def _terminated(poller: subprocess.Popen[bytes]) -> int:
     poller.send_signal(signal.SIGTERM)
-    return poller.wait(_PATIENCE)
+    return poller.wait(_TIMEOUT)
 
 
 def test_scans_continue_when_wandb_is_back(
@@ -88,7 +88,7 @@ def test_scans_continue_when_wandb_is_back(
         server.stop()
         with _polling(environment | {"WEIGHBRIDGE_WANDB_TIMEOUT": "1"}, log) as poller:
             wait_until(
-                lambda: _warned_twice(log, "W&B did not"), poller, "The poller", log, _PATIENCE
+                lambda: _warned_twice(log, "W&B did not"), poller, "The poller", log, _TIMEOUT
             )
             server.start()
             wait_until(
@@ -96,7 +96,7 @@ def test_scans_continue_when_wandb_is_back(
                 poller,
                 "The poller",
                 log,
-                _PATIENCE,
+                _TIMEOUT,
             )
             assert _terminated(poller) == 0
     assert "the poller found a version" in log.read_text()
@@ -110,7 +110,7 @@ def test_without_redis_the_poller_keeps_scanning_until_sigterm(
     environment["CELERY_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}/0"
     with _polling(environment, log) as poller:
         wait_until(
-            lambda: _warned_twice(log, "Connection refused"), poller, "The poller", log, _PATIENCE
+            lambda: _warned_twice(log, "Connection refused"), poller, "The poller", log, _TIMEOUT
         )
         assert _terminated(poller) == 0
 
@@ -155,5 +155,5 @@ def test_two_pollers_publish_a_version_once(
     for poller in pollers:
         poller.start()
     for poller in pollers:
-        poller.join(_PATIENCE)
+        poller.join(_TIMEOUT)
     assert queue_length(client, EVENTS_QUEUE) == 1

@@ -24,7 +24,7 @@ from schemas.gates import Gate, GateFile
 from schemas.settings import Settings
 from tests.waiting import wait_for
 
-_PATIENCE = 20.0  # seconds
+_TIMEOUT = 20.0  # seconds
 _VERSION = "wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
 _PAYLOAD = {
     "event_type": "LINK_ARTIFACT",
@@ -280,7 +280,7 @@ def test_metrics_count_deliveries_and_show_the_bus(
     for _ in range(2):
         _deliver(receiver)
     _post(receiver, b"{")
-    wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 1, _PATIENCE)
+    wait_for(lambda: queue_length(client, EVENTS_QUEUE) == 1, _TIMEOUT)
     text = receiver.get("/metrics").text
     for answer in ("accepted", "duplicate", "400"):
         assert f'weighbridge_webhook_deliveries_total{{answer="{answer}"}} 1.0' in text
@@ -290,6 +290,22 @@ def test_metrics_count_deliveries_and_show_the_bus(
     assert "weighbridge_weighings_unfinished 0.0" in text
     assert "the-token" not in text
     assert "the-secret" not in text
+
+
+def test_a_hanging_redis_times_out_with_503(
+    gated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.webhook.acceptor._TIMEOUT", 0.5)
+    with RedisServer(tmp_path / "redis") as server:
+        moved = gated.model_copy(update={"broker_url": server.url})
+        with TestClient(webhook_app(moved)) as receiver:
+            server.pause()
+            began = time.monotonic()
+            answer = _deliver(receiver)
+            seconds = time.monotonic() - began
+            server.resume()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert seconds < 5
 
 
 def test_it_survives_an_outage_of_redis(gated: Settings, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def network(
         monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS", "1")
         faulty.delay = 2 * _WITHIN
         yield faulty
-        faulty.weather = "clear"
+        faulty.mode = "ok"
         end_helper_process()
 
 
@@ -65,11 +65,11 @@ def api(network: FaultyNetwork) -> wandb.Api:
 
 
 @pytest.mark.parametrize("call", [_read, _write, _log_in])
-@pytest.mark.parametrize("weather", _PERMANENT)
+@pytest.mark.parametrize("mode", _PERMANENT)
 def test_a_refused_call_is_not_retried(
-    network: FaultyNetwork, api: wandb.Api, weather: str, call: Call
+    network: FaultyNetwork, api: wandb.Api, mode: str, call: Call
 ) -> None:
-    network.weather = weather
+    network.mode = mode
     with (
         pytest.raises(ConfigurationError, match=r"W&B (could not|refused to) "),
         wandb_call("do it"),
@@ -79,11 +79,11 @@ def test_a_refused_call_is_not_retried(
 
 
 @pytest.mark.parametrize("call", [_read, _write, _log_in])
-@pytest.mark.parametrize("weather", _PASSING)
+@pytest.mark.parametrize("mode", _PASSING)
 def test_an_outage_is_a_platform_error_within_the_timeout(
-    network: FaultyNetwork, api: wandb.Api, weather: str, call: Call
+    network: FaultyNetwork, api: wandb.Api, mode: str, call: Call
 ) -> None:
-    network.weather = weather
+    network.mode = mode
     start = time.monotonic()
     with pytest.raises(PlatformError, match="W&B did not "), wandb_call("do it"):
         call(api)
@@ -95,12 +95,12 @@ def test_a_short_outage_goes_unnoticed(
 ) -> None:
     registry("RAG Models")
     api = wandb_api(19.0)
-    network.weather = "500"
+    network.mode = "500"
 
     def clear_up(seen: int) -> None:
         while network.hits == seen:
             time.sleep(0.01)
-        network.weather = "clear"
+        network.mode = "ok"
 
     threading.Thread(target=clear_up, args=(network.hits,)).start()
     with wandb_call("read the version"):
@@ -109,7 +109,7 @@ def test_a_short_outage_goes_unnoticed(
 
 def test_a_failed_feature_query_is_a_platform_error(network: FaultyNetwork, api: wandb.Api) -> None:
     """The SDK reports that the server is too old."""
-    network.weather = "500"
+    network.mode = "500"
     with pytest.raises(PlatformError, match="W&B did not do it"), wandb_call("do it"):
         _list(api)
 

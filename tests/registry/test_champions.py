@@ -58,7 +58,7 @@ def test_a_gate_without_aliases_has_no_champion(api: wandb.Api, gate: Gate) -> N
 
 def test_a_champion_that_cannot_be_read_is_an_error(api: wandb.Api, gate: Gate) -> None:
     promote = Promotion(to="wandb32/wandb-registry-Nowhere/RAG Model", aliases=("production",))
-    with pytest.raises(ConfigurationError, match="look for the champion wandb32/wandb-registry-No"):
+    with pytest.raises(ConfigurationError, match="find the champion wandb32/wandb-registry-No"):
         current_champion(api, gate.model_copy(update={"promote": promote}))
 
 

@@ -14,7 +14,7 @@ from registry.calls import wandb_api
 from registry.helper_process import end_helper_process
 from tests.waiting import wait_for
 
-_PATIENCE = 20.0  # seconds
+_TIMEOUT = 20.0  # seconds
 
 _UNRESPONSIVE_AT_EXIT = """
 from tests.registry.test_helper_process import pause_helper
@@ -47,7 +47,7 @@ def pause_helper() -> psutil.Process:
 
 def _wait_until_gone(pid: int) -> None:
     """Whether it has ended; a killed process is a zombie until its parent waits for it."""
-    wait_for(lambda: not psutil.pid_exists(pid), _PATIENCE)
+    wait_for(lambda: not psutil.pid_exists(pid), _TIMEOUT)
 
 
 def test_it_is_restarted_by_the_next_call(project: str) -> None:

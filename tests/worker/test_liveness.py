@@ -33,10 +33,10 @@ from rehearsal.redis_server import RedisServer, free_port
 from schemas.events import ModelVersionEvent
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from tests.sentinels import MASTER, OWN_PASSWORD, followed, watched
+from tests.sentinels import MASTER, SENTINEL_PASSWORD, followed, watched
 from tests.waiting import wait_for
 
-_PATIENCE = 60.0  # seconds; a hang must not hold the whole suite
+_TIMEOUT = 60.0  # seconds
 _STALLED_AFTER = 5  # heartbeats without a self-test task
 _WITHIN = 20.0  # seconds; Celery waits for longer from one try to connect to the next
 _OF_THE_SHELL = ("CELERY_", "WEIGHBRIDGE_", "WANDB_", "WEAVE_")
@@ -57,7 +57,7 @@ class Worker:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition; fails if the worker ends first."""
-        self._processes.wait_for(self._name, condition, _PATIENCE)
+        self._processes.wait_for(self._name, condition, _TIMEOUT)
 
     def record(self) -> WorkerRecord:
         """Its record; waits for it, because a busy machine may delay it."""
@@ -156,7 +156,7 @@ def test_a_worker_that_ended_leaves_only_the_trimmed_list_of_bindings(
     worker = start()
     assert all(str(key).startswith(KEY_PREFIX) for key in client.scan_iter())
     worker.process.terminate()
-    assert worker.process.wait(_PATIENCE) == 0
+    assert worker.process.wait(_TIMEOUT) == 0
     assert live_workers(client) == []
     assert _without_ttl(client) == ["_kombu.binding_deadlines"]
 
@@ -169,7 +169,7 @@ def test_the_keys_of_a_killed_worker_expire(start: Start, client: redis.Redis) -
     assert _without_ttl(client) == ["_kombu.binding_deadlines"]
     assert client.ttl(f"{KEY_PREFIX}worker:{name}") <= 4
     assert client.ttl(f"{KEY_PREFIX}pulse.{name}") <= 4
-    wait_for(lambda: not client.exists(f"{KEY_PREFIX}worker:{name}"), _PATIENCE)
+    wait_for(lambda: not client.exists(f"{KEY_PREFIX}worker:{name}"), _TIMEOUT)
 
 
 def test_child_processes_exit_with_a_killed_main_process(start: Start) -> None:
@@ -180,7 +180,7 @@ def test_child_processes_exit_with_a_killed_main_process(start: Start) -> None:
     assert len(others) > 1  # the beat, and the process that runs the tasks
     worker.process.kill()
     worker.process.wait()
-    wait_for(lambda: not any(is_running(*one) for one in others), _PATIENCE)
+    wait_for(lambda: not any(is_running(*one) for one in others), _TIMEOUT)
 
 
 def _commands_during_beats(worker: Worker, client: redis.Redis, count: int) -> list[str]:
@@ -221,7 +221,7 @@ def test_a_worker_that_is_not_consuming_is_stalled_and_exits(
     name = worker.record().name
     app.control.cancel_consumer(f"pulse.{name}", destination=[name])
     worker.wait_for(lambda: worker.record().stalled)
-    assert worker.process.wait(_PATIENCE) == 1
+    assert worker.process.wait(_TIMEOUT) == 1
     assert "the worker is not consuming" in worker.log
     assert f"Error: The worker {name} was not consuming from its queues." in worker.log
 
@@ -267,7 +267,7 @@ def test_a_worker_that_shuts_down_after_its_task_is_not_stalled(
     _dispatch(app, client)
     worker.wait_for(lambda: worker.is_busy_with(DISPATCH_TASK))
     worker.process.terminate()
-    assert worker.process.wait(_PATIENCE) == 0
+    assert worker.process.wait(_TIMEOUT) == 0
     assert "not consuming" not in worker.log
 
 
@@ -329,7 +329,7 @@ def watched_server(
     """The server with Sentinels and a replica; the environment names only the Sentinels."""
     with followed(server, tmp_path), watched(server, tmp_path) as ports:
         hosts = ";".join(f"sentinel://127.0.0.1:{port}" for port in ports)
-        environment["CELERY_BROKER_URL"] = f"{hosts}/0?sentinel_password={OWN_PASSWORD}"
+        environment["CELERY_BROKER_URL"] = f"{hosts}/0?sentinel_password={SENTINEL_PASSWORD}"
         yield server
 
 
@@ -372,8 +372,8 @@ def test_flower_sees_the_worker_and_its_tasks(
                 return text in http.get(path).text
             return False
 
-        processes.wait_for("flower", lambda: shows("/workers?json=1", name), _PATIENCE)
+        processes.wait_for("flower", lambda: shows("/workers?json=1", name), _TIMEOUT)
         app.send_task(DISPATCH_TASK, args=[[]])
-        processes.wait_for("flower", lambda: shows("/api/tasks", DISPATCH_TASK), _PATIENCE)
+        processes.wait_for("flower", lambda: shows("/api/tasks", DISPATCH_TASK), _TIMEOUT)
         queues = "/api/workers?refresh=1"
-        processes.wait_for("flower", lambda: shows(queues, f"pulse.{name}"), _PATIENCE)
+        processes.wait_for("flower", lambda: shows(queues, f"pulse.{name}"), _TIMEOUT)

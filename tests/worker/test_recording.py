@@ -29,7 +29,7 @@ def network(
     with FaultyNetwork(local_wandb.url) as faulty:
         monkeypatch.setenv("WANDB_BASE_URL", faulty.url)
         yield faulty
-        faulty.weather = "clear"  # else whoever ends the SDK's helper process would wait
+        faulty.mode = "ok"  # else whoever ends the SDK's helper process would wait
         end_helper_process()
 
 
@@ -39,7 +39,7 @@ def _attempt(
     """An attempt that measures something, or breaks, and whose last words do not arrive."""
     with evaluation_run(weighing_of(gate, version), settings) as run:
         run.log({"answer_correctness": 0.5})
-        network.weather = "500"
+        network.mode = "500"
         if broken:
             raise RuntimeError(broken)
 

@@ -41,7 +41,7 @@ from schemas.verdicts import Verdict
 from schemas.weighings import WeighingRecord
 from tests.weave_clients import connected
 
-_PATIENCE = 120.0  # seconds; a hang must not hold the whole suite
+_TIMEOUT = 120.0  # seconds
 _EXPIRED = 0.001  # seconds: a lease that expires before the next command
 _ATTEMPTS = Settings().max_attempts  # after which a weighing fails
 _SOON = {"WEIGHBRIDGE_LEASE": "2"}  # seconds; the sweeper runs four times per lease
@@ -95,7 +95,7 @@ def start(
         def start_worker(queue: str, **changes: str) -> Wait:
             workers = stack.enter_context(Processes(tmp_path / "logs", environment | changes))
             workers.start(queue, ["-m", "weighbridge", "worker", f"--queues={queue}"])
-            return lambda condition: workers.wait_for(queue, condition, _PATIENCE)
+            return lambda condition: workers.wait_for(queue, condition, _TIMEOUT)
 
         yield start_worker
 
@@ -304,7 +304,7 @@ def _watching(app: Celery) -> Iterator[State]:
             yield known
         finally:
             receiver.should_stop = True
-            thread.join(_PATIENCE)
+            thread.join(_TIMEOUT)
 
 
 def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(

@@ -18,8 +18,8 @@ Weigh = Callable[[ModelVersionEvent, Outcome], None]
 
 
 @pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producers.waiting._LOOK", 0.01)
+def polls_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.waiting._POLL_INTERVAL", 0.01)
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def forced(event: ModelVersionEvent) -> ModelVersionEvent:
 class _LaterLedger(Ledger):
     """A ledger that changes between the first read and the second."""
 
-    looks = 0
+    reads = 0
     happens: Callable[[], object]
 
     def get(self, weighing: WeighingId) -> WeighingRecord | None:
-        self.looks += 1
-        if self.looks == 2:
+        self.reads += 1
+        if self.reads == 2:
             self.happens()
         return super().get(weighing)
 
@@ -112,7 +112,7 @@ def test_without_a_worker_the_wait_fails(
     weigh: Weigh,
     is_forced: bool,
 ) -> None:
-    monkeypatch.setattr("producers.waiting._DISPATCHED_WITHIN", 0.01)
+    monkeypatch.setattr("producers.waiting._DISPATCH_TIMEOUT", 0.01)
     if is_forced:  # there is only an old verdict
         weigh(event, "rejected")
     with pytest.raises(PlatformError, match=rf"No worker opened {weighing} within 0\.01 s"):
@@ -142,7 +142,7 @@ def test_an_outage_of_redis_does_not_end_the_wait(
 
     later.happens = break_off
     (record,) = wait_for(later, {weighing: None})
-    assert (record.state, later.looks) == ("promoted", 3)
+    assert (record.state, later.reads) == ("promoted", 3)
 
 
 def test_nothing_to_wait_for_is_settled(ledger: Ledger, client: redis.Redis) -> None:

@@ -79,7 +79,7 @@ def rollback(
     if not gate.promote.aliases:
         raise ConfigurationError(f"Gate '{name}' moves no aliases.", fix="See promote.aliases.")
     api = wandb_api(settings.wandb_timeout)
-    with promotion_lock(settings, gate.promote.to, log.info) as held:
+    with promotion_lock(settings, str(gate.promote.to), log.info) as held:
         target = _target(api, gate, to)
         done = Rollback(gate=name, to=str(target), moved=_elsewhere(api, gate, target))
         if done.moved:
@@ -108,13 +108,13 @@ def _displaced(gate: Gate, promoted: list[PromotedVersion]) -> ArtifactRef:
     latest = promoted[0] if promoted else None
     before = latest.record.champion if latest and latest.record else None
     # A version that was promoted once more while it was the champion has displaced nobody.
-    if latest is None or before is None or before == str(latest.ref):
+    if latest is None or before is None or before == latest.ref:
         why = f"{latest.ref} displaced nobody" if latest else "it has promoted nothing"
         raise ConfigurationError(
             f"Gate '{gate.name}' knows no champion before: {why}.",
             fix="Name a version that it promoted with --to.",
         )
-    return ArtifactRef.parse(before)
+    return before
 
 
 def _elsewhere(api: wandb.Api, gate: Gate, target: ArtifactRef) -> dict[str, str | None]:
@@ -152,4 +152,4 @@ def _sentence(done: Rollback, record: RollbackRecord) -> str:
 
 
 def _in_target(gate: Gate, version: str) -> ArtifactRef:
-    return ArtifactRef.parse(gate.promote.to).model_copy(update={"version": version})
+    return gate.promote.to.at(version)

@@ -17,7 +17,7 @@ from pydantic import (
 
 from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent
-from schemas.refs import REGISTRY_PREFIX, ArtifactRef, WeaveRef
+from schemas.refs import REGISTRY_PREFIX, ArtifactRef, CollectionPath, CollectionRef, WeaveUri
 from schemas.thresholds import KINDS, Confidence, Relative, Threshold
 
 
@@ -51,7 +51,7 @@ class EarlyStop(_Strict):
 class Promotion(_Strict):
     """Where a version that passes is linked, and which aliases it takes there."""
 
-    to: Annotated[str, AfterValidator(lambda path: _one_collection(path))]
+    to: Annotated[CollectionPath, AfterValidator(lambda ref: _one_collection(ref))]
     aliases: tuple[str, ...] = ()
 
 
@@ -76,12 +76,12 @@ class Gate(_Strict):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)
-    watch: tuple[Annotated[str, AfterValidator(lambda path: _registry_collection(path))], ...] = (
-        Field(min_length=1)
+    watch: tuple[Annotated[str, AfterValidator(lambda path: _pattern(path))], ...] = Field(
+        min_length=1
     )
     when_alias: str | None = Field(default=None, min_length=1)
-    rag_model: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
-    evaluation: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
+    rag_model: WeaveUri
+    evaluation: WeaveUri
     chat_model: ChatModelParameters = ChatModelParameters()
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
     promote: Promotion
@@ -92,7 +92,7 @@ class Gate(_Strict):
 
     @model_validator(mode="after")
     def _does_not_feed_itself(self) -> Self:
-        if self.watches(self.promote.to):
+        if self.watches(self.promote.to.collection_path):
             raise ValueError(f"it watches {self.promote.to}, where it promotes to")
         return self
 
@@ -115,7 +115,7 @@ class Gate(_Strict):
         """The champion, by the alias that it holds; None when the gate moves no alias."""
         if not self.promote.aliases:
             return None
-        return ArtifactRef.parse(f"{self.promote.to}:{self.promote.aliases[0]}")
+        return self.promote.to.at(self.promote.aliases[0])
 
     def watches(self, collection_path: str) -> bool:
         """Whether versions of this collection are weighed under this gate."""
@@ -202,21 +202,22 @@ class GateFile(_Strict):
         raise ConfigurationError(f"There is no gate '{name}'.", fix=f"The gate file has: {known}.")
 
 
-def _registry_collection(path: str) -> str:
-    ref = ArtifactRef.parse(path)
-    if ref.version != "latest" or path.endswith(":latest"):
-        raise ValueError(f"'{path}' names a version; a collection is meant")
+def _pattern(path: str) -> str:
+    return _in_registry(CollectionRef.parse(path)).collection_path
+
+
+def _one_collection(ref: CollectionRef) -> CollectionRef:
+    if set("*?[") & set(ref.collection_path):
+        raise ValueError(f"'{ref}' is a pattern; one collection is meant")
+    return _in_registry(ref)
+
+
+def _in_registry(ref: CollectionRef) -> CollectionRef:
     if not ref.project.startswith(REGISTRY_PREFIX):
         raise ValueError(
-            f"'{path}' is not in a registry: write org/{REGISTRY_PREFIX}NAME/COLLECTION"
+            f"'{ref}' is not in a registry: write org/{REGISTRY_PREFIX}NAME/COLLECTION"
         )
-    return ref.collection_path
-
-
-def _one_collection(path: str) -> str:
-    if set("*?[") & set(path):
-        raise ValueError(f"'{path}' is a pattern; one collection is meant")
-    return _registry_collection(path)
+    return ref
 
 
 def _refuse_duplicates(node: yaml.Node | None, origin: str) -> None:

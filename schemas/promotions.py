@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from schemas.refs import ArtifactPath, ArtifactUri, WeaveUri
 from schemas.verdicts import Check
 from schemas.weighings import WeighingRecord
 
@@ -33,13 +34,13 @@ class PromotionRecord(BaseModel):
 
     gate: str
     gate_digest: str
-    chat_model: str
+    chat_model: ArtifactUri
     url: str
-    evaluation: str
-    dataset: str
+    evaluation: WeaveUri
+    dataset: WeaveUri
     weave_call: str
     run: str
-    champion: str | None
+    champion: ArtifactPath | None
     checks: tuple[Check, ...]
     versions: dict[str, str]
     approved_by: str | None = None
@@ -59,4 +60,4 @@ class PromotionRecord(BaseModel):
             self.gate,
             self.gate_digest,
             self.chat_model,
-        ) == (weighing.gate.name, weighing.gate.digest, weighing.id.version.uri)
+        ) == (weighing.gate.name, weighing.gate.digest, weighing.id.version)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from schemas.events import Source, WeighingId
+from schemas.refs import ArtifactPath, WeaveUri
 from schemas.thresholds import Threshold
 
 Outcome = Literal["promoted", "rejected", "failed", "awaiting approval"]
@@ -80,8 +81,8 @@ class ChampionEvidence(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: str
-    rag_model: str
+    version: ArtifactPath
+    rag_model: WeaveUri
     weave_call: str
     evaluated_again: bool
 
@@ -106,9 +107,9 @@ class Evidence(BaseModel):
     weave_call: str
     weave_url: str
     run_url: str
-    rag_model: str
-    evaluation: str
-    dataset: str
+    rag_model: WeaveUri
+    evaluation: WeaveUri
+    dataset: WeaveUri
     rows: int
     of_rows: int
     champion: ChampionEvidence | None = None

@@ -75,7 +75,7 @@ def _agree(gate: Gate, verdict: Verdict, evidence: Evidence) -> ChampionCheck:
 def _require_same_champion(gate: Gate, evidence: Evidence, now: PromotedVersion | None) -> None:
     """What was compared with another champion says nothing about this one."""
     was = evidence.champion.version if evidence.champion else None
-    if was != (now and str(now.ref)):
+    if was != (now and now.ref):
         raise ConfigurationError(
             f"It was compared with {was or 'no champion'}, and the champion of gate '{gate.name}'"
             f" is {now.ref if now else 'nobody'} now.",

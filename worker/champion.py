@@ -9,7 +9,7 @@ from weave.trace.weave_client import WeaveClient
 from application.stored import part, read
 from registry.champions import PromotedVersion
 from schemas.errors import ConfigurationError, EvidenceError, InternalError
-from schemas.refs import ArtifactRef
+from schemas.refs import ArtifactRef, WeaveRef
 from schemas.verdicts import ChampionEvidence
 from worker.context import WeighingContext, report_progress, serve_version
 from worker.evaluation import run_evaluation
@@ -50,10 +50,10 @@ def evaluated_champion(
     if ref is None:
         raise InternalError("A champion is compared under an evaluation that is not published.")
     model, own = _rag_model(champion), champion.record.weave_call if champion.record else None
-    if own and (found := _whole(context.client, own, model, ref.uri)):
+    if own and (found := _whole(context.client, own, model.uri, ref.uri)):
         return _champion(champion, model, found, again=False)
-    for call in evaluation_calls(context.client, ref.uri, model):
-        if call != own and (found := _whole(context.client, call, model, ref.uri)):
+    for call in evaluation_calls(context.client, ref.uri, model.uri):
+        if call != own and (found := _whole(context.client, call, model.uri, ref.uri)):
             return _champion(champion, model, found, again=True)
     found = _evaluated_again(context, champion, model, evaluation)
     return _champion(champion, model, found, again=True)
@@ -68,14 +68,14 @@ def recorded_champion(client: WeaveClient, evidence: ChampionEvidence) -> Evalua
     return EvaluatedChampion(evidence, read_back(client, evidence.weave_call, looks=()))
 
 
-def _rag_model(champion: PromotedVersion) -> str:
+def _rag_model(champion: PromotedVersion) -> WeaveRef:
     if champion.rag_model is None:
         raise ConfigurationError(
             f"The champion {champion.ref} is no reference to a RagModel, so nothing can be compared"
             " with it.",
             fix="Give the gate's alias to a version that a gate promoted, or take it away.",
         )
-    return champion.rag_model.uri
+    return champion.rag_model
 
 
 def _whole(client: WeaveClient, call: str, model: str, evaluation: str) -> Evaluated | None:
@@ -89,7 +89,10 @@ def _whole(client: WeaveClient, call: str, model: str, evaluation: str) -> Evalu
 
 
 def _evaluated_again(
-    context: WeighingContext, champion: PromotedVersion, model: str, evaluation: weave.Evaluation
+    context: WeighingContext,
+    champion: PromotedVersion,
+    model: WeaveRef,
+    evaluation: weave.Evaluation,
 ) -> Evaluated:
     version = _chat_model(champion, model)
     with context.clock.step("evaluate"):
@@ -107,8 +110,8 @@ def _evaluated_again(
             )
 
 
-def _chat_model(champion: PromotedVersion, model: str) -> ArtifactRef:
-    name = str(part(read(model), "chat_model").fields["chat_model"])
+def _chat_model(champion: PromotedVersion, model: WeaveRef) -> ArtifactRef:
+    name = str(part(read(model.uri), "chat_model").fields["chat_model"])
     try:
         return ArtifactRef.parse(name)
     except ConfigurationError as error:
@@ -120,10 +123,10 @@ def _chat_model(champion: PromotedVersion, model: str) -> ArtifactRef:
 
 
 def _champion(
-    champion: PromotedVersion, model: str, evaluated: Evaluated, *, again: bool
+    champion: PromotedVersion, model: WeaveRef, evaluated: Evaluated, *, again: bool
 ) -> EvaluatedChampion:
     evidence = ChampionEvidence(
-        version=str(champion.ref),
+        version=champion.ref,
         rag_model=model,
         weave_call=evaluated.call,
         evaluated_again=again,

@@ -15,7 +15,7 @@ from application.rag.serving import serving
 from application.rebuild import RebuiltModel, load_chat_model, rebuild, resolved
 from engine import Engine, ExternalEngine, ServedModel, ServeOptions
 from schemas.gates import ChatModelParameters, Gate
-from schemas.refs import ArtifactRef
+from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from schemas.verdicts import Step
 from schemas.weighings import WeighingRecord
@@ -78,7 +78,7 @@ class ServedVersion(NamedTuple):
 def serve_version(
     context: WeighingContext,
     version: ArtifactRef,
-    rag_model: str,
+    rag_model: WeaveRef,
     parameters: ChatModelParameters | None = None,
     steps: Steps = untimed,
 ) -> Iterator[ServedVersion]:
@@ -106,7 +106,7 @@ def serve_version(
             folder = fetch(version)
         with steps("rebuild"):
             # An alias may move while the engine loads the version.
-            application = resolved(rag_model)
+            application = resolved(rag_model.uri)
             asked = load_chat_model(application, version.uri, parameters)
             options = ServeOptions(
                 quantize=asked.cm_quantize,

@@ -64,7 +64,7 @@ def weigh_version(
 
 def _weigh(context: WeighingContext) -> Verdict:
     gate, version, clock = context.gate, context.record.id.version, context.clock
-    evaluation = load_evaluation(gate.evaluation, allow_stored_code=gate.allow_stored_code)
+    evaluation = load_evaluation(gate.evaluation.uri, allow_stored_code=gate.allow_stored_code)
     champion = champion_to_beat(context.api, context.record) if gate.relative_thresholds else None
     compared = _compared_with(context, champion, evaluation)
     with serve_version(context, version, gate.rag_model, gate.chat_model, clock.step) as answers:
@@ -149,7 +149,7 @@ def _evidence(
         weave_call=evaluated.call,
         weave_url=evaluated.url,
         run_url=context.run.url,
-        rag_model=rebuilt.ref.uri,
+        rag_model=rebuilt.ref,
         evaluation=evaluated.evaluation,
         dataset=evaluated.dataset,
         rows=len(evaluated.rows),

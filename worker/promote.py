@@ -56,7 +56,7 @@ def promote_exclusively(
         PlatformError: W&B or Redis did not answer, or the turn did not come.
     """
     gate = weighing.gate
-    with promotion_lock(settings, gate.promote.to, clock.report) as held:
+    with promotion_lock(settings, str(gate.promote.to), clock.report) as held:
 
         def check() -> None:
             clock.check()
@@ -94,7 +94,7 @@ def promote(
         PlatformError: W&B did not answer.
     """
     assert verdict.evidence  # noqa: S101 (no check passes without)
-    gate, rag_model = weighing.gate, WeaveRef.parse(verdict.evidence.rag_model)
+    gate, rag_model = weighing.gate, verdict.evidence.rag_model
     record = _record(run, gate, verdict, verdict.evidence, before)
     check()
     with wandb_call(f"log the reference to {rag_model}"):
@@ -105,9 +105,8 @@ def promote(
         _tell(logged, record, check)
     check()
     with wandb_call(f"link the promoted version to {gate.promote.to}"):
-        linked = run.link_artifact(logged, gate.promote.to, aliases=list(gate.promote.aliases))
-    target = ArtifactRef.parse(gate.promote.to)
-    return target.model_copy(update={"version": linked.version})
+        linked = run.link_artifact(logged, str(gate.promote.to), aliases=[*gate.promote.aliases])
+    return gate.promote.to.at(linked.version)
 
 
 def _reference(rag_model: WeaveRef, gate: Gate, record: PromotionRecord) -> wandb.Artifact:
@@ -139,7 +138,7 @@ def _record(
     evidence: Evidence,
     before: PromotedVersion | None,
 ) -> PromotionRecord:
-    ref = WeaveRef.parse(evidence.rag_model)
+    ref = evidence.rag_model
     version = verdict.weighing.version
     again = before.record if before and before.is_of(gate, version) else None
     if again and again.gate_digest == gate.digest:
@@ -148,13 +147,13 @@ def _record(
     return PromotionRecord(
         gate=gate.name,
         gate_digest=gate.digest,
-        chat_model=version.uri,
+        chat_model=version,
         url=object_version_path(ref.entity, ref.project, ref.name, ref.digest),
         evaluation=evidence.evaluation,
         dataset=evidence.dataset,
         weave_call=evidence.weave_call,
         run=run.path,
-        champion=_champion_before(before) if is_itself else before and str(before.ref),
+        champion=_champion_before(before) if is_itself else before and before.ref,
         checks=verdict.checks,
         versions=_package_versions(),
         approved_by=verdict.decision.by if verdict.decision else None,
@@ -162,7 +161,7 @@ def _record(
     )
 
 
-def _champion_before(held: PromotedVersion | None) -> str | None:
+def _champion_before(held: PromotedVersion | None) -> ArtifactRef | None:
     return held.record.champion if held and held.record else None
 
 

@@ -15,7 +15,6 @@ from weave.trace.weave_client import WeaveClient
 from application.tracing import lighten
 from registry.calls import wandb_call
 from schemas.gates import Gate
-from schemas.refs import WeaveRef
 from schemas.settings import Settings
 from schemas.upstream_errors import translate_error
 from schemas.verdicts import Evidence
@@ -44,7 +43,7 @@ def weave_client(gate: Gate) -> WeaveClient:
         ConfigurationError: the key is refused, or there is no such entity.
         PlatformError: the trace server does not answer.
     """
-    project = WeaveRef.parse(gate.rag_model).project_path
+    project = gate.rag_model.project_path
     options = {
         "print_call_link": False,
         "implicitly_patch_integrations": False,
@@ -104,7 +103,7 @@ def evaluation_run(
         ConfigurationError: the key is refused, or the project is not ours.
         PlatformError: W&B does not answer.
     """
-    gate, application = weighing.gate, WeaveRef.parse(weighing.gate.rag_model)
+    gate = weighing.gate
     # Else the SDK would replace our client of Weave by one with other settings, whose calls
     # nobody flushes.
     os.environ["WANDB_DISABLE_WEAVE"] = "true"
@@ -112,8 +111,8 @@ def evaluation_run(
     folder.mkdir(parents=True, exist_ok=True)
     with wandb_call("start a run"):
         run = wandb.init(
-            entity=application.entity,
-            project=application.project,
+            entity=gate.rag_model.entity,
+            project=gate.rag_model.project,
             job_type=_JOB_TYPE,
             id=of.run_url.rpartition("/")[2] if of else None,
             resume="must" if of else None,
@@ -124,8 +123,8 @@ def evaluation_run(
                 "gate_digest": gate.digest,
                 # Without its scheme: the SDK takes such a string for an artifact to look up.
                 "chat_model": str(weighing.id.version),
-                "rag_model": gate.rag_model,
-                "evaluation": gate.evaluation,
+                "rag_model": gate.rag_model.uri,
+                "evaluation": gate.evaluation.uri,
             },
             settings=_run_settings(settings),
         )

@@ -53,6 +53,7 @@ def test_the_example_in_the_repository_is_valid() -> None:
         ),
         ("at_least: 0.70", "at_least: .nan", r"line 8: .*finite number"),
         ("rag_model:", "rag_modle:", r"line 4: gates.0.rag_modle: this key is not known"),
+        ('"weave:///team/project/object/RagModel:latest"', "5", r"line 4: .*be a valid string"),
         ("object/RagModel:latest", "RagModel", r"line 4: .*is not a reference to a Weave object"),
         ("wandb-registry-RAG Models", "models", r"line 11: .*is not in a registry"),
         ("Chat Models/*", "Chat Models/A:v3", r"line 3: .*names a version; a collection is meant"),

@@ -213,7 +213,10 @@ def test_the_champion_itself_may_be_approved_again(
     carried_out(record)
     assert record.verdict
     assert record.verdict.evidence
-    changed = {"champion": None, "rag_model": f"{asking.rag_model.rpartition(':')[0]}:{'x' * 43}"}
+    changed = {
+        "champion": None,
+        "rag_model": asking.rag_model.model_copy(update={"digest": "x" * 43}),
+    }
     evidence = record.verdict.evidence.model_copy(update=changed)
     verdict = record.verdict.model_copy(update={"evidence": evidence})
     again = carried_out(record.model_copy(update={"verdict": verdict}))

@@ -93,7 +93,7 @@ def place(
 
 def _holder(place: WeighingContext, rag_model: str, own: str | None) -> PromotedVersion:
     """Who holds the alias, with the evaluation that promoted it; without a record if None."""
-    ref = ArtifactRef.parse(f"{place.gate.promote.to}:v0")
+    ref = place.gate.promote.to.at("v0")
     why = record(place.gate, champion=None, day=1).model_copy(update={"weave_call": own})
     return PromotedVersion(
         ref=ref, rag_model=WeaveRef.parse(rag_model), record=why if own else None
@@ -124,8 +124,8 @@ def test_the_rows_are_those_of_the_evaluation_that_promoted_it(place: WeighingCo
     assert found.evaluated == own
     assert found.evidence.weave_call == own.call
     assert not found.evidence.evaluated_again
-    assert found.evidence.version == f"{place.gate.promote.to}:v0"
-    assert found.evidence.rag_model == own.model
+    assert found.evidence.version == place.gate.promote.to.at("v0")
+    assert found.evidence.rag_model.uri == own.model
 
 
 def test_an_evaluation_for_an_earlier_comparison_is_found_again(place: WeighingContext) -> None:

@@ -11,7 +11,7 @@ from local_wandb import LocalWandb
 from registry.helper_process import end_helper_process
 from schemas.errors import PlatformError
 from schemas.gates import Gate
-from schemas.refs import ArtifactRef
+from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from tests.faulty_network import FaultyNetwork
 from tests.worker.weighed import weighing_of
@@ -94,4 +94,5 @@ def test_stored_code_is_loaded_for_the_gate_that_allows_it_alone(project: str, g
 
 
 def _of(gate: Gate, project: str) -> Gate:
-    return gate.model_copy(update={"rag_model": f"weave:///{project}/object/RagModel:v0"})
+    rag_model = WeaveRef.parse(f"weave:///{project}/object/RagModel:v0")
+    return gate.model_copy(update={"rag_model": rag_model})

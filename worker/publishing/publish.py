@@ -117,5 +117,5 @@ def _evidence_links(evidence: Evidence) -> dict[str, str]:
     return {
         "W&B run": evidence.run_url,
         "Evaluation in Weave": evidence.weave_url,
-        "RagModel": evidence.rag_model,
+        "RagModel": str(evidence.rag_model),
     }

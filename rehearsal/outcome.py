@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from schemas.thresholds import AtLeast, AtMost, Threshold
+from schemas.thresholds import RelativeThreshold, Threshold
 from schemas.verdicts import Check, Outcome, Step, Verdict
 
 _COLOURS: dict[Outcome, str] = {
@@ -114,7 +114,7 @@ def _value(verdict: Verdict, threshold: Threshold) -> str:
 
 def _shown(check: Check, value: float) -> str:
     """The value, or what it differs from the champion's by."""
-    if isinstance(check.threshold, AtLeast | AtMost):
+    if not isinstance(check.threshold, RelativeThreshold):
         return f"{value:.3f}"
     if check.comparison is None:
         return "no champion"

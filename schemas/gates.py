@@ -18,7 +18,7 @@ from pydantic import (
 from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent
 from schemas.refs import REGISTRY_PREFIX, ArtifactRef, CollectionPath, CollectionRef, WeaveUri
-from schemas.thresholds import KINDS, Confidence, Relative, Threshold
+from schemas.thresholds import KINDS, Confidence, RelativeThreshold, Threshold
 
 
 class _Strict(BaseModel):
@@ -106,9 +106,9 @@ class Gate(_Strict):
         return self
 
     @property
-    def relative_thresholds(self) -> tuple[Relative, ...]:
+    def relative_thresholds(self) -> tuple[RelativeThreshold, ...]:
         """The thresholds that compare with the champion."""
-        return tuple(one for one in self.thresholds if isinstance(one, Relative))
+        return tuple(one for one in self.thresholds if isinstance(one, RelativeThreshold))
 
     @property
     def champion_ref(self) -> ArtifactRef | None:

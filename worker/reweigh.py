@@ -5,7 +5,7 @@ from weave.trace.weave_client import WeaveClient
 
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate
-from schemas.thresholds import Relative
+from schemas.thresholds import RelativeThreshold
 from schemas.verdicts import ChampionEvidence, Check, Outcome, Verdict
 from worker.champion import recorded_champion
 from worker.publishing import recorded_verdict
@@ -79,7 +79,7 @@ def _champion(
         return recorded_champion(client, evidence).evaluated
     # A gate without relative thresholds did not look whether there was one.
     if gate.relative_thresholds and not any(
-        isinstance(one.threshold, Relative) for one in stored.checks
+        isinstance(one.threshold, RelativeThreshold) for one in stored.checks
     ):
         raise ConfigurationError(
             f"Gate '{gate.name}' compares with the champion now, and the verdict on"

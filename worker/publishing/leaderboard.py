@@ -9,7 +9,6 @@ from weave.trace.weave_client import WeaveClient
 from application.trace_call import trace_call
 from schemas.gates import Gate
 from schemas.refs import WeaveRef
-from schemas.thresholds import AtLeast, AtMost, Threshold
 
 # Weave's summary does not have these: worker/verdict/usage.py adds them.
 _OURS = ("usage", "cost", "latency")
@@ -55,11 +54,5 @@ def _columns(gate: Gate, evaluation: WeaveRef) -> Iterator[LeaderboardColumn]:
             evaluation_object_ref=evaluation.uri,
             scorer_name=scorer,
             summary_metric_path=path,
-            should_minimize=_less_is_better(threshold),
+            should_minimize=threshold.sign < 0,
         )
-
-
-def _less_is_better(threshold: Threshold) -> bool:
-    if isinstance(threshold, AtLeast | AtMost):
-        return isinstance(threshold, AtMost)
-    return threshold.sign < 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.errors import ConfigurationError, EvidenceError
 from schemas.gates import Gate
-from schemas.thresholds import AtLeast, AtMost, Relative, Threshold
+from schemas.thresholds import RelativeThreshold, Threshold
 from schemas.verdicts import Check, Outcome
 from worker.verdict.comparison import compare, holds
 from worker.verdict.evidence import Evaluated
@@ -102,13 +102,13 @@ def _check(
     if threshold.min_rows is not None and len(rows) < threshold.min_rows:
         few = f"{len(rows)} rows are fewer than the {threshold.min_rows} that it takes"
         return Check(threshold=threshold, value=value, passed=False, decidable=False, note=few)
-    if isinstance(threshold, Relative):
+    if isinstance(threshold, RelativeThreshold):
         return _beside(threshold, value, candidate, champion)
     return Check(threshold=threshold, value=value, passed=threshold.holds(value))
 
 
 def _recomputed(
-    threshold: AtLeast | AtMost | Relative, summarised: float | None, candidate: Evaluated
+    threshold: Threshold, summarised: float | None, candidate: Evaluated
 ) -> float | None:
     """The metric by the rows, on the threshold's slice; by the summary where rows say nothing.
 
@@ -135,7 +135,7 @@ def _recomputed(
 
 
 def _beside(
-    threshold: Relative, value: float, candidate: Evaluated, champion: Evaluated | str
+    threshold: RelativeThreshold, value: float, candidate: Evaluated, champion: Evaluated | str
 ) -> Check:
     if isinstance(champion, str):
         return Check(threshold=threshold, value=value, passed=True, note=champion)
@@ -156,7 +156,7 @@ def _beside(
     )
 
 
-def _too_coarse(threshold: Relative, detectable: float) -> str:
+def _too_coarse(threshold: RelativeThreshold, detectable: float) -> str:
     return (
         f"these rows could show a difference of {detectable:.3g} at best, not of the"
         f" {threshold.detectable:g} that the gate demands"

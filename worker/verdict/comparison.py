@@ -1,17 +1,18 @@
 """A version beside the champion: the same metric on the same rows, with an interval."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from schemas.errors import ConfigurationError, EvidenceError
 from schemas.rows import Row
-from schemas.thresholds import BetterThan, Relative
+from schemas.thresholds import RelativeThreshold
 from schemas.verdicts import Comparison
-from worker.verdict.row_metrics import column_of, mean, row_scores, sliced
+from worker.verdict.row_metrics import column_of, mean, mean_by_digest, row_scores, sliced
 from worker.verdict.statistics import detectable_difference, mcnemar_p, paired_interval
 
 
-def compare(threshold: Relative, candidate: Sequence[Row], champion: Sequence[Row]) -> Comparison:
+def compare(
+    threshold: RelativeThreshold, candidate: Sequence[Row], champion: Sequence[Row]
+) -> Comparison:
     """Compare a metric row by row, on the rows that the candidate has.
 
     A row that was asked in several trials counts once, with the mean of its scores.
@@ -38,27 +39,26 @@ def compare(threshold: Relative, candidate: Sequence[Row], champion: Sequence[Ro
     )
 
 
-def gain(threshold: Relative, comparison: Comparison) -> tuple[float, float]:
+def gain(threshold: RelativeThreshold, comparison: Comparison) -> tuple[float, float]:
     """The interval of what the version gains, where more is better."""
     low, high = comparison.interval
     return (low, high) if threshold.sign > 0 else (-high, -low)
 
 
-def holds(threshold: Relative, comparison: Comparison) -> bool:
+def holds(threshold: RelativeThreshold, comparison: Comparison) -> bool:
     """Whether a relative threshold holds.
 
     By the interval, but that a yes or no is better by McNemar's exact test.
     """
     low, _ = gain(threshold, comparison)
-    exact = isinstance(threshold, BetterThan) and not threshold.margin
-    if exact and comparison.p_value is not None:
+    if threshold.uses_exact_test and comparison.p_value is not None:
         is_better = threshold.sign * comparison.difference > 0
         return is_better and comparison.p_value <= 1 - threshold.confidence
     return threshold.holds(low)
 
 
 def _paired(
-    threshold: Relative, candidate: Sequence[Row], champion: Sequence[Row]
+    threshold: RelativeThreshold, candidate: Sequence[Row], champion: Sequence[Row]
 ) -> tuple[dict[str, bool | float], dict[str, bool | float]]:
     """The score of each dataset row, by its digest, for both."""
     ours, theirs = _by_digest(threshold, candidate), _by_digest(threshold, champion)
@@ -70,7 +70,7 @@ def _paired(
     return ours, theirs
 
 
-def _by_digest(threshold: Relative, rows: Sequence[Row]) -> dict[str, bool | float]:
+def _by_digest(threshold: RelativeThreshold, rows: Sequence[Row]) -> dict[str, bool | float]:
     part = sliced(rows, threshold.slice)
     scores = row_scores(part, threshold.metric)
     if scores is None:
@@ -78,17 +78,11 @@ def _by_digest(threshold: Relative, rows: Sequence[Row]) -> dict[str, bool | flo
             f"{threshold.metric} is no mean over rows, so it cannot be compared row by row.",
             fix="Name a scorer's mean or true_fraction, or model_latency.mean.",
         )
-    trials: dict[str, list[bool | float]] = defaultdict(list)
-    for row, score in zip(part, scores, strict=True):
-        trials[row.digest].append(score)
-    return {
-        digest: several[0] if len(several) == 1 else mean(several)
-        for digest, several in trials.items()
-    }
+    return mean_by_digest(part, scores)
 
 
 def _clusters(
-    threshold: Relative, candidate: Sequence[Row], digests: Sequence[str]
+    threshold: RelativeThreshold, candidate: Sequence[Row], digests: Sequence[str]
 ) -> list[str] | None:
     if threshold.cluster is None:
         return None

@@ -17,18 +17,17 @@ Under a gate with either, only a rejection comes early.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.errors import ConfigurationError, EvidenceError
 from schemas.gates import Gate
 from schemas.rows import LATENCY, Row
-from schemas.thresholds import Relative, Threshold
+from schemas.thresholds import RelativeThreshold, Threshold
 from schemas.verdicts import Check
 from worker.verdict.checks import check_thresholds, decide_outcome
 from worker.verdict.evidence import Evaluated
-from worker.verdict.row_metrics import mean, row_scores
+from worker.verdict.row_metrics import mean, mean_by_digest, row_scores
 from worker.verdict.statistics import ConfidenceSequence
 
 
@@ -100,11 +99,12 @@ class _Watched:
         risk: float,
     ) -> None:
         self._threshold = threshold
+        self._is_relative = isinstance(threshold, RelativeThreshold)
         self._theirs: dict[str, float] | None = None
-        if isinstance(threshold, Relative) and champion is not None:
+        if self._is_relative and champion is not None:
             self._theirs = _bounded_scores(champion, threshold.metric)
         self._sequence = ConfidenceSequence(
-            sum(map(self._is_inside, dataset)),
+            sum(map(threshold.covers, dataset)),
             low=0.0 if self._theirs is None else -1.0,
             high=1.0,
             confidence=1 - 2 * risk,  # only one end can be wrong about a bound
@@ -113,9 +113,9 @@ class _Watched:
 
     def will_hold(self, rows: Sequence[Row]) -> bool | None:
         """Whether the threshold is certain to hold or to fail on all rows; None if neither."""
-        if isinstance(self._threshold, Relative) and self._theirs is None:
+        if self._is_relative and self._theirs is None:
             return True  # as the weighing has it: the first version passes
-        inside = [row for row in rows if self._is_inside(row.columns)]
+        inside = [row for row in rows if self._threshold.covers(row.columns)]
         self._take_in(_bounded_scores(inside, self._threshold.metric))
         if not self._seen:
             return None
@@ -131,33 +131,26 @@ class _Watched:
 
     def _gain(self, digest: str, score: float) -> float:
         """The score, or what it is better than the champion's."""
-        if not isinstance(self._threshold, Relative) or self._theirs is None:
+        if self._theirs is None:
             return score
         if digest not in self._theirs:
             raise EvidenceError(f"The champion was not asked row {digest}.")
         return self._threshold.sign * (score - self._theirs[digest])
 
-    def _is_inside(self, columns: Mapping[str, Any]) -> bool:
-        return all(columns.get(name) == is_ for name, is_ in self._threshold.slice.items())
-
 
 def _bounded_scores(rows: Sequence[Row], metric: str) -> dict[str, float]:
     """The mean score of each dataset row over its trials; empty for what has no bounds."""
     scores = None if metric.startswith(f"{LATENCY}.") else row_scores(rows, metric)
-    trials: dict[str, list[bool | float]] = defaultdict(list)
-    for row, score in zip(rows, scores or (), strict=scores is not None):
-        trials[row.digest].append(_between_0_and_1(score, metric))
-    return {digest: mean(several) for digest, several in trials.items()}
-
-
-def _between_0_and_1(score: bool | float, metric: str) -> bool | float:
-    if not 0 <= score <= 1:
+    if scores is None:
+        return {}
+    outside = [score for score in scores if not 0 <= score <= 1]
+    if outside:
         raise ConfigurationError(
-            f"{metric} is {score:g} on a row, and an evaluation can only stop early on scores"
+            f"{metric} is {outside[0]:g} on a row, and an evaluation can only stop early on scores"
             " between 0 and 1.",
             fix="Take early_stop out of the gate.",
         )
-    return score
+    return mean_by_digest(rows, scores)
 
 
 def _evaluated(rows: Sequence[Row], summary: dict[str, Any]) -> Evaluated:

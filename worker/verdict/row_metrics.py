@@ -5,13 +5,14 @@ Weave summarises a number as its `mean` and a yes or no as its `true_fraction` a
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from schemas.errors import ConfigurationError, EvidenceError
 from schemas.rows import Row
 
-# Statistic: whether it is one of a yes or no.
-_STATISTICS = {"mean": False, "true_fraction": True}
+# Each statistic that is a mean over rows: whether it is one of a yes or no.
+STATISTICS = {"mean": False, "true_fraction": True}
 
 
 def row_scores(rows: Sequence[Row], metric: str) -> list[bool | float] | None:
@@ -28,7 +29,7 @@ def row_scores(rows: Sequence[Row], metric: str) -> list[bool | float] | None:
     """
     path, _, statistic = metric.rpartition(".")
     found = [row.scores[path] for row in rows if path in row.scores]
-    if statistic not in _STATISTICS or not found:
+    if statistic not in STATISTICS or not found:
         return None
     if len(found) < len(rows):
         without = next(row.call for row in rows if path not in row.scores)
@@ -38,12 +39,23 @@ def row_scores(rows: Sequence[Row], metric: str) -> list[bool | float] | None:
             fix="Its children in Weave hold what was raised.",
         )
     is_yes_or_no = all(isinstance(score, bool) for score in found)
-    return found if is_yes_or_no == _STATISTICS[statistic] else None
+    return found if is_yes_or_no == STATISTICS[statistic] else None
 
 
 def mean(scores: Sequence[bool | float]) -> float:
     """The mean of scores, a yes being 1; the same in whatever order they come."""
     return math.fsum(scores) / len(scores)
+
+
+def mean_by_digest(rows: Sequence[Row], scores: Sequence[bool | float]) -> dict[str, bool | float]:
+    """The score of each dataset row by its digest; of several trials, their mean."""
+    trials: dict[str, list[bool | float]] = defaultdict(list)
+    for row, score in zip(rows, scores, strict=True):
+        trials[row.digest].append(score)
+    return {
+        digest: several[0] if len(several) == 1 else mean(several)
+        for digest, several in trials.items()
+    }
 
 
 def sliced(rows: Sequence[Row], columns: Mapping[str, str | int | float | bool]) -> list[Row]:

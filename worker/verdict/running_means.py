@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-_MEANS = ("mean", "true_fraction")  # statistics that are means over rows
+from worker.verdict.row_metrics import STATISTICS
 
 
 class RunningMeans:
@@ -16,7 +16,7 @@ class RunningMeans:
 
     def __init__(self, metrics: Iterable[str]) -> None:
         parts = {metric: metric.rpartition(".") for metric in metrics}
-        self._paths = {one: path for one, (path, _, kind) in parts.items() if kind in _MEANS}
+        self._paths = {one: path for one, (path, _, kind) in parts.items() if kind in STATISTICS}
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._counts: Counter[str] = Counter()
 

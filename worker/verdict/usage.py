@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.rows import Row
+from schemas.rows import LATENCY, Row
 
 _COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _PRICES = ("prompt_token_cost", "completion_token_cost")
@@ -59,7 +59,7 @@ def _priced(bill: Mapping[str, Any]) -> bool:
 
 
 def _latency(rows: Sequence[Row]) -> dict[str, float]:
-    seconds = [row.scores["model_latency"] for row in rows if "model_latency" in row.scores]
+    seconds = [row.scores[LATENCY] for row in rows if LATENCY in row.scores]
     if not seconds:
         return {}
     values = np.percentile(seconds, _PERCENTILES)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigurationError, EvidenceError
-from schemas.thresholds import BetterThan, NoWorseThan, Relative
+from schemas.thresholds import BetterThan, NoWorseThan, RelativeThreshold
 from tests.worker.measured import rows
 from worker.verdict.comparison import compare, holds
 
@@ -25,7 +25,9 @@ def _f1(*cycle: float) -> list[float]:
     return [cycle[place % len(cycle)] for place in range(_MANY)]
 
 
-def _passes(threshold: Relative, ours: Sequence[bool | float], theirs: Sequence[Any]) -> bool:
+def _passes(
+    threshold: RelativeThreshold, ours: Sequence[bool | float], theirs: Sequence[Any]
+) -> bool:
     name = threshold.metric.rpartition(".")[0]
     return holds(threshold, compare(threshold, rows({name: ours}), rows({name: theirs})))
 

@@ -111,9 +111,9 @@ def test_the_order_of_rows_does_not_matter() -> None:
     assert compare(_no_worse(), ours[::-1], theirs) == compare(_no_worse(), ours, theirs)
 
 
-def test_a_row_that_the_champion_was_not_asked_is_missed() -> None:
+def test_a_row_without_the_champion_is_an_evidence_error() -> None:
     ours = rows({"f1": _f1(0.5)})
-    with pytest.raises(EvidenceError, match="not asked 1 of the 60 rows"):
+    with pytest.raises(EvidenceError, match="not evaluated on 1 of the 60 rows"):
         compare(_no_worse(), ours, ours[1:])
 
 

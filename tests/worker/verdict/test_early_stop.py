@@ -206,7 +206,7 @@ def test_a_dataset_with_equal_rows_is_evaluated_whole(early: Early) -> None:
 
 @pytest.mark.parametrize("score", [1.5, -0.1])
 def test_a_score_outside_0_to_1_has_no_early_verdict(early: Early, score: float) -> None:
-    said = r"score\.mean is .* on a row, .* between 0 and 1\. Take early_stop out of the gate\."
+    said = r"score\.mean is .* on a row, .* between 0 and 1\. Remove early_stop from the gate\."
     with pytest.raises(ConfigurationError, match=said):
         _decided_after(early(_at_least(0.5)), _asked(score=[score]))
     with pytest.raises(ConfigurationError, match=said):
@@ -314,7 +314,7 @@ def test_a_score_outside_0_to_1_ends_the_evaluation_with_the_fix(
 ) -> None:
     evaluation = _published(1.0, 9.0)
     verdict = EarlyVerdict(early(_at_least(0.45)), _columns(evaluation), None)
-    with pytest.raises(ConfigurationError, match="Take early_stop out of the gate"):
+    with pytest.raises(ConfigurationError, match="Remove early_stop from the gate"):
         evaluate(
             weave_project,
             run,

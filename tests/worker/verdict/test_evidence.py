@@ -103,7 +103,7 @@ def test_a_row_that_is_gone_is_missed(weave_project: WeaveClient, evaluated: Run
     gone = read_back(weave_project, call).rows[0].call
     weave_project.delete_calls([gone])
     with pytest.raises(EvidenceError, match=rf"{call} has 2 of 3 rows on the trace server"):
-        read_back(weave_project, call, looks=())
+        read_back(weave_project, call, waits=())
 
 
 _KILLED = """
@@ -131,16 +131,16 @@ def test_an_evaluation_whose_process_was_killed_has_not_ended(
     assert killed.returncode == 9
     [root] = weave_project.get_calls(filter={"trace_roots_only": True})
     with pytest.raises(EvidenceError, match=r"has \d of its rows .*, and has not ended there"):
-        read_back(weave_project, str(root.id), looks=())
+        read_back(weave_project, str(root.id), waits=())
 
 
 def test_a_call_that_nobody_made_is_missed(weave_project: WeaveClient) -> None:
     with pytest.raises(EvidenceError, match="There is no Weave call 0197"):
-        read_back(weave_project, "0197", looks=())
+        read_back(weave_project, "0197", waits=())
 
 
 def test_a_call_of_something_else_is_refused(weave_project: WeaveClient) -> None:
     _, call = correct.call("yes", {"answer": "yes"})
     weave_project.flush()
     with pytest.raises(ConfigurationError, match="not of an evaluation"):
-        read_back(weave_project, str(call.id), looks=())
+        read_back(weave_project, str(call.id), waits=())

@@ -115,7 +115,7 @@ def test_a_model_without_a_price_leaves_the_cost_unknown(
         weave_project.add_cost("judge", judges_price, judges_price)
     evaluated = _evaluate(weave_project, run, judged)
     cheap = gate.model_copy(update={"thresholds": (AtMost(metric="cost.total", at_most=1),)})
-    with pytest.raises(ConfigurationError, match=r"asks for cost\.total.*usage\.total_tokens"):
+    with pytest.raises(ConfigurationError, match=r"threshold on cost\.total.*usage\.total_tokens"):
         check_thresholds(cheap, evaluated)
 
 

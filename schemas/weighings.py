@@ -34,7 +34,7 @@ class WeighingRecord(BaseModel):
     """One weighing in the ledger.
 
     Attributes:
-        gate: The gate as it was when the weighing was opened.
+        gate: The gate as of the weighing's opening.
         event: The event that opened it; later events about the same version were absorbed.
         attempts: Number of claims by workers; starts from 0 again when an operator decides about
             it or retries it.

@@ -77,6 +77,6 @@ def _require_same_champion(gate: Gate, evidence: Evidence, current: PromotedVers
     if compared != (current and current.ref):
         raise ConfigurationError(
             f"It was compared with {compared or 'no champion'}, and the champion of gate"
-            f" '{gate.name}' is {current.ref if current else 'nobody'} now.",
+            f" '{gate.name}' is {current.ref if current else 'no version'} now.",
             fix="Weigh it again: weighbridge enqueue REF --force.",
         )

@@ -35,7 +35,7 @@ class WeighingContext(NamedTuple):
     """What every step of one weighing works with.
 
     Attributes:
-        record: The weighing, with the gate as it was when the weighing was opened.
+        record: The weighing, with the gate as of its opening.
         engine: Serves versions; it may be serving another one now.
         clock: Times the steps and reports them to the ledger.
         recording: The weighing's run in W&B, and the clients that write beside it.

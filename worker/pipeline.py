@@ -40,7 +40,7 @@ def weigh_version(
     Nothing in the Registry changes unless the last step is reached.
 
     Args:
-        record: The weighing, with the gate as it was when the weighing was opened.
+        record: The weighing, with the gate as of its opening.
         engine: Serves the version; it may be serving another one now.
         clock: Times the steps and reports them to the ledger.
         together: Whether other versions wait, so that the engine may serve several at once.

@@ -186,7 +186,7 @@ def require_same_champion(
 
 
 def _name(promoted: PromotedVersion | None) -> str:
-    return str(promoted.ref) if promoted else "nobody"
+    return str(promoted.ref) if promoted else "no version"
 
 
 def _package_versions() -> dict[str, str]:

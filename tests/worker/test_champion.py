@@ -144,14 +144,14 @@ def test_an_evaluation_that_stopped_early_is_not_enough(context: WeighingContext
     assert found.evidence.evaluated_again
 
 
-def test_evidence_that_is_not_whole_any_more_is_not_used(context: WeighingContext) -> None:
+def test_incomplete_evidence_is_not_used(context: WeighingContext) -> None:
     other, own = _evaluated(context), _evaluated(context)
     context.recording.client.delete_calls([own.rows[0].call])
     found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
     assert found.evaluated == other
 
 
-def test_a_champion_that_a_person_made_is_found_by_its_model(context: WeighingContext) -> None:
+def test_a_champion_without_a_record_is_found_by_its_model(context: WeighingContext) -> None:
     before = _evaluated(context)
     found = evaluate_champion(context, _champion(context, before.model, None), evaluation())
     assert found.evaluated == before

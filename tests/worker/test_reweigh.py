@@ -77,7 +77,7 @@ def test_the_same_gate_reaches_the_same_verdict(
     assert again.differing == []
 
 
-def test_a_bound_that_changed_is_named_as_it_was_and_as_it_is(
+def test_a_changed_bound_is_named_with_both_values(
     weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
 ) -> None:
     first, *others = _thresholds(weighed_by)
@@ -90,7 +90,7 @@ def test_a_bound_that_changed_is_named_as_it_was_and_as_it_is(
     assert (stored.outcome, again.outcome) == ("promoted", "rejected")
 
 
-def test_thresholds_that_came_and_went_are_named(
+def test_added_and_removed_thresholds_are_named(
     weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
 ) -> None:
     first, second, _ = _thresholds(weighed_by)
@@ -101,7 +101,7 @@ def test_thresholds_that_came_and_went_are_named(
     ]
 
 
-def test_a_check_that_was_recorded_otherwise_is_named_with_its_numbers(
+def test_a_check_that_differs_from_the_stored_one_is_named_with_its_numbers(
     weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
 ) -> None:
     first, second, third = stored.checks

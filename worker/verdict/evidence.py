@@ -104,7 +104,7 @@ def evaluation_calls(client: WeaveClient, evaluation: str, model: str) -> list[s
         model: Ref of the model, by digest.
     """
     op = OpRef(entity=client.entity, project=client.project, name=_EVALUATE, _digest="*").uri
-    with trace_call(f"look for evaluations of {model}"):
+    with trace_call(f"find the evaluations of {model}"):
         calls = list(_calls(client, {"op_names": [op], "input_refs": [model]}))
     ours = [one for one in calls if one.inputs["self"] == evaluation]
     return [one.id for one in sorted(ours, key=lambda one: one.started_at, reverse=True)]

@@ -71,7 +71,7 @@ def test_yes_or_no_is_better_by_mcnemars_test() -> None:
         assert holds(_better("right.true_fraction"), comparison) == passes
 
 
-def test_what_is_compared_is_said() -> None:
+def test_a_comparison_describes_itself() -> None:
     ours, theirs = _f1(0.5, 0.7, 0.9), _f1(0.5, 0.6, 0.9)
     comparison = compare(_no_worse(), rows({"f1": ours}), rows({"f1": theirs}))
     assert (comparison.rows, comparison.clusters, comparison.p_value) == (_MANY, None, None)

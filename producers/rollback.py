@@ -79,11 +79,9 @@ def rollback(bus: Bus, name: str, *, to: str | None, by: str, why: str) -> Rollb
     if not gate.promote.aliases:
         raise ConfigurationError(f"Gate '{name}' moves no aliases.", fix="See promote.aliases.")
     api = wandb_api(settings.wandb_timeout)
-    with promotion_lock(settings, gate.promote.to, log.info) as held:
+    with promotion_lock(settings, str(gate.promote.to), log.info) as held:
         target = _target(api, gate, to)
-        done = Rollback(
-            gate=name, to=str(target), moved=_aliases_to_move_aliases(api, gate, target)
-        )
+        done = Rollback(gate=name, to=str(target), moved=_aliases_to_move(api, gate, target))
         if done.moved:
             record = RollbackRecord(by=by, at=datetime.now(UTC), why=why, to=done.to)
             bus.ledger.note(name, "rolled back", _sentence(done, record))
@@ -110,18 +108,16 @@ def _previous_champion(gate: Gate, promoted: list[PromotedVersion]) -> ArtifactR
     latest = promoted[0] if promoted else None
     previous = latest.record.champion if latest and latest.record else None
     # A version that was promoted again while it was the champion has replaced no other version.
-    if latest is None or previous is None or previous == str(latest.ref):
+    if latest is None or previous is None or previous == latest.ref:
         why = f"{latest.ref} replaced no version" if latest else "it has promoted no version"
         raise ConfigurationError(
             f"Gate '{gate.name}' has no previous champion: {why}.",
             fix="Name a version that it promoted with --to.",
         )
-    return ArtifactRef.parse(previous)
+    return previous
 
 
-def _aliases_to_move_aliases(
-    api: wandb.Api, gate: Gate, target: ArtifactRef
-) -> dict[str, str | None]:
+def _aliases_to_move(api: wandb.Api, gate: Gate, target: ArtifactRef) -> dict[str, str | None]:
     """The gate's aliases that the target does not have, each with the version that has it."""
     holders: dict[str, str | None] = {}
     with wandb_call(f"find the aliases of gate '{gate.name}'"):
@@ -160,4 +156,4 @@ def _sentence(done: Rollback, record: RollbackRecord) -> str:
 
 
 def _in_target(gate: Gate, version: str) -> ArtifactRef:
-    return ArtifactRef.parse(gate.promote.to).model_copy(update={"version": version})
+    return gate.promote.to.at(version)

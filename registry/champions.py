@@ -9,7 +9,7 @@ from wandb.errors import CommError
 from registry.calls import wandb_call
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
-from schemas.refs import ArtifactRef, WeaveRef
+from schemas.refs import ArtifactRef, CollectionRef, WeaveRef
 from schemas.weighings import WeighingRecord
 
 REFERENCE = "model"
@@ -39,10 +39,7 @@ class PromotedVersion(BaseModel):
     def is_of(self, gate: Gate, chat_model: ArtifactRef) -> bool:
         """Whether the gate promoted this model version as this version."""
         record = self.record
-        return record is not None and (record.gate, record.chat_model) == (
-            gate.name,
-            chat_model.uri,
-        )
+        return record is not None and (record.gate, record.chat_model) == (gate.name, chat_model)
 
 
 def current_champion(api: wandb.Api, gate: Gate) -> PromotedVersion | None:
@@ -62,8 +59,8 @@ def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
         ConfigurationError: The collection does not exist.
         PlatformError: W&B did not answer.
     """
-    target = ArtifactRef.parse(gate.promote.to)
-    with wandb_call(f"list the versions in {target.collection_path}"):
+    target = gate.promote.to
+    with wandb_call(f"list the versions in {target}"):
         ours = [one for one in _recorded(api, target) if one[0].gate == gate.name]
         latest_first = sorted(ours, key=lambda one: one[0].promoted_at, reverse=True)
         return [_promoted(target, artifact) for _, artifact in latest_first]
@@ -89,14 +86,14 @@ def displaced(
     gate = weighing.gate
     if current is None or current.is_of(gate, weighing.id.version):
         return None
-    target = ArtifactRef.parse(gate.promote.to)
-    with wandb_call(f"list the versions in {target.collection_path}"):
+    target = gate.promote.to
+    with wandb_call(f"list the versions in {target}"):
         recorded = _recorded(api, target)
         for record, artifact in recorded:
             if record.belongs_to(weighing):
                 ours = _promoted(target, artifact)
                 later = [one for one, _ in recorded if one.promoted_at > record.promoted_at]
-                return ours if str(ours.ref) in {one.champion for one in later} else None
+                return ours if ours.ref in {one.champion for one in later} else None
     return None
 
 
@@ -114,7 +111,7 @@ def champion_to_beat(api: wandb.Api, weighing: WeighingRecord) -> PromotedVersio
     done = displaced(api, weighing, current)
     if done is None or done.record is None:
         return current
-    return _version(api, ArtifactRef.parse(done.record.champion)) if done.record.champion else None
+    return _version(api, done.record.champion) if done.record.champion else None
 
 
 def find(api: wandb.Api, ref: ArtifactRef) -> wandb.Artifact | None:
@@ -138,7 +135,7 @@ def _version(api: wandb.Api, ref: ArtifactRef) -> PromotedVersion | None:
         return _promoted(ref, artifact) if artifact else None
 
 
-def _recorded(api: wandb.Api, target: ArtifactRef) -> list[tuple[PromotionRecord, Any]]:
+def _recorded(api: wandb.Api, target: CollectionRef) -> list[tuple[PromotionRecord, Any]]:
     """Return the promoted versions in a collection, each with its record."""
     collection = api.artifact_collection(_TYPE, target.collection_path)
     return [
@@ -148,11 +145,12 @@ def _recorded(api: wandb.Api, target: ArtifactRef) -> list[tuple[PromotionRecord
     ]
 
 
-def _promoted(ref: ArtifactRef, artifact: Any) -> PromotedVersion:
-    numbered = ref.model_copy(update={"version": artifact.version})
+def _promoted(ref: CollectionRef, artifact: Any) -> PromotedVersion:
     entry = artifact.manifest.entries.get(REFERENCE)
     rag_model = WeaveRef.parse(entry.ref) if entry and entry.ref else None
-    return PromotedVersion(ref=numbered, rag_model=rag_model, record=_record(artifact))
+    return PromotedVersion(
+        ref=ref.at(artifact.version), rag_model=rag_model, record=_record(artifact)
+    )
 
 
 def _record(artifact: Any) -> PromotionRecord | None:

@@ -30,5 +30,5 @@ def resolve(api: wandb.Api, ref: ArtifactRef) -> RegisteredVersion:
     """
     with wandb_call(f"read version {ref}"):
         artifact = api.artifact(str(ref))
-        numbered = ref.model_copy(update={"version": artifact.version})
+        numbered = ref.at(artifact.version)
         return RegisteredVersion(ref=numbered, artifact_id=str(artifact.id))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from schemas.thresholds import AtLeast, AtMost, Threshold
+from schemas.thresholds import RelativeThreshold, Threshold
 from schemas.verdicts import Check, Outcome, Step, Verdict
 
 _COLOURS: dict[Outcome, str] = {
@@ -31,8 +31,8 @@ def record(verdict: Verdict) -> dict[str, Any]:
         "weave_call": evidence.weave_call if evidence else None,
         "weave_url": evidence.weave_url if evidence else None,
         "run_url": evidence.run_url if evidence else None,
-        "rag_model": evidence.rag_model if evidence else None,
-        "champion": evidence.champion.version if evidence and evidence.champion else None,
+        "rag_model": str(evidence.rag_model) if evidence else None,
+        "champion": str(evidence.champion.version) if evidence and evidence.champion else None,
         "promoted_ref": verdict.promoted_ref,
         "report": verdict.report,
         "seconds": verdict.seconds.model_dump(),
@@ -114,7 +114,7 @@ def _value(verdict: Verdict, threshold: Threshold) -> str:
 
 def _shown(check: Check, value: float) -> str:
     """The value, or what it differs from the champion's by."""
-    if isinstance(check.threshold, AtLeast | AtMost):
+    if not isinstance(check.threshold, RelativeThreshold):
         return f"{value:.3f}"
     if check.comparison is None:
         return "no champion"

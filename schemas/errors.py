@@ -2,21 +2,21 @@
 
     WeighbridgeError
     ├── ConfigurationError   the operator: a setting, a gate, a reference that does not exist
-    ├── ArtifactError        the model author: a version that cannot be weighed as it is
-    ├── PlatformError        nobody, or the platform: W&B, Redis or the engine; worth another try
-    │   └── EvidenceError    what was measured did not arrive whole, or contradicts itself
-    └── InternalError        us: a state that this code promised not to reach
+    ├── ArtifactError        the model author: a version that cannot be weighed
+    ├── PlatformError        the platform: W&B, Redis or the engine; worth another try
+    │   └── EvidenceError    an evaluation's evidence is incomplete or contradicts itself
+    └── InternalError        us: a state that this code must never reach
 
-A message is one sentence that names the thing and the reason, then the fix.
+A message is one sentence that names the thing and the reason, then the fix in the imperative.
 """
 
 
 class WeighbridgeError(Exception):
-    """Base of all of them.
+    """Base of every error here.
 
     Args:
-        message: one sentence with the thing and the reason.
-        fix: what the reader can do about it; appended to the message.
+        message: One sentence with the thing and the reason.
+        fix: What the reader can do about it; appended to the message.
     """
 
     retryable = False
@@ -30,7 +30,7 @@ class WeighbridgeError(Exception):
 class ConfigurationError(WeighbridgeError, ValueError):
     """The operator must change a setting, a gate or a reference.
 
-    Also a ValueError, so that a pydantic validator may raise it.
+    It is also a ``ValueError``, so that a pydantic validator may raise it.
     """
 
 
@@ -39,7 +39,7 @@ class ArtifactError(WeighbridgeError):
 
 
 class PlatformError(WeighbridgeError):
-    """W&B, Redis or the engine did not answer as promised; the same weighing may be tried again."""
+    """W&B, Redis or the engine failed; the same weighing may be tried again."""
 
     retryable = True
 
@@ -49,4 +49,4 @@ class EvidenceError(PlatformError):
 
 
 class InternalError(WeighbridgeError):
-    """A bug of ours: please report it."""
+    """A bug in Weighbridge: please report it."""

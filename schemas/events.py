@@ -1,4 +1,4 @@
-"""What crosses the bus first: a model version appeared."""
+"""Events, the first message on the bus: a model version appeared."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -13,17 +13,17 @@ Source = Literal["webhook", "poller", "manual"]
 
 
 class ModelVersionEvent(BaseModel):
-    """A version appeared in a collection, and somebody noticed.
+    """A producer saw a version appear in a collection.
 
     Attributes:
-        ref: the version, as it was reported; the version may still be an alias.
-        artifact_id: W&B's id of the artifact, where the reporter knew it.
-        source: the road it came by.
-        author: who linked it or who asked, where known.
-        alias: the alias that was given to it; None when it was linked.
-        noticed_at: when the producer saw it.
-        gate: weigh under this gate only; None means every gate that watches the collection.
-        force: weigh again although there is a verdict.
+        ref: The version as reported; it may still be named by an alias.
+        artifact_id: W&B's id of the artifact, where the producer knows it.
+        source: Which producer sent the event.
+        author: Who linked or requested the version, where known.
+        alias: The alias that the version got; None when it was linked.
+        noticed_at: When the producer saw it.
+        gate: Weigh under this gate only; None means every gate that watches the collection.
+        force: Weigh again although there is a verdict.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,21 +39,21 @@ class ModelVersionEvent(BaseModel):
 
     @property
     def id(self) -> str:
-        """What makes it the same event: 16 hexadecimal digits.
+        """The event's identity: 16 hexadecimal digits.
 
         W&B sends no delivery id (docs/upstream/wandb-webhooks.md, "Headers and signature"), so a
-        delivery that comes twice is known by what it says; each forced weighing is one of its own.
+        repeated delivery is recognized by its contents. Each forced weighing is a separate event.
         """
-        said = [str(self.ref), self.artifact_id, self.alias, self.gate]
+        identity = [str(self.ref), self.artifact_id, self.alias, self.gate]
         if self.force:
-            said.append(self.noticed_at.isoformat())
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+            identity.append(self.noticed_at.isoformat())
+        return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
 
 
 class WeighingId(BaseModel):
-    """One version under one gate: whatever road an event takes, it is the same weighing.
+    """One version under one gate: every source of an event leads to the same weighing.
 
-    The printed form is `gate/entity/project/collection:vN`.
+    The printed form is ``gate/entity/project/collection:vN``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +67,7 @@ class WeighingId(BaseModel):
         """The weighing of a version under a gate.
 
         Raises:
-            InternalError: the version is given by an alias, which may move.
+            InternalError: The version is named by an alias, which may move.
         """
         if version.number is None:
             raise InternalError(f"{version} must be resolved to its number before it is weighed.")
@@ -75,7 +75,7 @@ class WeighingId(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the printed form back."""
+        """Read the printed form."""
         gate, _, path = text.partition("/")
         return cls.of(gate, ArtifactRef.parse(path))
 

@@ -1,4 +1,4 @@
-"""Gates: which versions are weighed, with which evaluation, and what they must reach."""
+"""Gates: which versions are weighed, by which evaluation, and which thresholds must hold."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ from pydantic import (
 
 from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent
-from schemas.refs import REGISTRY_PREFIX, ArtifactRef, WeaveRef
-from schemas.thresholds import KINDS, Confidence, Relative, Threshold
+from schemas.refs import REGISTRY_PREFIX, ArtifactRef, CollectionPath, CollectionRef, WeaveUri
+from schemas.thresholds import KINDS, Confidence, RelativeThreshold, Threshold
 
 
 class _Strict(BaseModel):
@@ -26,7 +26,7 @@ class _Strict(BaseModel):
 
 
 class ChatModelParameters(_Strict):
-    """The ChatModel's parameters that a gate sets; what is left out stays as published."""
+    """Parameters of the ChatModel that a gate sets; the others stay as published."""
 
     cm_temperature: float | None = Field(default=None, ge=0)
     cm_max_new_tokens: int | None = Field(default=None, gt=0)
@@ -37,11 +37,11 @@ class ChatModelParameters(_Strict):
 
 
 class EarlyStop(_Strict):
-    """Stop an evaluation when no row to come can change the verdict any more, in all likelihood.
+    """Stop an evaluation when further rows are unlikely to change the verdict.
 
     Attributes:
-        confidence: 1 less the chance that the whole evaluation would have had another verdict.
-        batch: rows that are evaluated between two looks.
+        confidence: 1 minus the risk that the full evaluation would have had another verdict.
+        batch: Rows that are evaluated between two checks.
     """
 
     confidence: Confidence = 0.95
@@ -49,39 +49,39 @@ class EarlyStop(_Strict):
 
 
 class Promotion(_Strict):
-    """Where a version that passes is linked, and which aliases it takes there."""
+    """Where a version that passes is linked, and which aliases move to it."""
 
-    to: Annotated[str, AfterValidator(lambda path: _one_collection(path))]
+    to: Annotated[CollectionPath, AfterValidator(lambda ref: _one_collection(ref))]
     aliases: tuple[str, ...] = ()
 
 
 class Gate(_Strict):
-    """A named rule: what it watches, how it weighs, what must hold, where it promotes.
+    """A named rule: what it watches, the evaluation, the thresholds, where it promotes.
 
     Attributes:
-        watch: patterns of Registry collections, `org/wandb-registry-NAME/COLLECTION`, in which
-            the collection may hold shell wildcards.
-        when_alias: weigh a version when it gets an alias that matches this shell pattern, not when
+        watch: Patterns of Registry collections, ``org/wandb-registry-NAME/COLLECTION``; the
+            collection may have shell wildcards.
+        when_alias: Weigh a version when it gets an alias that matches this shell pattern, not when
             it is linked.
-        rag_model: the published RagModel whose chat model is exchanged.
-        evaluation: the published Evaluation that it is weighed with.
-        chat_model: parameters of the chat model that differ from the published ones.
-        thresholds: all of them must hold.
-        early_stop: weigh in batches, and stop as soon as the verdict is certain enough.
-        approval: `required` has a version that passes wait for `weighbridge approve`.
-        allow_stored_code: run scorers whose code comes from the Weave server. Off, only scorers
-            that this installation knows are run (docs/upstream/weave-protocol.md, "Stored code").
-        trust_remote_code: accept versions that bring model code (`*.py`, `auto_map`), and have the
-            engine run it.
+        rag_model: The published RagModel whose chat model is replaced.
+        evaluation: The published Evaluation.
+        chat_model: Parameters of the chat model that differ from the published ones.
+        thresholds: All of them must hold.
+        early_stop: Evaluate in batches, and stop as soon as the verdict is certain enough.
+        approval: With ``required``, a version that passes waits for ``weighbridge approve``.
+        allow_stored_code: Run scorers whose code comes from the Weave server. By default only the
+            scorers of this installation run (docs/upstream/weave-protocol.md, "Stored code").
+        trust_remote_code: Accept versions that bring model code (``*.py``, ``auto_map``), and let
+            the engine run it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)
-    watch: tuple[Annotated[str, AfterValidator(lambda path: _registry_collection(path))], ...] = (
-        Field(min_length=1)
+    watch: tuple[Annotated[str, AfterValidator(lambda path: _pattern(path))], ...] = Field(
+        min_length=1
     )
     when_alias: str | None = Field(default=None, min_length=1)
-    rag_model: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
-    evaluation: Annotated[str, AfterValidator(lambda ref: WeaveRef.parse(ref).uri)]
+    rag_model: WeaveUri
+    evaluation: WeaveUri
     chat_model: ChatModelParameters = ChatModelParameters()
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
     promote: Promotion
@@ -92,7 +92,7 @@ class Gate(_Strict):
 
     @model_validator(mode="after")
     def _does_not_feed_itself(self) -> Self:
-        if self.watches(self.promote.to):
+        if self.watches(self.promote.to.collection_path):
             raise ValueError(f"it watches {self.promote.to}, where it promotes to")
         return self
 
@@ -106,25 +106,25 @@ class Gate(_Strict):
         return self
 
     @property
-    def relative_thresholds(self) -> tuple[Relative, ...]:
+    def relative_thresholds(self) -> tuple[RelativeThreshold, ...]:
         """The thresholds that compare with the champion."""
-        return tuple(one for one in self.thresholds if isinstance(one, Relative))
+        return tuple(one for one in self.thresholds if isinstance(one, RelativeThreshold))
 
     @property
     def champion_ref(self) -> ArtifactRef | None:
-        """The champion, by the alias that it holds; None when the gate moves no alias."""
+        """The champion, named by its alias; None when the gate moves no alias."""
         if not self.promote.aliases:
             return None
-        return ArtifactRef.parse(f"{self.promote.to}:{self.promote.aliases[0]}")
+        return self.promote.to.at(self.promote.aliases[0])
 
     def watches(self, collection_path: str) -> bool:
         """Whether versions of this collection are weighed under this gate."""
         return any(fnmatchcase(collection_path, pattern) for pattern in self.watch)
 
     def accepts(self, event: ModelVersionEvent) -> bool:
-        """Whether this event has its version weighed under this gate.
+        """Whether the version of this event is weighed under this gate.
 
-        An event that names a gate, or is sent by a person, needs no alias.
+        An event that names a gate, or that a user sends by hand, needs no alias.
         """
         if event.gate is not None:
             return event.gate == self.name
@@ -133,7 +133,7 @@ class Gate(_Strict):
         return event.source == "manual" or self.accepts_alias(event.alias)
 
     def accepts_alias(self, alias: str | None) -> bool:
-        """Whether a version is weighed when it gets this alias; None: when it is linked."""
+        """Whether a version is weighed when it gets this alias, or, for None, when it is linked."""
         if alias is None or self.when_alias is None:
             return alias is None and self.when_alias is None
         return fnmatchcase(alias, self.when_alias)
@@ -145,7 +145,7 @@ class Gate(_Strict):
 
 
 class GateFile(_Strict):
-    """The gate file, `gates.yaml`: YAML, because W&B's own files are."""
+    """The gate file, ``gates.yaml``."""
 
     gates: tuple[Gate, ...] = Field(min_length=1)
 
@@ -154,11 +154,11 @@ class GateFile(_Strict):
         """Read and check a gate file.
 
         Args:
-            text: the file's contents.
-            origin: what to call the file in messages.
+            text: Contents of the file.
+            origin: Name of the file in messages.
 
         Raises:
-            ConfigurationError: naming each fault with its line.
+            ConfigurationError: The file has faults; each is named with its line.
         """
         try:
             document = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -169,7 +169,7 @@ class GateFile(_Strict):
         except ValidationError as error:
             faults = "; ".join(_faults(error, document, origin))
             raise ConfigurationError(
-                faults + ".", fix="Mend the file; nothing was changed."
+                faults + ".", fix="Fix the file; nothing was changed."
             ) from error
         names = [gate.name for gate in gate_file.gates]
         for name in names:
@@ -180,20 +180,20 @@ class GateFile(_Strict):
         return gate_file
 
     def matching(self, event: ModelVersionEvent) -> list[Gate]:
-        """The gates under which this event has its version weighed.
+        """The gates under which the version of this event is weighed.
 
         Raises:
-            ConfigurationError: the event names a gate that there is not.
+            ConfigurationError: The event names a gate that does not exist.
         """
         if event.gate is not None:
             return [self.gate(event.gate)]
         return [gate for gate in self.gates if gate.accepts(event)]
 
     def gate(self, name: str) -> Gate:
-        """The gate of that name.
+        """The gate with this name.
 
         Raises:
-            ConfigurationError: there is none.
+            ConfigurationError: There is none.
         """
         for gate in self.gates:
             if gate.name == name:
@@ -202,25 +202,26 @@ class GateFile(_Strict):
         raise ConfigurationError(f"There is no gate '{name}'.", fix=f"The gate file has: {known}.")
 
 
-def _registry_collection(path: str) -> str:
-    ref = ArtifactRef.parse(path)
-    if ref.version != "latest" or path.endswith(":latest"):
-        raise ValueError(f"'{path}' names a version; a collection is meant")
+def _pattern(path: str) -> str:
+    return _in_registry(CollectionRef.parse(path)).collection_path
+
+
+def _one_collection(ref: CollectionRef) -> CollectionRef:
+    if set("*?[") & set(ref.collection_path):
+        raise ValueError(f"'{ref}' is a pattern; one collection is meant")
+    return _in_registry(ref)
+
+
+def _in_registry(ref: CollectionRef) -> CollectionRef:
     if not ref.project.startswith(REGISTRY_PREFIX):
         raise ValueError(
-            f"'{path}' is not in a registry: write org/{REGISTRY_PREFIX}NAME/COLLECTION"
+            f"'{ref}' is not in a registry: write org/{REGISTRY_PREFIX}NAME/COLLECTION"
         )
-    return ref.collection_path
-
-
-def _one_collection(path: str) -> str:
-    if set("*?[") & set(path):
-        raise ValueError(f"'{path}' is a pattern; one collection is meant")
-    return _registry_collection(path)
+    return ref
 
 
 def _refuse_duplicates(node: yaml.Node | None, origin: str) -> None:
-    """YAML would silently take the last of two equal keys."""
+    """Refuse a key that appears twice: YAML would silently use the last one."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -241,11 +242,11 @@ def _faults(error: ValidationError, document: yaml.Node | None, origin: str) -> 
     faults = error.errors()
     for fault in faults:
         if fault["type"] == "too_short" and any(_below(fault["loc"], f["loc"]) for f in faults):
-            continue  # an item with a fault of its own does not count as missing
+            continue  # an item that has a fault is not missing as well
         line = _line(document, fault["loc"])
-        what = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
-        why = _MESSAGES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-        yield f"{origin}, line {line}: {what}: {why}"
+        key = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
+        reason = _MESSAGES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        yield f"{origin}, line {line}: {key}: {reason}"
 
 
 def _below(path: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
@@ -259,7 +260,7 @@ _MESSAGES: dict[str, str] = {
 
 
 def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
-    """The line of the deepest node on the path that the document has, counted from 1."""
+    """The line, from 1, of the deepest node on the path that the document has."""
     if node is None:
         return 1
     line = node.start_mark.line + 1

@@ -1,9 +1,16 @@
-"""References to things that live in W&B: artifact versions and Weave objects."""
+"""References to things that live in W&B: collections, artifact versions and Weave objects.
+
+In a model's field, ``ArtifactPath``, ``ArtifactUri``, ``CollectionPath`` and ``WeaveUri`` are
+references that are stored as text, each in one notation. A plain ``ArtifactRef`` is stored as an
+object.
+"""
 
 import re
-from typing import Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic_core import PydanticKnownError
 
 from schemas.errors import ConfigurationError
 
@@ -16,30 +23,61 @@ _NUMBERED = re.compile(r"v(\d+)")
 _WEAVE_OBJECT = re.compile(rf"{WEAVE_SCHEME}([^/]+)/([^/]+)/object/([^/:]+):([^/:]+)")
 
 
-class ArtifactRef(BaseModel):
-    """One version of an artifact collection, by number (`v3`) or by alias (`latest`).
-
-    The printed form is `entity/project/collection:version`; the URI form, which the tutorial
-    stores in `ChatModel.chat_model`, puts `wandb-artifact:///` before it.
-    """
+class CollectionRef(BaseModel):
+    """An artifact collection, printed as ``entity/project/collection``."""
 
     model_config = ConfigDict(frozen=True)
 
     entity: str
     project: str
     collection: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``entity/project/collection``.
+
+        Raises:
+            ConfigurationError: The text is not of that form, or it names a version.
+        """
+        ref = ArtifactRef.parse(text)
+        if ref.version != "latest" or text.endswith(":latest"):
+            raise ConfigurationError(f"'{text}' names a version; a collection is meant")
+        return cls(entity=ref.entity, project=ref.project, collection=ref.collection)
+
+    @property
+    def collection_path(self) -> str:
+        """``entity/project/collection``, without a version."""
+        return f"{self.entity}/{self.project}/{self.collection}"
+
+    def at(self, version: str) -> "ArtifactRef":
+        """The version of this collection with a number (``v3``) or an alias."""
+        return ArtifactRef(
+            entity=self.entity, project=self.project, collection=self.collection, version=version
+        )
+
+    def __str__(self) -> str:
+        return self.collection_path
+
+
+class ArtifactRef(CollectionRef):
+    """One version of an artifact collection, by number (``v3``) or by alias (``latest``).
+
+    The printed form is ``entity/project/collection:version``; the URI form, which the tutorial
+    stores in ``ChatModel.chat_model``, puts ``wandb-artifact:///`` before it.
+    """
+
     version: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `[wandb-artifact:///]entity/project/collection[:version]`.
+        """Read ``[wandb-artifact:///]entity/project/collection[:version]``.
 
         Args:
-            text: the reference; a missing version means `latest`. Registry and collection names
+            text: The reference; a missing version means ``latest``. Registry and collection names
                 may contain spaces.
 
         Raises:
-            ConfigurationError: the text is not of that form.
+            ConfigurationError: The text is not of that form.
         """
         match = _ARTIFACT.fullmatch(text.strip())
         if match is None:
@@ -53,18 +91,13 @@ class ArtifactRef(BaseModel):
         )
 
     @property
-    def collection_path(self) -> str:
-        """`entity/project/collection`, without the version."""
-        return f"{self.entity}/{self.project}/{self.collection}"
-
-    @property
     def uri(self) -> str:
-        """The form with the `wandb-artifact:///` scheme."""
+        """The form with the ``wandb-artifact:///`` scheme."""
         return f"{ARTIFACT_SCHEME}{self}"
 
     @property
     def number(self) -> int | None:
-        """The version number when the version is given as `vN`, else None."""
+        """The version number when the version is given as ``vN``, else None."""
         match = _NUMBERED.fullmatch(self.version)
         return int(match[1]) if match else None
 
@@ -73,9 +106,9 @@ class ArtifactRef(BaseModel):
 
 
 class WeaveRef(BaseModel):
-    """A published Weave object version: `weave:///entity/project/object/name:digest`.
+    """A published Weave object version: ``weave:///entity/project/object/name:digest``.
 
-    The digest may also be an alias such as `latest`, or a version such as `v3`.
+    The digest may also be an alias such as ``latest``, or a version such as ``v3``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,7 +123,7 @@ class WeaveRef(BaseModel):
         """Read the URI form.
 
         Raises:
-            ConfigurationError: the text is not a reference to a Weave object.
+            ConfigurationError: The text is not a reference to a Weave object.
         """
         match = _WEAVE_OBJECT.fullmatch(text.strip())
         if match is None:
@@ -103,13 +136,58 @@ class WeaveRef(BaseModel):
 
     @property
     def uri(self) -> str:
-        """The `weave:///` form."""
+        """The ``weave:///`` form."""
         return f"{WEAVE_SCHEME}{self.entity}/{self.project}/object/{self.name}:{self.digest}"
 
     @property
     def project_path(self) -> str:
-        """`entity/project`, as `weave.init` takes it."""
+        """``entity/project``, as ``weave.init`` takes it."""
         return f"{self.entity}/{self.project}"
 
     def __str__(self) -> str:
         return self.uri
+
+
+_Ref = TypeVar("_Ref", CollectionRef, ArtifactRef, WeaveRef)
+
+
+def _parsed_as(kind: type[_Ref]) -> Callable[[Any], _Ref]:
+    """A validator that takes a reference, or its text."""
+
+    def parsed(value: Any) -> _Ref:
+        if type(value) is kind:
+            return value
+        if not isinstance(value, str):
+            raise PydanticKnownError("string_type")
+        return kind.parse(value)
+
+    return parsed
+
+
+CollectionPath = Annotated[
+    CollectionRef,
+    PlainValidator(_parsed_as(CollectionRef)),
+    PlainSerializer(lambda ref: ref.collection_path, return_type=str),
+]
+"""A collection, stored as ``entity/project/collection``."""
+
+ArtifactPath = Annotated[
+    ArtifactRef,
+    PlainValidator(_parsed_as(ArtifactRef)),
+    PlainSerializer(lambda ref: str(ref), return_type=str),
+]
+"""An artifact version, stored as ``entity/project/collection:version``."""
+
+ArtifactUri = Annotated[
+    ArtifactRef,
+    PlainValidator(_parsed_as(ArtifactRef)),
+    PlainSerializer(lambda ref: ref.uri, return_type=str),
+]
+"""An artifact version, stored as ``wandb-artifact:///entity/project/collection:version``."""
+
+WeaveUri = Annotated[
+    WeaveRef,
+    PlainValidator(_parsed_as(WeaveRef)),
+    PlainSerializer(lambda ref: ref.uri, return_type=str),
+]
+"""A Weave object version, stored as ``weave:///entity/project/object/name:digest``."""

@@ -6,20 +6,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 LATENCY = "model_latency"
-"""Weave's name for the seconds that a model took to answer a row."""
+"""Weave's name for the seconds in which a model answers a row."""
 
 
 class Row(BaseModel):
-    """A dataset row, what the model answered, and how that was scored.
+    """A dataset row, the model's answer and its scores.
 
     Attributes:
-        call: id of Weave's `Evaluation.predict_and_score` call.
-        digest: of the dataset's row; the same row has the same one in every evaluation, and a row
-            that is asked in several trials is there several times.
-        columns: the dataset's columns.
-        output: what the model returned.
-        scores: by scorer, or by scorer and part (`judge.relevance`), and `model_latency` in
-            seconds. A bool is a yes or no.
+        call: Id of Weave's ``Evaluation.predict_and_score`` call.
+        digest: Digest of the dataset's row, the same in every evaluation. With several trials,
+            several predictions have the same digest.
+        columns: The dataset's columns.
+        output: The value that the model returned.
+        scores: Scores by scorer, or by scorer and part (``judge.relevance``), and
+            ``model_latency`` in seconds. A bool is a yes or no.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,10 +32,7 @@ class Row(BaseModel):
 
 
 def flat_scores(measured: Mapping[str, Any]) -> dict[str, bool | float]:
-    """The numbers and the yes or no in a row's scores, by dotted path.
-
-    What is missing is left out, and so is text.
-    """
+    """The numbers and bools in a row's scores, by dotted path; other values are left out."""
     return dict(_flat("", measured))
 
 

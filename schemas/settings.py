@@ -1,6 +1,6 @@
-"""Settings: everything Weighbridge takes from the environment, in one place.
+"""Settings: everything that Weighbridge reads from the environment.
 
-W&B's, Weave's, Celery's and vLLM's own variables keep their names; ours are `WEIGHBRIDGE_*`.
+The variables of W&B, Weave, Celery and vLLM keep their names; ours are ``WEIGHBRIDGE_*``.
 """
 
 from functools import cached_property
@@ -22,51 +22,52 @@ LoadFormat = Literal["auto", "safetensors", "fastsafetensors", "runai_streamer"]
 
 
 class Settings(BaseSettings):
-    """One field per variable; docs/configuration.md says the same in a table.
+    """One field per variable; docs/configuration.md has the same in a table.
 
     Attributes:
         broker_url: Redis, as Celery's broker and for the ledger.
-        gates_path: the gate file.
-        run_dir: the engine's record and log, and the files of W&B runs; one for each GPU worker.
-        cache_dir: downloaded model versions, and 4-bit ones unpacked.
-        models_dir: base models, as `<org>/<name>` folders, looked up before any hub.
-        webhook_token: bearer token that W&B's automation sends.
-        webhook_secret: secret with which W&B's automation signs.
-        webhook_checks: what every delivery must prove; leaving one out is for senders that cannot.
-        webhook_host: address the receiver listens on.
-        webhook_port: its port.
-        poll_interval: seconds between two scans of the Registry.
-        full_scan_interval: seconds between two full scans, which find what a scan of the changes
+        gates_path: The gate file.
+        run_dir: The engine's record and log, and the files of W&B runs; one for each GPU worker.
+        cache_dir: Downloaded model versions, and 4-bit ones unpacked.
+        models_dir: Base models, as ``<org>/<name>`` folders, searched before any hub.
+        webhook_token: Bearer token that W&B's automation sends.
+        webhook_secret: Secret with which W&B's automation signs.
+        webhook_checks: Proofs that every delivery must have; leave one out only for senders that
+            cannot give it.
+        webhook_host: Address that the receiver listens on.
+        webhook_port: Port that the receiver listens on.
+        poll_interval: Seconds between two scans of the Registry.
+        full_scan_interval: Seconds between two full scans, which find what a scan of the changes
             cannot see. WEIGHBRIDGE_FULL_LOOK_INTERVAL, its old name, is still read.
-        backfill: which versions that are older than a gate are weighed under it: none, the latest
-            of each collection, or all.
-        redis_master: name of the master where the broker's URL names Sentinels.
-        max_attempts: how often a weighing is tried before it has failed.
-        retry_delay: seconds before the second attempt; before each later one twice as long.
-        max_retry_delay: seconds between two attempts, at most.
-        max_age: seconds after which a weighing is not tried again.
-        keep_days: days that the ledger keeps a weighing that has ended.
-        lease: seconds that a worker's claim lasts without a heartbeat.
-        wandb_timeout: seconds that one call to W&B may take (docs/upstream/wandb-protocol.md,
-            "Timeouts and retries").
-        cache_gib: GiB that downloaded versions may take together; the longest unused go first.
-        max_version_gib: GiB that one version may have; a larger one is refused.
-        engine_url: base URL of an engine that somebody else runs, as `https://host/v1`; None has
-            each worker run its own.
-        engine_key: that engine's API key.
-        engine_retries: how often a request is sent again that this engine answers with 429 or 5xx.
-        engine_start_budget: seconds the model server may take to start.
-        max_model_len: longest prompt and answer together, in tokens; None is what the model and
-            the memory allow.
+        backfill: Which versions older than a gate are weighed under it: none, the latest of each
+            collection, or all.
+        redis_master: Name of the master where the broker's URL names Sentinels.
+        max_attempts: Attempts at a weighing before it has failed.
+        retry_delay: Seconds before the second attempt; doubles before each later one.
+        max_retry_delay: Most seconds between two attempts.
+        max_age: Seconds after which a weighing is not retried.
+        keep_days: Days that the ledger keeps a weighing that has ended.
+        lease: Seconds that a worker's claim lasts without a heartbeat.
+        wandb_timeout: Most seconds of one call to W&B (docs/upstream/wandb-protocol.md, "Timeouts
+            and retries").
+        cache_gib: Most GiB of all downloaded versions; the least recently used are deleted first.
+        max_version_gib: Most GiB of one version; a larger one is refused.
+        engine_url: Base URL of an external engine, as in ``https://host/v1``; None lets each worker
+            run its own.
+        engine_key: API key of the external engine.
+        engine_retries: Retries of a request that the external engine answers with 429 or 5xx.
+        engine_start_budget: Most seconds for the start of the model server.
+        max_model_len: Most tokens of prompt and answer together; None is the limit of the model
+            and the memory.
         kv_cache_gib: GiB of key-value cache on a CPU.
-        gpu_memory_utilization: share of the GPU's memory that the model server takes.
+        gpu_memory_utilization: Share of the GPU's memory that the model server takes.
         tensor_parallel_size: GPUs that one model is spread over.
-        load_format: how an engine that starts reads the weights.
-        compile_cache_dir: what the engine compiled, kept for its next start.
-        side_by_side: adapters of one base that one engine serves at once when several wait; 1
+        load_format: How a starting engine reads the weights.
+        compile_cache_dir: The engine's compiled code, kept for its next start.
+        side_by_side: Adapters of one base that one engine serves at once when several wait; 1
             merges each into the base instead (docs/performance.md says when more is faster).
-        max_lora_rank: highest rank that is served side by side; a higher one is merged.
-        evaluation_concurrency: rows of an evaluation that are asked at once.
+        max_lora_rank: Highest rank that is served side by side; a higher one is merged.
+        evaluation_concurrency: Rows that are evaluated at once.
     """
 
     model_config = SettingsConfigDict(
@@ -155,7 +156,7 @@ class Settings(BaseSettings):
         """The gate file, read once.
 
         Raises:
-            ConfigurationError: it cannot be read, or it has a fault.
+            ConfigurationError: It cannot be read, or it has a fault.
         """
         return read_gates(self.gates_path)
 
@@ -164,7 +165,7 @@ def read_gates(path: Path) -> GateFile:
     """Read and check a gate file.
 
     Raises:
-        ConfigurationError: it cannot be read, or it has a fault.
+        ConfigurationError: It cannot be read, or it has a fault.
     """
     try:
         text = path.read_text()

@@ -1,5 +1,11 @@
-"""Thresholds: what a metric must reach, by itself or beside the champion."""
+"""Thresholds: what a metric must reach, by itself or compared with the champion.
 
+A new kind is a class here that says what ``bound``, ``sign`` and ``holds`` are, with its name in
+``KINDS`` and in ``Threshold``. Checks, early stops, the report and the leaderboard work by these.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -8,18 +14,20 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 Bound = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Bound, Field(gt=0)]
 Confidence = Annotated[Bound, Field(ge=0.5, lt=1)]
+Sign = Literal[1, -1]
 
-# Of these less is better; of every other metric, more.
+# Less of these is better; of every other metric, more.
 _COSTS = ("model_latency", "latency", "usage", "cost")
 
 
 class _Threshold(BaseModel):
-    """What every kind of threshold has.
+    """The fields that every kind of threshold has.
 
     Attributes:
-        metric: dotted path into what the evaluation measured, as `answer_correctness.mean`.
-        slice: only rows whose dataset columns have these values count, as `{topic: sea-level}`.
-        min_rows: no verdict is reached on fewer rows.
+        metric: Dotted path into the evaluation's summary, as in ``answer_correctness.mean``.
+        slice: Only rows whose dataset columns have these values count, as in
+            ``{topic: sea-level}``.
+        min_rows: No verdict is reached on fewer rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,10 +37,28 @@ class _Threshold(BaseModel):
     min_rows: int | None = Field(default=None, ge=1, strict=True)
 
     @property
+    @abstractmethod
+    def bound(self) -> float:
+        """Where values, or differences from the champion, begin to pass."""
+
+    @property
+    @abstractmethod
+    def sign(self) -> Sign:
+        """1 where higher values pass, else -1."""
+
+    @abstractmethod
+    def holds(self, value: float, /) -> bool:
+        """Whether a value, or a gain over the champion, passes."""
+
+    @property
     def label(self) -> str:
         """The metric, with the slice it is measured on."""
         only = ", ".join(f"{column}={value}" for column, value in self.slice.items())
         return f"{self.metric} [{only}]" if only else self.metric
+
+    def covers(self, columns: Mapping[str, Any]) -> bool:
+        """Whether a dataset row with these columns is in the slice."""
+        return all(columns.get(name) == value for name, value in self.slice.items())
 
 
 class AtLeast(_Threshold):
@@ -40,7 +66,17 @@ class AtLeast(_Threshold):
 
     at_least: Bound
 
-    def holds(self, value: float) -> bool:
+    @property
+    def bound(self) -> float:
+        """The lowest value that passes."""
+        return self.at_least
+
+    @property
+    def sign(self) -> Sign:
+        """Higher values pass."""
+        return 1
+
+    def holds(self, value: float, /) -> bool:
         """Whether the value is within the bound."""
         return value >= self.at_least
 
@@ -53,7 +89,17 @@ class AtMost(_Threshold):
 
     at_most: Bound
 
-    def holds(self, value: float) -> bool:
+    @property
+    def bound(self) -> float:
+        """The highest value that passes."""
+        return self.at_most
+
+    @property
+    def sign(self) -> Sign:
+        """Lower values pass."""
+        return -1
+
+    def holds(self, value: float, /) -> bool:
         """Whether the value is within the bound."""
         return value <= self.at_most
 
@@ -61,16 +107,16 @@ class AtMost(_Threshold):
         return f"<= {self.at_most:g}"
 
 
-class _RelativeThreshold(_Threshold):
+class RelativeThreshold(_Threshold):
     """The metric is compared with the champion's, row by row.
 
     Attributes:
-        margin: a difference that does not matter, in the metric's unit.
-        confidence: of the two-sided interval for the difference.
-        lower_is_better: by default true of latencies, usage and cost, false of everything else.
-        detectable: no verdict is reached when these rows could not have shown a difference as
+        margin: A difference that does not matter, in the metric's unit.
+        confidence: Confidence of the two-sided interval for the difference.
+        lower_is_better: By default true of latencies, usage and cost, false of everything else.
+        detectable: No verdict is reached when these rows could not have shown a difference as
             small as this.
-        cluster: dataset column whose equal values belong together; such rows are drawn together
+        cluster: Dataset column whose equal values belong together; such rows are drawn together
             when the interval is made.
     """
 
@@ -81,20 +127,30 @@ class _RelativeThreshold(_Threshold):
     cluster: str | None = None
 
     @property
-    def sign(self) -> Literal[1, -1]:
+    def sign(self) -> Sign:
         """1 where more is better, else -1."""
         lower = self.lower_is_better
         if lower is None:
             lower = self.metric.partition(".")[0] in _COSTS
         return -1 if lower else 1
 
+    @property
+    def uses_exact_test(self) -> bool:
+        """Whether McNemar's exact test decides where every score is a yes or no."""
+        return False
 
-class NoWorseThan(_RelativeThreshold):
+
+class NoWorseThan(RelativeThreshold):
     """With this confidence the version is worse than the champion by the margin at most."""
 
     no_worse_than: Literal["champion"]
 
-    def holds(self, low: float) -> bool:
+    @property
+    def bound(self) -> float:
+        """The worst difference that passes: the version's value less the champion's."""
+        return self.sign * -self.margin
+
+    def holds(self, low: float, /) -> bool:
         """Whether the lower end of the interval for the gain is within the margin."""
         return low >= -self.margin
 
@@ -103,12 +159,22 @@ class NoWorseThan(_RelativeThreshold):
         return f"no worse than champion{within} ({self.confidence:.0%})"
 
 
-class BetterThan(_RelativeThreshold):
+class BetterThan(RelativeThreshold):
     """With this confidence the version is better than the champion by more than the margin."""
 
     better_than: Literal["champion"]
 
-    def holds(self, low: float) -> bool:
+    @property
+    def bound(self) -> float:
+        """The difference that must be exceeded: the version's value less the champion's."""
+        return self.sign * self.margin
+
+    @property
+    def uses_exact_test(self) -> bool:
+        """Whether any gain at all is enough: the exact test has no margin."""
+        return not self.margin
+
+    def holds(self, low: float, /) -> bool:
         """Whether the lower end of the interval for the gain is above the margin."""
         return low > self.margin
 
@@ -121,7 +187,7 @@ KINDS = ("at_least", "at_most", "no_worse_than", "better_than")
 
 
 def _kind(threshold: Any) -> str | None:
-    """Which kind of threshold this is: the one bound that it names."""
+    """The kind of a threshold: the one bound that it names."""
     if isinstance(threshold, BaseModel):
         threshold = threshold.model_dump()
     named = [kind for kind in KINDS if isinstance(threshold, dict) and kind in threshold]
@@ -139,6 +205,3 @@ Threshold = Annotated[
         custom_error_message=f"a threshold names one bound: {', '.join(KINDS[:-1])} or {KINDS[-1]}",
     ),
 ]
-
-Relative = NoWorseThan | BetterThan
-"""Thresholds that need a champion."""

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
-# What W&B and its SDKs say when trying again is pointless
+# Messages of W&B and its SDKs when trying again is pointless
 # (docs/upstream/wandb-protocol.md, "Error messages").
 _PERMANENT = re.compile(
     r"not found|permission denied|unable to find|does not exist|failed to load registry"
@@ -14,9 +14,9 @@ _PERMANENT = re.compile(
     re.I,
 )
 _KEY_REFUSED = re.compile(r"api key|unauthorized", re.I)
-# The SDK calls it an authentication error, too, when the server does not answer at all.
+# The SDK also reports an authentication error when the server does not answer at all.
 _NO_ANSWER = re.compile(r"did not respond|timed out|connection", re.I)
-# Where an error has no response, the SDKs say the status in words, each its own.
+# Where an error has no response, each SDK writes the status into the message in its own way.
 _STATUS = re.compile(r"\b(?:http|error code:|returned error|status) ([45]\d\d)\b", re.I)
 
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
@@ -51,11 +51,11 @@ def translate_error(
 
 
 def _status(error: Exception, text: str, *, is_key_refused: bool) -> int:
-    """The status that W&B answered with; where the SDK hides it, what its words amount to."""
+    """The status that W&B answered with; where the SDK hides it, derived from the message."""
     for one in _causes(error):
         response = getattr(one, "response", None)
         status = getattr(response, "http_status", None) or getattr(response, "status_code", None)
-        if status and status != HTTPStatus.OK:  # GraphQL says in words what it refuses
+        if status and status != HTTPStatus.OK:  # GraphQL reports a refusal in the message
             return int(status)
     if found := _STATUS.search(text):
         return int(found[1])

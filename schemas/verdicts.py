@@ -1,4 +1,4 @@
-"""What a weighing ends with: a verdict, its checks and the evidence they stand on."""
+"""The verdict of a weighing, its checks and their evidence."""
 
 from datetime import datetime
 from typing import Literal
@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from schemas.events import Source, WeighingId
+from schemas.refs import ArtifactPath, WeaveUri
 from schemas.thresholds import Threshold
 
 Outcome = Literal["promoted", "rejected", "failed", "awaiting approval"]
@@ -13,18 +14,18 @@ Step = Literal["download", "rebuild", "evaluate", "weigh", "promote"]
 
 
 class Comparison(BaseModel):
-    """A metric beside the champion's, row by row.
+    """A metric compared with the champion's, row by row.
 
     Attributes:
-        champion: the champion's value on the same rows.
-        difference: the version's value less the champion's.
-        interval: its two-sided interval, lower end first.
-        confidence: of the interval.
-        method: how the interval was made, in words.
-        p_value: two-sided, of the exact McNemar test; None unless the metric is yes or no.
-        detectable: smallest difference that this many rows could have shown with a power of 80 %.
-        rows: dataset rows that were compared.
-        clusters: independent groups of rows; None where each row is one.
+        champion: The champion's value on the same rows.
+        difference: The version's value minus the champion's.
+        interval: Two-sided interval of the difference, lower end first.
+        confidence: Confidence of the interval.
+        method: Method of the interval, in words.
+        p_value: Two-sided p-value of McNemar's exact test; None unless the metric is yes or no.
+        detectable: Smallest difference that these rows could have shown with a power of 80 %.
+        rows: Number of dataset rows that were compared.
+        clusters: Number of independent groups of rows; None where each row is one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,12 +45,13 @@ class Check(BaseModel):
     """One metric against one threshold.
 
     Attributes:
-        threshold: the bound, in the gate file's own words.
-        value: what was measured; None when the metric is missing or not a finite number.
-        passed: whether the threshold holds; a missing value never passes.
-        comparison: with the champion; None for other thresholds, and where there is no champion.
-        note: what a reader must know beside the numbers; a reason, where no verdict is possible.
-        decidable: whether the rows suffice for a verdict, by `min_rows` and `detectable`.
+        threshold: The threshold, as in the gate file.
+        value: The metric's value; None when it is missing or not a finite number.
+        passed: Whether the threshold holds; a missing value never passes.
+        comparison: Comparison with the champion; None for other thresholds, and where there is no
+            champion.
+        note: Remark for the reader; the reason, where no verdict is possible.
+        decidable: Whether the rows suffice for a verdict, by ``min_rows`` and ``detectable``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,37 +70,37 @@ class Check(BaseModel):
 
 
 class ChampionEvidence(BaseModel):
-    """What a version was compared with.
+    """The champion that a version was compared with.
 
     Attributes:
-        version: the champion's version in the target collection.
-        rag_model: ref of its RagModel version, by digest.
-        weave_call: id of the evaluation call that its rows come from.
-        evaluated_again: whether that call was made for comparisons, because the champion was
+        version: The champion's version in the target collection.
+        rag_model: Ref of its RagModel version, by digest.
+        weave_call: Id of the evaluation call that its rows come from.
+        evaluated_again: Whether that call was made for comparisons, because the champion was
             promoted by another evaluation or other data.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: str
-    rag_model: str
+    version: ArtifactPath
+    rag_model: WeaveUri
     weave_call: str
     evaluated_again: bool
 
 
 class Evidence(BaseModel):
-    """What the checks stand on, as read back from the server.
+    """The evidence of the checks, as read back from the server.
 
     Attributes:
-        weave_call: id of the evaluation's root call.
-        weave_url: page of that call.
-        run_url: page of the W&B run.
-        rag_model: ref of the RagModel version that was weighed.
-        evaluation: ref of the evaluation it was weighed with, by digest.
-        dataset: ref of the evaluation's dataset, by digest.
-        rows: number of rows read back, each with every score.
-        of_rows: number of rows that the evaluation has; more than `rows` after an early stop.
-        champion: None when no threshold asks for one, or when there is none yet.
+        weave_call: Id of the evaluation's root call.
+        weave_url: Page of that call.
+        run_url: Page of the W&B run.
+        rag_model: Ref of the RagModel version that was evaluated.
+        evaluation: Ref of the evaluation, by digest.
+        dataset: Ref of the evaluation's dataset, by digest.
+        rows: Number of rows read back, each with every score.
+        of_rows: Number of rows in the full evaluation; more than ``rows`` after an early stop.
+        champion: None when no threshold is relative, or when there is no champion yet.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,20 +108,20 @@ class Evidence(BaseModel):
     weave_call: str
     weave_url: str
     run_url: str
-    rag_model: str
-    evaluation: str
-    dataset: str
+    rag_model: WeaveUri
+    evaluation: WeaveUri
+    dataset: WeaveUri
     rows: int
     of_rows: int
     champion: ChampionEvidence | None = None
 
 
 class Decision(BaseModel):
-    """What a person decided about a version that awaited approval.
+    """An operator's decision about a version that awaited approval.
 
     Attributes:
-        by: who, as W&B knows them.
-        why: in their words; may be empty for an approval.
+        by: The operator's name in W&B.
+        why: The reason; may be empty for an approval.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -135,7 +137,7 @@ class Decision(BaseModel):
 
 
 class Timings(BaseModel):
-    """Where the time went: seconds of wall clock per step; 0 for a step that did not run."""
+    """Wall-clock seconds of each step; 0 for a step that did not run."""
 
     download: float = 0.0
     rebuild: float = 0.0
@@ -145,17 +147,17 @@ class Timings(BaseModel):
 
 
 class Verdict(BaseModel):
-    """The end of a weighing.
+    """The result of a weighing.
 
     Attributes:
-        outcome: `promoted`, `rejected` (a threshold failed, or a person said no), `failed` (no
-            verdict was reached) or `awaiting approval` (every threshold holds, a person decides).
-        reason: one sentence that says why.
-        gate_digest: of the gate that weighed.
+        outcome: ``promoted``, ``rejected`` (by a threshold or an operator), ``failed`` (no verdict
+            was reached) or ``awaiting approval`` (every threshold holds, an operator decides).
+        reason: One sentence that explains the outcome.
+        gate_digest: Digest of the gate.
         evidence: None when the weighing failed before the evaluation ended.
-        promoted_ref: the version in the target collection, when promoted.
-        decision: of a person, where the gate requires one.
-        report: path of the report on the worker that wrote it.
+        promoted_ref: The version in the target collection, when promoted.
+        decision: The operator's decision, where the gate requires one.
+        report: Path of the report on the worker that wrote it.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,4 +1,4 @@
-"""What the ledger knows of one weighing."""
+"""The ledger's records."""
 
 from datetime import datetime
 from typing import Literal
@@ -13,12 +13,12 @@ State = Literal["queued", "running", "awaiting approval", "promoted", "rejected"
 
 
 class Progress(BaseModel):
-    """Where a running weighing stands: the step, and the part of it that is done.
+    """Progress of a running weighing: the step, and the part of it that is done.
 
     Attributes:
-        detail: what the step is doing, in words; empty when its name says it.
-        done: units finished, out of `total`; both 0 where the step has no units.
-        metrics: what was measured so far, as running means.
+        detail: The current action, in words; empty when the name of the step says it.
+        done: Units finished, out of ``total``; both 0 where the step has no units.
+        metrics: The metrics so far, as running means.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,22 +31,22 @@ class Progress(BaseModel):
 
 
 class WeighingRecord(BaseModel):
-    """One record of the ledger.
+    """One weighing in the ledger.
 
     Attributes:
-        gate: the gate as it was when the weighing was opened.
-        event: the event that opened it; others about the same version were absorbed.
-        attempts: how often a worker has claimed it; counted anew once a person has decided, or has
-            it tried again.
-        holder: the worker that runs it; empty when none does.
-        reason: why it came out as it did, or why the last attempt broke off.
-        queued_at: when the first of these attempts became possible.
-        started_at: when the last of them began.
-        lease_until: when the worker that runs it is taken for lost, unless it is heard of before.
-        next_try_at: when it is tried again, if the last attempt broke off.
-        verdict: None until it has ended or awaits approval; while a decision is carried out, still
-            the one that awaited approval.
-        decision: of a person, about the verdict that awaited approval.
+        gate: The gate as of the weighing's opening.
+        event: The event that opened it; later events about the same version were absorbed.
+        attempts: Number of claims by workers; starts from 0 again when an operator decides about
+            it or retries it.
+        holder: The worker that holds the lease; empty when none does.
+        reason: Why it ended this way, or why the last attempt failed.
+        queued_at: When the first of these attempts became possible.
+        started_at: When the last of them began.
+        lease_until: When the lease expires unless renewed.
+        next_try_at: When it is retried, if the last attempt failed.
+        verdict: None until it has ended or awaits approval; while a decision is applied, the
+            verdict that awaited approval.
+        decision: The operator's decision about the verdict that awaited approval.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,7 +75,7 @@ class WeighingRecord(BaseModel):
 
     @property
     def settled(self) -> bool:
-        """Whether no worker has anything left to do: it has ended, or a person must decide."""
+        """Whether it has ended or awaits approval, so that no worker has anything left to do."""
         return self.state not in ("queued", "running")
 
 
@@ -83,10 +83,10 @@ class AuditLine(BaseModel):
     """One line of the audit stream: a transition of a weighing, or a note.
 
     Attributes:
-        stream_id: Redis's own id of the line.
-        id: of the weighing, or what the note is about.
-        state: that it is in from now on, or what happened.
-        note: why, or by whom.
+        stream_id: Redis's id of the line.
+        id: Id of the weighing, or the subject of the note.
+        state: The new state, or the event that the note records.
+        note: The reason, or who caused it.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -26,7 +26,7 @@ def record(
         dataset="weave:///e/p/object/dataset:digest",
         weave_call="call",
         run="e/p/run",
-        champion=str(champion) if champion else None,
+        champion=champion,
         checks=(),
         versions={"wandb": wandb.__version__},
         promoted_at=datetime(2026, 1, day, tzinfo=UTC),
@@ -42,8 +42,8 @@ def link_reference(
     logged = run.log_artifact(artifact).wait()
     logged.metadata = metadata  # also for a version that exists already
     logged.save()
-    linked = run.link_artifact(logged, gate.promote.to, aliases=list(gate.promote.aliases))
-    return ArtifactRef.parse(gate.promote.to).model_copy(update={"version": linked.version})
+    linked = run.link_artifact(logged, str(gate.promote.to), aliases=list(gate.promote.aliases))
+    return gate.promote.to.at(linked.version)
 
 
 def promoted(

@@ -1,8 +1,7 @@
-"""Carries out what a person decided about a version that awaited approval: nothing runs again."""
+"""Applies an operator's decision about a version that awaited approval: nothing runs again."""
 
 from weave.trace.weave_client import WeaveClient
 
-from registry.calls import wandb_api
 from registry.champions import PromotedVersion
 from schemas.errors import ConfigurationError, InternalError
 from schemas.gates import Gate
@@ -12,7 +11,7 @@ from schemas.weighings import WeighingRecord
 from worker.champion import recorded_champion
 from worker.promote import ChampionCheck, promote_exclusively
 from worker.publishing.publish import Predictions, publish_verdict
-from worker.recording import evaluation_run, weave_client
+from worker.recording import open_recording, weave_client
 from worker.steps import StepClock
 from worker.verdict.evidence import read_back
 
@@ -21,63 +20,63 @@ def apply_decision(record: WeighingRecord, settings: Settings, clock: StepClock)
     """Promote or reject a version, by its stored evidence.
 
     Args:
-        record: a weighing with a decision and the verdict that it is about.
+        record: A weighing with a decision and the verdict that it is about.
 
     Returns:
         The final verdict, with the decision.
 
     Raises:
-        ConfigurationError: it was approved over a champion that is not the champion any more.
-        PlatformError: W&B did not answer, or the evidence is gone.
+        ConfigurationError: It was approved over a version that is no longer the champion.
+        PlatformError: W&B did not answer, or the evidence was deleted.
     """
     verdict, decision, gate = record.verdict, record.decision, record.gate
     if verdict is None or verdict.evidence is None or decision is None:
         raise InternalError(f"{record.id} has a decision about no verdict.")
     evidence = verdict.evidence
-    client, api = weave_client(gate), wandb_api(settings.wandb_timeout)
-    findings = _findings(client, gate, evidence)
+    # Before the run is resumed, which would end as failed without them.
+    predictions = _predictions(weave_client(gate), gate, evidence)
     verdict = _decided(verdict, decision)
-    with evaluation_run(record, settings, of=evidence) as run:
+    with open_recording(record, settings, resume=evidence) as (client, run, api):
         if decision.approved:
+            check = _champion_check(gate, verdict, evidence)
             with clock.step("promote"):
-                promoted = promote_exclusively(
-                    run, api, record, verdict, _agree(gate, verdict, evidence), settings, clock
-                )
+                promoted = promote_exclusively(run, api, record, verdict, check, settings, clock)
                 verdict = verdict.model_copy(update={"promoted_ref": str(promoted)})
         clock.check()
         seconds = verdict.seconds.model_copy(update={"promote": clock.seconds.promote})
         verdict = verdict.model_copy(update={"seconds": seconds})
-        return publish_verdict(client, run, api, gate, verdict, findings, settings)
+        return publish_verdict(client, run, api, gate, verdict, predictions, settings)
 
 
-def _findings(client: WeaveClient, gate: Gate, evidence: Evidence) -> Predictions:
+def _predictions(client: WeaveClient, gate: Gate, evidence: Evidence) -> Predictions:
     rows = read_back(client, evidence.weave_call).rows
-    compared = recorded_champion(client, evidence.champion) if evidence.champion else None
-    return Predictions.of(gate, rows, compared and compared.evaluated.rows)
+    champion = recorded_champion(client, evidence.champion) if evidence.champion else None
+    return Predictions.of(gate, rows, champion and champion.evaluated.rows)
 
 
 def _decided(verdict: Verdict, decision: Decision) -> Verdict:
     outcome: Outcome = "promoted" if decision.approved else "rejected"
-    said = str(decision).rstrip(".")
-    reason = f"{said[0].upper()}{said[1:]}."
+    text = str(decision).rstrip(".")
+    reason = f"{text[0].upper()}{text[1:]}."
     return verdict.model_copy(update={"outcome": outcome, "reason": reason, "decision": decision})
 
 
-def _agree(gate: Gate, verdict: Verdict, evidence: Evidence) -> ChampionCheck:
-    def agree(now: PromotedVersion | None) -> None:
-        # Whose promotion was cut short is the champion by now.
-        if gate.relative_thresholds and not (now and now.is_of(gate, verdict.weighing.version)):
-            _require_same_champion(gate, evidence, now)
+def _champion_check(gate: Gate, verdict: Verdict, evidence: Evidence) -> ChampionCheck:
+    def check(current: PromotedVersion | None) -> None:
+        # After an interrupted promotion the version is already the champion.
+        is_promoted = current and current.is_of(gate, verdict.weighing.version)
+        if gate.relative_thresholds and not is_promoted:
+            _require_same_champion(gate, evidence, current)
 
-    return agree
+    return check
 
 
-def _require_same_champion(gate: Gate, evidence: Evidence, now: PromotedVersion | None) -> None:
-    """What was compared with another champion says nothing about this one."""
-    was = evidence.champion.version if evidence.champion else None
-    if was != (now and str(now.ref)):
+def _require_same_champion(gate: Gate, evidence: Evidence, current: PromotedVersion | None) -> None:
+    """A comparison with another champion says nothing about this one."""
+    compared = evidence.champion.version if evidence.champion else None
+    if compared != (current and current.ref):
         raise ConfigurationError(
-            f"It was compared with {was or 'no champion'}, and the champion of gate '{gate.name}'"
-            f" is {now.ref if now else 'nobody'} now.",
+            f"It was compared with {compared or 'no champion'}, and the champion of gate"
+            f" '{gate.name}' is {current.ref if current else 'no version'} now.",
             fix="Weigh it again: weighbridge enqueue REF --force.",
         )

@@ -1,4 +1,4 @@
-"""When an attempt that broke off is repeated."""
+"""When a failed attempt is retried."""
 
 import random
 from datetime import datetime
@@ -11,14 +11,14 @@ from schemas.weighings import WeighingRecord
 def next_delay(record: WeighingRecord, settings: Settings, now: datetime) -> float | None:
     """Seconds until the next attempt; None when there is none left.
 
-    The delay doubles with each attempt, and a random half of it is left out: what broke off
-    together does not come back together ("equal jitter": aws.amazon.com/blogs/architecture,
-    Exponential Backoff And Jitter, 2015).
+    The delay doubles with each attempt, and up to half of it is left out at random, so that
+    attempts that failed together are not retried together ("equal jitter":
+    aws.amazon.com/blogs/architecture, Exponential Backoff And Jitter, 2015).
 
     Args:
-        record: as it was when the attempt began; its attempts are counted from 1.
-        settings: the limits on attempts, delay and age.
-        now: the weighing's age is counted up to here.
+        record: The record when the attempt began; its attempts are counted from 1.
+        settings: The limits on attempts, delay and age.
+        now: The time at which the weighing's age is measured.
     """
     if record.attempts >= settings.max_attempts:
         return None

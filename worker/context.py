@@ -1,13 +1,11 @@
-"""What the steps of a weighing work with, and how a version comes to answer there."""
+"""What the steps of a weighing share, and how a version is served to its evaluation."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-import wandb
 import weave
-from weave.trace.weave_client import WeaveClient
 
 from application.batches import with_row_callback
 from application.evaluate import questions, row_count
@@ -15,20 +13,21 @@ from application.rag.serving import serving
 from application.rebuild import RebuiltModel, load_chat_model, rebuild, resolved
 from engine import Engine, ExternalEngine, ServedModel, ServeOptions
 from schemas.gates import ChatModelParameters, Gate
-from schemas.refs import ArtifactRef
+from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from schemas.verdicts import Step
 from schemas.weighings import WeighingRecord
 from worker.artifacts.download import downloaded
+from worker.recording import Recording
 from worker.steps import StepClock
 from worker.verdict.running_means import RunningMeans
 
-Steps = Callable[[Step], AbstractContextManager[None]]
+StepTimer = Callable[[Step], AbstractContextManager[None]]
 """Called when a step begins; the step ends with the context."""
 
 
 def untimed(_step: Step) -> AbstractContextManager[None]:
-    """Steps that are part of another one."""
+    """Leave steps untimed, because they are part of another one."""
     return nullcontext()
 
 
@@ -36,22 +35,18 @@ class WeighingContext(NamedTuple):
     """What every step of one weighing works with.
 
     Attributes:
-        record: the weighing, with the gate as it was when it was opened.
-        engine: serves versions; it may be serving another one now.
-        clock: times the steps and tells the ledger.
-        client: of the project that the traces go to.
-        run: the weighing's run in W&B.
-        api: of W&B.
-        together: other versions wait; the engine may serve several at once.
+        record: The weighing, with the gate as of its opening.
+        engine: Serves versions; it may be serving another one now.
+        clock: Times the steps and reports them to the ledger.
+        recording: The weighing's run in W&B, and the clients that write beside it.
+        together: Whether other versions wait, so that the engine may serve several at once.
     """
 
     record: WeighingRecord
     settings: Settings
     engine: Engine | ExternalEngine
     clock: StepClock
-    client: WeaveClient
-    run: wandb.Run
-    api: wandb.Api
+    recording: Recording
     together: bool
 
     @property
@@ -61,16 +56,18 @@ class WeighingContext(NamedTuple):
 
 
 class ServedVersion(NamedTuple):
-    """A version that answers.
+    """A version in the engine, and the application around it.
 
     Attributes:
-        rebuilt: the application around it.
-        served: the version in the engine.
-        concurrency: rows that it is asked at once.
+        ref: The version.
+        rebuilt: The application around it.
+        endpoint: The version in the engine.
+        concurrency: Rows that are evaluated at once.
     """
 
+    ref: ArtifactRef
     rebuilt: RebuiltModel
-    served: ServedModel
+    endpoint: ServedModel
     concurrency: int
 
 
@@ -78,43 +75,47 @@ class ServedVersion(NamedTuple):
 def serve_version(
     context: WeighingContext,
     version: ArtifactRef,
-    rag_model: str,
+    rag_model: WeaveRef,
     parameters: ChatModelParameters | None = None,
-    steps: Steps = untimed,
+    timer: StepTimer = untimed,
 ) -> Iterator[ServedVersion]:
     """Download a version, load it into the engine, and rebuild the application around it.
 
     Args:
-        version: what is to answer.
-        rag_model: the application, whose chat model it becomes.
-        parameters: of the chat model, where they differ from the application's.
-        steps: hears of `download` and `rebuild`.
+        version: The version to serve.
+        rag_model: The application, whose chat model the version replaces.
+        parameters: Parameters of the chat model that differ from the application's.
+        timer: Times ``download`` and ``rebuild``.
 
     Yields:
-        The version; the engine is held until the block is left.
+        The version; the engine serves it until the block is left.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
 
         def fetch(ref: ArtifactRef) -> Path:
-            trust = context.gate.trust_remote_code
-            report = context.clock.report
-            return held.enter_context(
-                downloaded(context.run, ref, context.settings, report, trust_remote_code=trust)
+            return stack.enter_context(
+                downloaded(
+                    context.recording.run,
+                    ref,
+                    context.settings,
+                    context.clock.report,
+                    trust_remote_code=context.gate.trust_remote_code,
+                )
             )
 
-        with steps("download"):
+        with timer("download"):
             folder = fetch(version)
-        with steps("rebuild"):
+        with timer("rebuild"):
             # An alias may move while the engine loads the version.
-            application = resolved(rag_model)
-            asked = load_chat_model(application, version.uri, parameters)
+            application = resolved(rag_model.uri)
+            chat_model = load_chat_model(application, version.uri, parameters)
             options = ServeOptions(
-                quantize=asked.cm_quantize,
-                dtype=asked.dtype,
+                quantize=chat_model.cm_quantize,
+                dtype=chat_model.dtype,
                 trust_remote_code=context.gate.trust_remote_code,
                 concurrent=context.together,
             )
-            served = held.enter_context(
+            endpoint = stack.enter_context(
                 context.engine.serve(
                     folder,
                     str(version),
@@ -124,35 +125,32 @@ def serve_version(
                 )
             )
             rebuilt = rebuild(application, version.uri, parameters)
-        yield ServedVersion(rebuilt, served, _concurrency(context.settings, served))
+        yield ServedVersion(version, rebuilt, endpoint, _concurrency(context.settings, endpoint))
 
 
-def _concurrency(settings: Settings, served: ServedModel) -> int:
+def _concurrency(settings: Settings, endpoint: ServedModel) -> int:
     limit = settings.evaluation_concurrency
-    return min(limit, served.max_concurrency or limit)
+    return min(limit, endpoint.max_concurrency or limit)
 
 
 @contextmanager
-def report_progress(
-    context: WeighingContext,
-    version: ArtifactRef,
-    answers: ServedVersion,
-    evaluation: weave.Evaluation,
+def prepare_evaluation(
+    context: WeighingContext, served: ServedVersion, evaluation: weave.Evaluation
 ) -> Iterator[weave.Evaluation]:
-    """Have a version answer an evaluation's rows, with the passages for them at hand.
+    """Route an evaluation's requests to a served version, and retrieve the passages beforehand.
 
     Yields:
-        The evaluation, which reports each row that has its scores.
+        The evaluation, which reports progress after each row that is scored.
     """
     count = context.clock.counter(row_count(evaluation))
     means = RunningMeans(threshold.metric for threshold in context.gate.thresholds)
 
-    def report(scores: Mapping[str, float]) -> None:
+    def on_row(scores: Mapping[str, float]) -> None:
         means.add(scores)
         count(means.values)
 
     with (
-        serving(version.uri, answers.served),
-        answers.rebuilt.model.prepared(questions(evaluation)),
+        serving(served.ref.uri, served.endpoint),
+        served.rebuilt.model.prepared(questions(evaluation)),
     ):
-        yield with_row_callback(evaluation, report)
+        yield with_row_callback(evaluation, on_row)

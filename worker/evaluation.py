@@ -36,7 +36,7 @@ def evaluate(
     Raises:
         EvidenceError: A row or the end of the evaluation did not arrive at the server, or a row
             has no answer.
-        ConfigurationError, PlatformError: A judge of the evaluation could not be asked.
+        ConfigurationError, PlatformError: A judge of the evaluation could not be queried.
     """
     if is_decided is not None:
         evaluation = in_batches(evaluation, batch, is_decided)

@@ -1,21 +1,20 @@
-"""The five steps in order: download, rebuild, evaluate, weigh, promote."""
+"""The steps of a weighing in order: download, rebuild, evaluate, decide, promote."""
 
 import weave
 
 from application.rebuild import RebuiltModel, load_evaluation
 from engine import Engine, ExternalEngine
-from registry.calls import wandb_api
 from registry.champions import PromotedVersion, champion_to_beat
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Check, Evidence, Outcome, Verdict
 from schemas.weighings import WeighingRecord
-from worker.champion import EvaluatedChampion, evaluated_champion
-from worker.context import ServedVersion, WeighingContext, report_progress, serve_version
+from worker.champion import EvaluatedChampion, evaluate_champion
+from worker.context import ServedVersion, WeighingContext, prepare_evaluation, serve_version
 from worker.evaluation import evaluate
 from worker.promote import promote_exclusively, require_same_champion
 from worker.publishing.publish import Predictions, publish_predictions, publish_verdict
-from worker.recording import evaluation_run, record_template, weave_client
+from worker.recording import open_recording, record_template
 from worker.steps import StepClock
 from worker.verdict.checks import (
     ITSELF,
@@ -41,131 +40,142 @@ def weigh_version(
     Nothing in the Registry changes unless the last step is reached.
 
     Args:
-        record: the weighing, with the gate as it was when it was opened.
-        engine: serves the version; it may be serving another one now.
-        clock: times the steps and tells the ledger.
-        together: other versions wait; the engine may serve several at once.
+        record: The weighing, with the gate as of its opening.
+        engine: Serves the version; it may be serving another one now.
+        clock: Times the steps and reports them to the ledger.
+        together: Whether other versions wait, so that the engine may serve several at once.
 
     Returns:
-        A verdict; `failed` only when a metric has no value or the rows do not suffice.
+        A verdict; ``failed`` only when a metric has no value or the rows do not suffice.
 
     Raises:
-        ConfigurationError: the gate names something that does not exist.
-        ArtifactError: the version cannot be weighed.
+        ConfigurationError: The gate names something that does not exist.
+        ArtifactError: The version cannot be weighed.
         PlatformError: W&B or the engine failed, or the evidence is incomplete; worth another
             attempt.
-        LeaseLostError: another worker has the weighing.
+        LeaseLostError: Another worker has the weighing.
     """
-    client = weave_client(record.gate)
-    api = wandb_api(settings.wandb_timeout)
-    with evaluation_run(record, settings) as run:
-        return _weigh(WeighingContext(record, settings, engine, clock, client, run, api, together))
+    with open_recording(record, settings) as recording:
+        return _weigh(WeighingContext(record, settings, engine, clock, recording, together))
 
 
 def _weigh(context: WeighingContext) -> Verdict:
-    gate, version, clock = context.gate, context.record.id.version, context.clock
-    evaluation = load_evaluation(gate.evaluation, allow_stored_code=gate.allow_stored_code)
-    champion = champion_to_beat(context.api, context.record) if gate.relative_thresholds else None
-    compared = _compared_with(context, champion, evaluation)
-    with serve_version(context, version, gate.rag_model, gate.chat_model, clock.step) as answers:
-        record_template(context.run, answers.served.chat_template_digest)
-        with (
-            clock.step("evaluate"),
-            report_progress(context, version, answers, evaluation) as telling,
-        ):
-            evaluated = _evaluate(context, answers, telling, compared)
+    gate, clock = context.gate, context.clock
+    client, run, api = context.recording
+    evaluation = load_evaluation(gate.evaluation.uri, allow_stored_code=gate.allow_stored_code)
+    to_beat = champion_to_beat(api, context.record) if gate.relative_thresholds else None
+    champion = _evaluate_champion(context, to_beat, evaluation)
+    candidate, rebuilt = _evaluate_candidate(context, champion, evaluation)
     with clock.step("weigh"):
         checks = check_thresholds(
-            gate, evaluated, compared and compared.evaluated, alone=_why_alone(champion)
+            gate,
+            candidate,
+            champion and champion.evaluated,
+            no_champion=ITSELF if to_beat else NO_CHAMPION,
         )
-        findings = Predictions.of(gate, evaluated.rows, compared and compared.evaluated.rows)
-        publish_predictions(context.client, context.run, gate, evaluated.evaluation, findings)
+        champion_rows = champion and champion.evaluated.rows
+        predictions = Predictions.of(gate, candidate.rows, champion_rows)
+        publish_predictions(client, run, gate, candidate.evaluation, predictions)
     verdict = Verdict(
         weighing=context.record.id,
         source=context.record.event.source,
-        outcome=_decided(gate, checks),
+        outcome=_outcome(gate, checks),
         reason=explain_outcome(checks),
         gate_digest=gate.digest,
         checks=checks,
-        evidence=_evidence(context, evaluated, answers.rebuilt, compared),
+        evidence=_evidence(context, candidate, rebuilt, champion),
     )
     if verdict.outcome == "promoted":
         with clock.step("promote"):
-            verdict = _promote(context, verdict, champion)
+            verdict = _promote(context, verdict, to_beat)
     clock.check()
     verdict = verdict.model_copy(update={"seconds": clock.seconds})
-    return publish_verdict(
-        context.client, context.run, context.api, gate, verdict, findings, context.settings
-    )
+    return publish_verdict(client, run, api, gate, verdict, predictions, context.settings)
 
 
-def _compared_with(
-    context: WeighingContext, champion: PromotedVersion | None, evaluation: weave.Evaluation
+def _evaluate_champion(
+    context: WeighingContext, to_beat: PromotedVersion | None, evaluation: weave.Evaluation
 ) -> EvaluatedChampion | None:
-    """The champion with its rows, if a threshold asks for one and it is not the version itself."""
-    gate = context.gate
-    if champion is None or champion.is_of(gate, context.record.id.version):
+    """The champion with its rows; None if there is none, or it is the version itself."""
+    if to_beat is None or to_beat.is_of(context.gate, context.record.id.version):
         return None
-    return evaluated_champion(context, champion, evaluation)
+    return evaluate_champion(context, to_beat, evaluation)
 
 
-def _why_alone(champion: PromotedVersion | None) -> str:
-    return ITSELF if champion else NO_CHAMPION
+def _evaluate_candidate(
+    context: WeighingContext, champion: EvaluatedChampion | None, evaluation: weave.Evaluation
+) -> tuple[Evaluated, RebuiltModel]:
+    gate, clock = context.gate, context.clock
+    with serve_version(
+        context, context.record.id.version, gate.rag_model, gate.chat_model, clock.step
+    ) as served:
+        record_template(context.recording.run, served.endpoint.chat_template_digest)
+        with (
+            clock.step("evaluate"),
+            prepare_evaluation(context, served, evaluation) as prepared,
+        ):
+            return _evaluate(context, served, prepared, champion), served.rebuilt
 
 
 def _evaluate(
     context: WeighingContext,
-    answers: ServedVersion,
+    served: ServedVersion,
     evaluation: weave.Evaluation,
-    compared: EvaluatedChampion | None,
+    champion: EvaluatedChampion | None,
 ) -> Evaluated:
     gate, is_decided = context.gate, None
     if gate.early_stop:
-        theirs = compared.evaluated.rows if compared else None
-        is_decided = EarlyVerdict(gate, [dict(row) for row in evaluation.dataset.rows], theirs)
+        dataset = [dict(row) for row in evaluation.dataset.rows]
+        is_decided = EarlyVerdict(gate, dataset, champion and champion.evaluated.rows)
     return evaluate(
-        context.client,
-        context.run,
+        context.recording.client,
+        context.recording.run,
         evaluation,
-        answers.rebuilt.model,
-        concurrency=answers.concurrency,
+        served.rebuilt.model,
+        concurrency=served.concurrency,
         is_decided=is_decided,
         batch=gate.early_stop.batch if gate.early_stop else 0,
     )
 
 
-def _decided(gate: Gate, checks: tuple[Check, ...]) -> Outcome:
-    decided = decide_outcome(checks)
-    return "awaiting approval" if decided == "promoted" and gate.approval else decided
+def _outcome(gate: Gate, checks: tuple[Check, ...]) -> Outcome:
+    outcome = decide_outcome(checks)
+    return "awaiting approval" if outcome == "promoted" and gate.approval else outcome
 
 
 def _evidence(
     context: WeighingContext,
-    evaluated: Evaluated,
+    candidate: Evaluated,
     rebuilt: RebuiltModel,
-    compared: EvaluatedChampion | None,
+    champion: EvaluatedChampion | None,
 ) -> Evidence:
     return Evidence(
-        weave_call=evaluated.call,
-        weave_url=evaluated.url,
-        run_url=context.run.url,
-        rag_model=rebuilt.ref.uri,
-        evaluation=evaluated.evaluation,
-        dataset=evaluated.dataset,
-        rows=len(evaluated.rows),
-        of_rows=evaluated.of_rows,
-        champion=compared.evidence if compared else None,
+        weave_call=candidate.call,
+        weave_url=candidate.url,
+        run_url=context.recording.run.url,
+        rag_model=rebuilt.ref,
+        evaluation=candidate.evaluation,
+        dataset=candidate.dataset,
+        rows=len(candidate.rows),
+        of_rows=candidate.of_rows,
+        champion=champion.evidence if champion else None,
     )
 
 
 def _promote(
-    context: WeighingContext, verdict: Verdict, champion: PromotedVersion | None
+    context: WeighingContext, verdict: Verdict, to_beat: PromotedVersion | None
 ) -> Verdict:
-    def agree(now: PromotedVersion | None) -> None:
+    def check_champion(current: PromotedVersion | None) -> None:
         if context.gate.relative_thresholds:
-            require_same_champion(context.gate, champion, now)
+            require_same_champion(context.gate, to_beat, current)
 
     promoted = promote_exclusively(
-        context.run, context.api, context.record, verdict, agree, context.settings, context.clock
+        context.recording.run,
+        context.recording.api,
+        context.record,
+        verdict,
+        check_champion,
+        context.settings,
+        context.clock,
     )
     return verdict.model_copy(update={"promoted_ref": str(promoted)})

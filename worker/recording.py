@@ -1,8 +1,9 @@
-"""Where a weighing is recorded: a run in W&B, and a client of the project's traces in Weave."""
+"""Where a weighing is recorded: a run in W&B, and traces in Weave."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import requests
 import wandb
@@ -13,44 +14,80 @@ from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
 
 from application.tracing import lighten
-from registry.calls import wandb_call
+from registry.calls import wandb_api, wandb_call
 from schemas.gates import Gate
-from schemas.refs import WeaveRef
 from schemas.settings import Settings
 from schemas.upstream_errors import translate_error
 from schemas.verdicts import Evidence
 from schemas.weighings import WeighingRecord
 
-_RETRIES, _RETRY_WAIT = 5, 10  # of one call; seconds between two tries at most
-# What is uploaded beside the work holds nobody up. If it gave up early, the run would end as if all
-# had arrived; so its end is what is bounded.
+_RETRIES, _RETRY_WAIT = 5, 10  # retries of one call; most seconds between two of them
+# Uploads run in the background and delay nothing. If they gave up early, the run would end as if
+# everything had arrived; so the end of the run has the limit.
 _UPLOAD_RETRIES = 1000
 _FINISHED_WITHIN = 120.0  # seconds
 _JOB_TYPE = "model_evaluation"
 
 
-# A client has threads that nothing ends, and weave.init makes a new one each time that it is given
-# a project with its entity (weave 0.54, `init_weave`); a worker weighs for months.
+# weave.init makes a client each time that it gets a project with its entity, and nothing ends a
+# client's threads (weave 0.54, `init_weave`). A worker runs for months.
 _clients: dict[str, WeaveClient] = {}
+
+
+class Recording(NamedTuple):
+    """Where one attempt at a weighing is recorded.
+
+    Attributes:
+        client: Weave client of the project that the traces go to.
+        run: The attempt's run in W&B.
+        api: W&B's API.
+    """
+
+    client: WeaveClient
+    run: wandb.Run
+    api: wandb.Api
+
+
+@contextmanager
+def open_recording(
+    record: WeighingRecord, settings: Settings, *, resume: Evidence | None = None
+) -> Iterator[Recording]:
+    """Open the run of one attempt, with the clients of W&B and Weave.
+
+    Args:
+        resume: Continue the run that this evidence comes from; None begins a new one.
+
+    Yields:
+        The recording; its run ends as failed when the block raises.
+
+    Raises:
+        ConfigurationError: The key is refused, or it may not write to the project.
+        PlatformError: W&B or Weave does not answer.
+    """
+    client = weave_client(record.gate)
+    api = wandb_api(settings.wandb_timeout)
+    with evaluation_run(record, settings, resume=resume) as run:
+        yield Recording(client, run, api)
 
 
 def weave_client(gate: Gate) -> WeaveClient:
     """The client of the project that holds the gate's RagModel, one per process and project.
 
-    The OpenAI client is not traced by itself: the ChatModel's own call carries the tokens, and
-    two calls would count them twice.
+    Weave does not trace the OpenAI client by itself: the ChatModel's own call carries the tokens,
+    and two calls would count them twice.
 
     Raises:
-        ConfigurationError: the key is refused, or there is no such entity.
-        PlatformError: the trace server does not answer.
+        ConfigurationError: The key is refused, or there is no such entity.
+        PlatformError: The trace server does not answer.
     """
-    project = WeaveRef.parse(gate.rag_model).project_path
+    project = gate.rag_model.project_path
     options = {
         "print_call_link": False,
         "implicitly_patch_integrations": False,
         "allow_unsafe_custom_obj_decode": gate.allow_stored_code,
     }
-    set_weave_client_global(None)  # it takes no other client's place
+    # weave.init would first wait for the calls of the client before, of which some may never end.
+    set_weave_client_global(None)
     if known := _clients.get(project):
         replace_settings(options)
         set_weave_client_global(known)
@@ -65,10 +102,10 @@ def weave_client(gate: Gate) -> WeaveClient:
 
 
 def _run_settings(settings: Settings) -> wandb.Settings:
-    """Settings under which no call hangs: the SDK itself would retry for days.
+    """Settings under which no call hangs: by default the SDK retries for days.
 
-    Source: docs/upstream/wandb-protocol.md, "Timeouts and retries". With these, a W&B that is away
-    fails a call in a minute or two, and the weighing is tried again later.
+    If W&B is away, a call fails within a minute or two and the weighing is tried again later.
+    Source: docs/upstream/wandb-protocol.md, "Timeouts and retries".
     """
     return wandb.Settings(
         console="off",
@@ -90,49 +127,49 @@ def _run_settings(settings: Settings) -> wandb.Settings:
 
 @contextmanager
 def evaluation_run(
-    weighing: WeighingRecord, settings: Settings, *, of: Evidence | None = None
+    record: WeighingRecord, settings: Settings, *, resume: Evidence | None = None
 ) -> Iterator[wandb.Run]:
     """The W&B run of one attempt, in the project that holds the gate's RagModel.
 
     Args:
-        of: go on with the run that this evidence is from; None begins a new one.
+        resume: Continue the run that this evidence comes from; None begins a new one.
 
     Yields:
-        A run that ends as failed when the body raises.
+        A run that ends as failed when the block raises.
 
     Raises:
-        ConfigurationError: the key is refused, or the project is not ours.
+        ConfigurationError: The key is refused, or it may not write to the project.
         PlatformError: W&B does not answer.
     """
-    gate, application = weighing.gate, WeaveRef.parse(weighing.gate.rag_model)
-    # Else the SDK would replace our client of Weave by one with other settings, whose calls
-    # nobody flushes.
+    gate, version = record.gate, record.id.version
+    # Otherwise the SDK replaces our Weave client by one with other settings, whose calls nothing
+    # flushes.
     os.environ["WANDB_DISABLE_WEAVE"] = "true"
     folder = settings.run_dir / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
     with wandb_call("start a run"):
         run = wandb.init(
-            entity=application.entity,
-            project=application.project,
+            entity=gate.rag_model.entity,
+            project=gate.rag_model.project,
             job_type=_JOB_TYPE,
-            id=of.run_url.rpartition("/")[2] if of else None,
-            resume="must" if of else None,
-            name=f"{gate.name} {weighing.id.version.collection}:v{weighing.id.number}",
+            id=resume.run_url.rpartition("/")[2] if resume else None,
+            resume="must" if resume else None,
+            name=f"{gate.name} {version.collection}:{version.version}",
             dir=str(folder),
             config={
                 "gate": gate.name,
                 "gate_digest": gate.digest,
-                # Without its scheme: the SDK takes such a string for an artifact to look up.
-                "chat_model": str(weighing.id.version),
-                "rag_model": gate.rag_model,
-                "evaluation": gate.evaluation,
+                # Without the scheme: the SDK looks up such a string as an artifact.
+                "chat_model": str(version),
+                "rag_model": gate.rag_model.uri,
+                "evaluation": gate.evaluation.uri,
             },
             settings=_run_settings(settings),
         )
     try:
         yield run
     except BaseException:
-        with suppress(Exception):  # what was raised says more
+        with suppress(Exception):  # the error that is raised already says more
             run.finish(exit_code=1)
         raise
     with wandb_call(f"finish run {run.path}"):
@@ -140,10 +177,10 @@ def evaluation_run(
 
 
 def record_template(run: wandb.Run, digest: str | None) -> None:
-    """Keep which chat template the version was asked with: a template is a program.
+    """Record which chat template the version is served with: a template is a program.
 
     Args:
-        run: the weighing's run.
+        run: The weighing's run.
         digest: SHA-256 of the Jinja template, in hexadecimal; None for the engine's own.
     """
     run.config.update({"chat_template_digest": digest})  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The clock of a weighing: says which step runs, and keeps how long each one took."""
+"""The clock of a weighing: reports which step runs, and times each one."""
 
 import itertools
 import time
@@ -12,40 +12,40 @@ from bus.lease import Lease
 from schemas.verdicts import Step, Timings
 from schemas.weighings import Progress
 
-_NOTHING: Mapping[str, float] = MappingProxyType({})
+_NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 log = structlog.get_logger()
 
 
-def _nobody(_progress: Progress) -> None:
-    """Hears nothing."""
+def _ignore(_progress: Progress) -> None:
+    """Receives progress reports that nothing needs."""
 
 
 class StepClock:
     """Reports each step to the ledger and times it.
 
     Args:
-        lease: of the weighing; every report renews it.
-        announce: hears every report, too.
+        lease: The weighing's lease; every report renews it.
+        on_progress: Also receives every report.
 
     Attributes:
-        seconds: of each step so far.
+        seconds: Seconds of each step so far.
     """
 
-    def __init__(self, lease: Lease, announce: Callable[[Progress], None] = _nobody) -> None:
+    def __init__(self, lease: Lease, on_progress: Callable[[Progress], None] = _ignore) -> None:
         self._lease = lease
-        self._announce = announce
+        self._on_progress = on_progress
         self._step: Step = "download"
         self.seconds = Timings()
 
     @contextmanager
     def step(self, name: Step) -> Iterator[None]:
-        """Run a step: the lease is checked before it, its time is kept after it, also if it fails.
+        """Check the lease, run a step and record its time, also if it fails.
 
-        A step that runs twice took the time of both.
+        The times of a step that runs twice are added.
 
         Raises:
-            LeaseLostError: another worker has the weighing; the step does not begin.
+            LeaseLostError: Another worker has the weighing; the step does not begin.
         """
         self._step = name
         self.report()
@@ -63,29 +63,29 @@ class StepClock:
         """Call before every side effect.
 
         Raises:
-            LeaseLostError: another worker may have the weighing.
+            LeaseLostError: Another worker may have the weighing.
         """
         self._lease.check()
 
     def counter(self, total: int) -> Callable[[Mapping[str, float]], None]:
-        """A function that reports one more of `total` units done, and what was measured so far."""
-        numbers = itertools.count(1)
-        return lambda metrics: self.report(done=next(numbers), total=total, metrics=metrics)
+        """A function that reports one more of ``total`` units done, with the metrics so far."""
+        done = itertools.count(1)
+        return lambda metrics: self.report(done=next(done), total=total, metrics=metrics)
 
     def report(
         self,
         detail: str = "",
         done: int = 0,
         total: int = 0,
-        metrics: Mapping[str, float] = _NOTHING,
+        metrics: Mapping[str, float] = _NO_METRICS,
     ) -> None:
-        """Tell how far the running step is.
+        """Report the progress of the running step.
 
         Args:
-            metrics: what was measured so far.
+            metrics: The metrics so far, as running means.
 
         Raises:
-            LeaseLostError: another worker has the weighing.
+            LeaseLostError: Another worker has the weighing.
         """
         progress = Progress(
             step=self._step, detail=detail, done=done, total=total, metrics=dict(metrics)
@@ -93,4 +93,4 @@ class StepClock:
         if detail:
             log.info("progress", step=self._step, detail=detail)
         self._lease.report(progress)
-        self._announce(progress)
+        self._on_progress(progress)

@@ -1,8 +1,8 @@
-"""Shows where a weighing stands as the state of its Celery task: PROGRESS, with step and detail.
+"""Publishes a weighing's progress as the state of its Celery task: PROGRESS, with step and detail.
 
-`AsyncResult(task_id, app=worker_app(settings))` reads it from the result backend, as `state` and
-`info`. Flower never asks that; it knows a task by its events, and takes an event that Celery does
-not know, `task-progress`, for the state of that name (celery 5.7, `celery.events.state`).
+``AsyncResult(task_id, app=worker_app(settings))`` reads it from the result backend, as ``state``
+and ``info``. Flower reads events instead, and shows an event that Celery does not define,
+``task-progress``, as the state of that name (celery 5.7, ``celery.events.state``).
 """
 
 import time
@@ -14,8 +14,7 @@ from schemas.weighings import Progress
 
 _STATE = "PROGRESS"
 _EVENT = "task-progress"
-# Seconds between two reports that differ in their count only.
-_COUNT_EVERY = 1.0
+_COUNT_EVERY = 1.0  # seconds between two reports that differ only in their count
 
 log = structlog.get_logger()
 
@@ -23,11 +22,11 @@ log = structlog.get_logger()
 class TaskState:
     """The state of a running task; call it with each report.
 
-    Showing one takes some milliseconds, with Redis away some seconds, and never fails: the ledger
-    holds the truth.
+    A call lasts milliseconds, or seconds if Redis is away, and never fails: the ledger is what
+    counts.
 
     Args:
-        task: bound, and running in this thread.
+        task: A bound task that runs in this thread.
     """
 
     def __init__(self, task: Task) -> None:
@@ -38,20 +37,20 @@ class TaskState:
         self._shown_at = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Show a report, unless only its count differs from one a moment ago."""
-        said, now = (progress.step, progress.detail), time.monotonic()
-        recent = said == self._shown and now - self._shown_at < _COUNT_EVERY
+        """Publish a report, unless only its count differs from a recent one."""
+        shown, now = (progress.step, progress.detail), time.monotonic()
+        recent = shown == self._shown and now - self._shown_at < _COUNT_EVERY
         if recent and progress.done < progress.total:
             return
-        self._shown, self._shown_at = said, now
+        self._shown, self._shown_at = shown, now
         try:
             self._app.backend.store_result(self._id, progress.model_dump(), _STATE)
             self._send_event(progress)
-        except Exception as error:  # whatever it is, the weighing goes on
-            log.warning("state not shown", error=f"{type(error).__name__}: {error}")
+        except Exception as error:  # no error here may stop the weighing
+            log.warning("task state not published", error=f"{type(error).__name__}: {error}")
 
     def _send_event(self, progress: Progress) -> None:
-        # Not Task.send_event, which tries for longer to connect.
+        # Not Task.send_event, which retries the connection for longer.
         options = {"max_retries": 1}
         with self._app.connection_for_write(transport_options=options) as connection:
             dispatcher = self._app.events.Dispatcher(

@@ -217,7 +217,7 @@ def test_a_champion_of_another_evaluation_is_evaluated_again_once(story: Story) 
     assert second is not None
     assert first.champion is not None
     assert first.champion.evaluated_again
-    assert first.champion.version == f"{_TARGET}:v0"
+    assert str(first.champion.version) == f"{_TARGET}:v0"
     assert second.champion == first.champion
 
 

@@ -78,10 +78,10 @@ def test_a_promoted_version_knows_its_gate_and_model_version(
     found = current_champion(api, promoting)
     assert found is not None
     assert found.record is not None
-    weighed = ArtifactRef.parse(found.record.chat_model)
+    weighed = found.record.chat_model
     assert found.is_of(promoting, weighed)
     assert not found.is_of(promoting.model_copy(update={"name": "other"}), weighed)
-    assert not found.is_of(promoting, weighed.model_copy(update={"version": "v9"}))
+    assert not found.is_of(promoting, weighed.at("v9"))
     assert not found.model_copy(update={"record": None}).is_of(promoting, weighed)
 
 
@@ -90,7 +90,7 @@ def _link_files(run: wandb.Run, gate: Gate) -> None:
     with artifact.new_file("weights.txt") as file:
         file.write(uuid4().hex)
     run.log_artifact(artifact).wait()
-    run.link_artifact(artifact, gate.promote.to, aliases=list(gate.promote.aliases))
+    run.link_artifact(artifact, str(gate.promote.to), aliases=list(gate.promote.aliases))
 
 
 def test_a_champion_may_have_no_rag_model(run: wandb.Run, api: wandb.Api, promoting: Gate) -> None:
@@ -198,4 +198,4 @@ def test_find_returns_none_only_for_a_missing_version(
     found = find(api, ref)
     assert found is not None
     assert found.version == "v0"
-    assert find(api, ArtifactRef.parse(f"{promoting.promote.to}:v1")) is None
+    assert find(api, promoting.promote.to.at("v1")) is None

@@ -53,6 +53,7 @@ def test_the_example_in_the_repository_is_valid() -> None:
         ),
         ("at_least: 0.70", "at_least: .nan", r"line 8: .*finite number"),
         ("rag_model:", "rag_modle:", r"line 4: gates.0.rag_modle: this key is not known"),
+        ('"weave:///team/project/object/RagModel:latest"', "5", r"line 4: .*be a valid string"),
         ("object/RagModel:latest", "RagModel", r"line 4: .*is not a reference to a Weave object"),
         ("wandb-registry-RAG Models", "models", r"line 11: .*is not in a registry"),
         ("Chat Models/*", "Chat Models/A:v3", r"line 3: .*names a version; a collection is meant"),
@@ -124,7 +125,7 @@ def test_a_relative_threshold_needs_an_alias_that_its_champion_holds(aliases: st
 
 
 @pytest.mark.parametrize(
-    ("when_alias", "alias", "taken"),
+    ("when_alias", "alias", "accepted"),
     [
         (None, None, True),
         (None, "candidate", False),
@@ -134,13 +135,13 @@ def test_a_relative_threshold_needs_an_alias_that_its_champion_holds(aliases: st
     ],
 )
 def test_a_gate_waits_for_an_alias_if_it_names_one(
-    gate: Gate, event: ModelVersionEvent, when_alias: str | None, alias: str | None, taken: bool
+    gate: Gate, event: ModelVersionEvent, when_alias: str | None, alias: str | None, accepted: bool
 ) -> None:
     waiting = gate.model_copy(update={"when_alias": when_alias})
-    assert waiting.accepts(event.model_copy(update={"alias": alias})) is taken
+    assert waiting.accepts(event.model_copy(update={"alias": alias})) is accepted
 
 
-def test_a_person_needs_no_alias_but_a_collection_that_is_watched(
+def test_a_manual_event_needs_no_alias_but_a_watched_collection(
     gate: Gate, event: ModelVersionEvent
 ) -> None:
     waiting = gate.model_copy(update={"when_alias": "candidate"})
@@ -150,7 +151,7 @@ def test_a_person_needs_no_alias_but_a_collection_that_is_watched(
     assert not waiting.accepts(asked.model_copy(update={"ref": elsewhere}))
 
 
-def test_an_event_that_names_a_gate_is_taken_by_that_one_alone(
+def test_an_event_that_names_a_gate_is_accepted_by_that_gate_alone(
     gate: Gate, event: ModelVersionEvent
 ) -> None:
     gates = GateFile(gates=(gate, gate.model_copy(update={"name": "second"})))

@@ -30,7 +30,7 @@ def test_the_tutorials_registry_url_is_read() -> None:
 def test_a_copy_with_another_version_has_its_number() -> None:
     alias = ArtifactRef.parse("e/p/c:latest")
     assert alias.number is None
-    assert alias.model_copy(update={"version": "v7"}).number == 7
+    assert alias.at("v7").number == 7
 
 
 def test_a_missing_version_means_latest() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.rows import Row
 from worker.verdict.evidence import Evaluated
-from worker.verdict.usage import taken
+from worker.verdict.usage import usage_metrics
 
 Scores = Mapping[str, Sequence[bool | float]]
 
@@ -54,7 +54,7 @@ def of_rows(found: Sequence[Row], **summary: Any) -> Evaluated:
         model="weave:///e/p/object/RagModel:digest",
         of_rows=len(found),
         rows=tuple(found),
-        summary={**taken({}, found), **auto, **summary},
+        summary={**usage_metrics({}, found), **auto, **summary},
     )
 
 

@@ -42,7 +42,7 @@ _APPROVED = Decision(
 _REJECTED = _APPROVED.model_copy(update={"approved": False, "why": "it is rude."})
 
 Waiting = Callable[[Decision], WeighingRecord]
-CarryOut = Callable[[WeighingRecord], Verdict]
+Apply = Callable[[WeighingRecord], Verdict]
 
 
 class _LostAfterPromotion(StepClock):
@@ -62,19 +62,19 @@ def api(project: str) -> wandb.Api:
 
 
 @pytest.fixture
-def asking(weave_project: WeaveClient, target: str) -> Gate:
+def approval_gate(weave_project: WeaveClient, target: str) -> Gate:
     return gate_of(weave_project, target, approval="required")
 
 
 @pytest.fixture
 def champion(
-    weave_project: WeaveClient, run: wandb.Run, api: wandb.Api, asking: Gate
+    weave_project: WeaveClient, run: wandb.Run, api: wandb.Api, approval_gate: Gate
 ) -> EvaluatedChampion:
     """The champion, promoted by an evaluation of its own."""
     version = ArtifactRef.parse("wandb32/wandb-registry-RAG Chat Models/champion:v0")
     found = evaluated(weave_project, run, knows=8)
-    verdict = verdict_of(asking, version, run, found, of="promoted")
-    weighing = weighing_of(asking, version)
+    verdict = verdict_of(approval_gate, version, run, found, of="promoted")
+    weighing = weighing_of(approval_gate, version)
     return champion_of(promote(run, weighing, verdict, None, allowed), found)
 
 
@@ -82,7 +82,7 @@ def champion(
 def waiting(
     weave_project: WeaveClient,
     api: wandb.Api,
-    asking: Gate,
+    approval_gate: Gate,
     champion: EvaluatedChampion,
     link: Callable[..., str],
     settings: Settings,
@@ -91,26 +91,30 @@ def waiting(
 
     def decided(decision: Decision) -> WeighingRecord:
         version = ArtifactRef.parse(link(uuid4().hex, f"waiting {uuid4().hex[:8]}"))
-        record = weighing_of(asking, version)
+        record = weighing_of(approval_gate, version)
         with evaluation_run(record, settings) as run:
             found = evaluated(weave_project, run, knows=10)
-            verdict = verdict_of(asking, version, run, found, champion, of="awaiting approval")
-            findings = Predictions.of(asking, found.rows, champion.evaluated.rows)
-            said = publish_verdict(weave_project, run, api, asking, verdict, findings, settings)
-        return record.model_copy(update={"verdict": said, "decision": decision})
+            verdict = verdict_of(
+                approval_gate, version, run, found, champion, of="awaiting approval"
+            )
+            predictions = Predictions.of(approval_gate, found.rows, champion.evaluated.rows)
+            published = publish_verdict(
+                weave_project, run, api, approval_gate, verdict, predictions, settings
+            )
+        return record.model_copy(update={"verdict": published, "decision": decision})
 
     return decided
 
 
 @pytest.fixture
-def carried_out(settings: Settings, ledger: Ledger) -> CarryOut:
-    def carry(record: WeighingRecord) -> Verdict:
+def apply(settings: Settings, ledger: Ledger) -> Apply:
+    def apply_one(record: WeighingRecord) -> Verdict:
         lease = lease_of(ledger, record)
         verdict = apply_decision(record, settings, StepClock(lease))
         assert ledger.end(verdict, lease.token)
         return verdict
 
-    return carry
+    return apply_one
 
 
 def _run_tags(verdict: Verdict, project: str) -> list[str]:
@@ -126,21 +130,21 @@ def _version_tags(verdict: Verdict) -> list[str]:
     return list(wandb.Api().artifact(str(verdict.weighing.version)).tags)
 
 
-def test_an_approved_version_is_promoted_and_says_by_whom(
+def test_an_approved_version_is_promoted_and_names_the_approver(
     api: wandb.Api,
-    asking: Gate,
+    approval_gate: Gate,
     champion: EvaluatedChampion,
     waiting: Waiting,
-    carried_out: CarryOut,
+    apply: Apply,
 ) -> None:
     record = waiting(_APPROVED)
-    verdict = carried_out(record)
+    verdict = apply(record)
     assert (verdict.outcome, verdict.reason) == ("promoted", "Approved by ada: it is kind.")
     assert verdict.decision == _APPROVED
     assert record.verdict
     assert (verdict.checks, verdict.evidence) == (record.verdict.checks, record.verdict.evidence)
     assert verdict.seconds.promote > 0
-    now = current_champion(api, asking)
+    now = current_champion(api, approval_gate)
     assert now
     assert now.record
     assert str(now.ref) == verdict.promoted_ref
@@ -149,31 +153,31 @@ def test_an_approved_version_is_promoted_and_says_by_whom(
 
 
 def test_a_rejected_version_leaves_the_target_collection_alone(
-    api: wandb.Api, asking: Gate, waiting: Waiting, carried_out: CarryOut
+    api: wandb.Api, approval_gate: Gate, waiting: Waiting, apply: Apply
 ) -> None:
     record = waiting(_REJECTED)
-    before = promoted_by(api, asking)
-    verdict = carried_out(record)
+    before = promoted_by(api, approval_gate)
+    verdict = apply(record)
     assert (verdict.outcome, verdict.reason) == ("rejected", "Rejected by ada: it is rude.")
     assert (verdict.decision, verdict.promoted_ref) == (_REJECTED, None)
-    assert promoted_by(api, asking) == before
-    assert current_champion(api, asking) == before[0]
+    assert promoted_by(api, approval_gate) == before
+    assert current_champion(api, approval_gate) == before[0]
 
 
 @pytest.mark.parametrize(
     ("decision", "outcome"), [(_APPROVED, "promoted"), (_REJECTED, "rejected")]
 )
-def test_the_final_verdict_stands_where_the_waiting_one_stood(
+def test_the_final_verdict_replaces_the_one_that_awaited_approval(
     weave_project: WeaveClient,
     project: str,
     waiting: Waiting,
-    carried_out: CarryOut,
+    apply: Apply,
     decision: Decision,
     outcome: Outcome,
 ) -> None:
     record = waiting(decision)
     runs = _runs(project)
-    verdict = carried_out(record)
+    verdict = apply(record)
     assert verdict.evidence
     assert _runs(project) == runs
     assert _run_tags(verdict, project) == [f"weighbridge-{outcome}"]
@@ -181,52 +185,55 @@ def test_the_final_verdict_stands_where_the_waiting_one_stood(
     assert recorded_verdict(weave_project, verdict.evidence.weave_call) == verdict
 
 
-def test_nothing_is_promoted_over_a_champion_that_nobody_compared_it_with(
+def test_a_version_is_not_promoted_over_a_champion_that_it_was_not_compared_with(
     run: wandb.Run,
     api: wandb.Api,
-    asking: Gate,
+    approval_gate: Gate,
     champion: EvaluatedChampion,
     waiting: Waiting,
-    carried_out: CarryOut,
+    apply: Apply,
 ) -> None:
     record = waiting(_APPROVED)
-    other = promoted(run, asking, "other")
+    other = promoted(run, approval_gate, "other")
     sentence = (
         f"It was compared with {champion.evidence.version}, and the champion of .* is {other}"
     )
     with pytest.raises(ConfigurationError, match=sentence):
-        carried_out(record)
-    now = current_champion(api, asking)
+        apply(record)
+    now = current_champion(api, approval_gate)
     assert now
     assert now.ref == other
 
 
 def test_the_champion_itself_may_be_approved_again(
     api: wandb.Api,
-    asking: Gate,
+    approval_gate: Gate,
     champion: EvaluatedChampion,
     waiting: Waiting,
-    carried_out: CarryOut,
+    apply: Apply,
 ) -> None:
     """As when the app team has changed the application around it: nothing was compared."""
     record = waiting(_APPROVED)
-    carried_out(record)
+    apply(record)
     assert record.verdict
     assert record.verdict.evidence
-    changed = {"champion": None, "rag_model": f"{asking.rag_model.rpartition(':')[0]}:{'x' * 43}"}
+    changed = {
+        "champion": None,
+        "rag_model": approval_gate.rag_model.model_copy(update={"digest": "x" * 43}),
+    }
     evidence = record.verdict.evidence.model_copy(update=changed)
     verdict = record.verdict.model_copy(update={"evidence": evidence})
-    again = carried_out(record.model_copy(update={"verdict": verdict}))
-    now = current_champion(api, asking)
+    again = apply(record.model_copy(update={"verdict": verdict}))
+    now = current_champion(api, approval_gate)
     assert now
     assert now.record
     assert str(now.ref) == again.promoted_ref
     assert now.record.champion == champion.evidence.version
 
 
-def test_a_worker_that_died_half_way_is_followed_by_one_that_finishes(
+def test_an_interrupted_promotion_is_finished_by_the_next_attempt(
     api: wandb.Api,
-    asking: Gate,
+    approval_gate: Gate,
     champion: EvaluatedChampion,
     settings: Settings,
     ledger: Ledger,
@@ -236,10 +243,10 @@ def test_a_worker_that_died_half_way_is_followed_by_one_that_finishes(
     lease = lease_of(ledger, record)
     with pytest.raises(LeaseLostError):
         apply_decision(record, settings, _LostAfterPromotion(lease))
-    half_way = promoted_by(api, asking)
+    interrupted = promoted_by(api, approval_gate)
     verdict = apply_decision(record, settings, StepClock(lease))
-    done = promoted_by(api, asking)
-    assert [one.ref for one in done] == [one.ref for one in half_way]
+    done = promoted_by(api, approval_gate)
+    assert [one.ref for one in done] == [one.ref for one in interrupted]
     assert str(done[0].ref) == verdict.promoted_ref
     assert done[0].record
     assert done[0].record.champion == champion.evidence.version

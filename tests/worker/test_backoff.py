@@ -37,18 +37,18 @@ def test_each_delay_is_twice_the_one_before_up_to_a_limit(record: WeighingRecord
         assert all(delay is not None and full / 2 <= delay <= full for delay in delays)
 
 
-def test_what_broke_off_together_does_not_come_back_together(record: WeighingRecord) -> None:
+def test_attempts_that_failed_together_are_not_retried_together(record: WeighingRecord) -> None:
     delays = {next_delay(record, Settings(), _START) for _ in range(50)}
     assert len(delays) == 50
 
 
-def test_after_the_last_attempt_there_is_no_next_one(record: WeighingRecord) -> None:
+def test_the_last_attempt_is_not_retried(record: WeighingRecord) -> None:
     settings = Settings(max_attempts=3)
     assert next_delay(_after(record, 2), settings, _START) is not None
     assert next_delay(_after(record, 3), settings, _START) is None
 
 
-def test_a_weighing_that_is_too_old_is_not_tried_again(record: WeighingRecord) -> None:
+def test_a_weighing_that_is_too_old_is_not_retried(record: WeighingRecord) -> None:
     settings = Settings(max_age=3600)
     assert next_delay(record, settings, _START + timedelta(minutes=50)) is not None
     assert next_delay(record, settings, _START + timedelta(minutes=61)) is None

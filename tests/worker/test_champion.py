@@ -31,9 +31,10 @@ from tests.worker.weighed import (
     lease_of,
     weighing_of,
 )
-from worker.champion import evaluated_champion, recorded_champion
+from worker.champion import evaluate_champion, recorded_champion
 from worker.context import WeighingContext
 from worker.evaluation import evaluate
+from worker.recording import Recording
 from worker.steps import StepClock
 from worker.verdict.evidence import Evaluated
 
@@ -75,7 +76,7 @@ def weighing_gate(weave_project: WeaveClient, target: str) -> Gate:
 
 
 @pytest.fixture
-def place(
+def context(
     weave_project: WeaveClient,
     weighing_gate: Gate,
     version: ArtifactRef,
@@ -83,32 +84,30 @@ def place(
     ledger: Ledger,
     run: wandb.Run,
 ) -> WeighingContext:
-    weighing = weighing_of(weighing_gate, version)
-    clock = StepClock(lease_of(ledger, weighing))
-    api = wandb_api(settings.wandb_timeout)
-    return WeighingContext(
-        weighing, settings, _NOT_TO_BE_USED, clock, weave_project, run, api, together=False
-    )
+    record = weighing_of(weighing_gate, version)
+    clock = StepClock(lease_of(ledger, record))
+    recording = Recording(weave_project, run, wandb_api(settings.wandb_timeout))
+    return WeighingContext(record, settings, _NOT_TO_BE_USED, clock, recording, together=False)
 
 
-def _holder(place: WeighingContext, rag_model: str, own: str | None) -> PromotedVersion:
+def _champion(context: WeighingContext, rag_model: str, own: str | None) -> PromotedVersion:
     """Who holds the alias, with the evaluation that promoted it; without a record if None."""
-    ref = ArtifactRef.parse(f"{place.gate.promote.to}:v0")
-    why = record(place.gate, champion=None, day=1).model_copy(update={"weave_call": own})
+    ref = context.gate.promote.to.at("v0")
+    why = record(context.gate, champion=None, day=1).model_copy(update={"weave_call": own})
     return PromotedVersion(
         ref=ref, rag_model=WeaveRef.parse(rag_model), record=why if own else None
     )
 
 
-def _evaluated(place: WeighingContext, knows: int = _KNOWS) -> Evaluated:
-    return evaluated(place.client, place.run, knows)
+def _evaluated(context: WeighingContext, knows: int = _KNOWS) -> Evaluated:
+    return evaluated(context.recording.client, context.recording.run, knows)
 
 
-def _of(place: WeighingContext, *scorers: Any, stopped: bool = False) -> Evaluated:
+def _of(context: WeighingContext, *scorers: Any, stopped: bool = False) -> Evaluated:
     """Another evaluation of the same model, or one that was stopped early."""
     return evaluate(
-        place.client,
-        place.run,
+        context.recording.client,
+        context.recording.run,
         evaluation(*scorers),
         Says(knows=_KNOWS),
         concurrency=4,
@@ -117,87 +116,89 @@ def _of(place: WeighingContext, *scorers: Any, stopped: bool = False) -> Evaluat
     )
 
 
-def test_the_rows_are_those_of_the_evaluation_that_promoted_it(place: WeighingContext) -> None:
-    own = _evaluated(place)
-    _evaluated(place)
-    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
+def test_the_rows_are_those_of_the_evaluation_that_promoted_it(context: WeighingContext) -> None:
+    own = _evaluated(context)
+    _evaluated(context)
+    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
     assert found.evaluated == own
     assert found.evidence.weave_call == own.call
     assert not found.evidence.evaluated_again
-    assert found.evidence.version == f"{place.gate.promote.to}:v0"
-    assert found.evidence.rag_model == own.model
+    assert found.evidence.version == context.gate.promote.to.at("v0")
+    assert found.evidence.rag_model.uri == own.model
 
 
-def test_an_evaluation_for_an_earlier_comparison_is_found_again(place: WeighingContext) -> None:
-    own, later = _of(place, correct), _evaluated(place)
-    _evaluated(place, knows=3)
-    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
+def test_an_evaluation_for_an_earlier_comparison_is_found_again(context: WeighingContext) -> None:
+    own, later = _of(context, correct), _evaluated(context)
+    _evaluated(context, knows=3)
+    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
     assert found.evaluated == later
     assert found.evidence.evaluated_again
 
 
-def test_an_evaluation_that_stopped_early_is_not_enough(place: WeighingContext) -> None:
-    whole = _evaluated(place)
-    own = _of(place, stopped=True)
+def test_an_evaluation_that_stopped_early_is_not_enough(context: WeighingContext) -> None:
+    whole = _evaluated(context)
+    own = _of(context, stopped=True)
     assert (own.model, own.evaluation, len(own.rows)) == (whole.model, whole.evaluation, 4)
-    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
+    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
     assert found.evaluated == whole
     assert found.evidence.evaluated_again
 
 
-def test_evidence_that_is_not_whole_any_more_is_not_used(place: WeighingContext) -> None:
-    other, own = _evaluated(place), _evaluated(place)
-    place.client.delete_calls([own.rows[0].call])
-    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
+def test_incomplete_evidence_is_not_used(context: WeighingContext) -> None:
+    other, own = _evaluated(context), _evaluated(context)
+    context.recording.client.delete_calls([own.rows[0].call])
+    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
     assert found.evaluated == other
 
 
-def test_a_champion_that_a_person_made_is_found_by_its_model(place: WeighingContext) -> None:
-    before = _evaluated(place)
-    found = evaluated_champion(place, _holder(place, before.model, None), evaluation())
+def test_a_champion_without_a_record_is_found_by_its_model(context: WeighingContext) -> None:
+    before = _evaluated(context)
+    found = evaluate_champion(context, _champion(context, before.model, None), evaluation())
     assert found.evaluated == before
     assert found.evidence.evaluated_again
 
 
 def test_a_champion_without_rows_is_evaluated_again_once(
-    place: WeighingContext, log_files: Callable[..., ArtifactRef]
+    context: WeighingContext, log_files: Callable[..., ArtifactRef]
 ) -> None:
     version = log_files({"weights.safetensors": b"the champion's"})
     application = weave.publish(app_team.rag_model(), "RagModel").uri()
-    champion = _holder(place, rebuild(application, version.uri).ref.uri, None)
+    champion = _champion(context, rebuild(application, version.uri).ref.uri, None)
     engine = _Engine()
-    place = place._replace(engine=cast("Engine", engine))
-    first, second = (evaluated_champion(place, champion, evaluation()) for _ in range(2))
+    context = context._replace(engine=cast("Engine", engine))
+    first, second = (evaluate_champion(context, champion, evaluation()) for _ in range(2))
     assert first == second
     assert first.evidence.evaluated_again
     assert first.evaluated.model == str(champion.rag_model)
     assert first.evaluated.summary["correct"]["true_fraction"] == 1.0
     assert engine.served == [str(version)]
-    assert place.clock.seconds.evaluate > 0
-    assert place.run.summary.get("correct") is None  # type: ignore[no-untyped-call]
+    assert context.clock.seconds.evaluate > 0
+    assert context.recording.run.summary.get("correct") is None  # type: ignore[no-untyped-call]
 
 
-def test_a_champion_whose_chat_model_is_not_in_w_and_b_is_the_operators_to_mend(
-    place: WeighingContext,
+def test_a_champion_whose_chat_model_is_not_in_w_and_b_is_a_configuration_error(
+    context: WeighingContext,
 ) -> None:
     application = app_team.rag_model()
     base = application.chat_model.chat_model
     uri = weave.publish(application, "RagModel").uri()
     sentence = f"champion .*:v0 cannot be evaluated again: its chat model {base} is no version"
     with pytest.raises(ConfigurationError, match=sentence):
-        evaluated_champion(place, _holder(place, uri, None), evaluation())
+        evaluate_champion(context, _champion(context, uri, None), evaluation())
 
 
-def test_a_champion_that_is_no_rag_model_is_the_operators_to_mend(place: WeighingContext) -> None:
-    champion = _holder(place, _evaluated(place).model, None).model_copy(update={"rag_model": None})
+def test_a_champion_that_is_no_rag_model_is_a_configuration_error(context: WeighingContext) -> None:
+    champion = _champion(context, _evaluated(context).model, None).model_copy(
+        update={"rag_model": None}
+    )
     with pytest.raises(ConfigurationError, match=r"champion .*:v0 is no reference to a RagModel"):
-        evaluated_champion(place, champion, evaluation())
+        evaluate_champion(context, champion, evaluation())
 
 
-def test_the_champion_of_an_earlier_verdict_is_read_as_it_was(place: WeighingContext) -> None:
-    own = _evaluated(place)
-    found = evaluated_champion(place, _holder(place, own.model, own.call), evaluation())
-    assert recorded_champion(place.client, found.evidence) == found
-    place.client.delete_calls([own.rows[0].call])
+def test_the_champion_of_an_earlier_verdict_is_read_as_it_was(context: WeighingContext) -> None:
+    own = _evaluated(context)
+    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
+    assert recorded_champion(context.recording.client, found.evidence) == found
+    context.recording.client.delete_calls([own.rows[0].call])
     with pytest.raises(EvidenceError, match=f"{own.call} has 11 of 12 rows"):
-        recorded_champion(place.client, found.evidence)
+        recorded_champion(context.recording.client, found.evidence)

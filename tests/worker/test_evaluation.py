@@ -141,7 +141,7 @@ def test_a_score_that_is_missing_allows_no_promotion(
 @pytest.mark.parametrize(
     ("operators", "at_once"), [(None, 3), ("2", 2)], ids=["ours", "the operator's"]
 )
-def test_rows_are_asked_side_by_side(
+def test_rows_are_evaluated_concurrently(
     weave_project: WeaveClient,
     run: wandb.Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -162,7 +162,7 @@ def test_rows_are_asked_side_by_side(
     assert os.environ.get("WEAVE_PARALLELISM") == operators
 
 
-def test_the_questions_are_the_rows_that_a_rag_model_is_asked() -> None:
+def test_the_questions_are_those_of_the_rows() -> None:
     assert questions(_evaluation(correct)) == [row["question"] for row in _ROWS]
     other = weave.Evaluation(dataset=weave.Dataset(name="rows", rows=[{"text": "no question"}]))
     assert questions(other) == []

@@ -66,7 +66,7 @@ def _evaluate(client: WeaveClient, run: wandb.Run, model: Any) -> Evaluated:
     return run_evaluation(client, run, evaluation, model, concurrency=4)
 
 
-def test_rows_that_were_answered_while_it_was_away_for_seconds_arrive(
+def test_rows_answered_during_a_short_outage_arrive(
     server: LocalWandb, client: WeaveClient, run: wandb.Run
 ) -> None:
     away: list[str] = []
@@ -92,7 +92,7 @@ def test_rows_that_were_answered_while_it_was_away_for_seconds_arrive(
     assert found.summary["correct"]["true_fraction"] == 1.0
 
 
-def test_evidence_on_a_server_that_is_gone_is_the_platforms_fault(
+def test_evidence_on_an_unreachable_server_is_a_platform_error(
     server: LocalWandb, client: WeaveClient, run: wandb.Run
 ) -> None:
     @weave.op

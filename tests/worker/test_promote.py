@@ -25,7 +25,7 @@ from tests.worker.weighed import allowed, lease_of, weighing_of
 from worker.promote import ChampionCheck, promote, promote_exclusively, require_same_champion
 from worker.steps import StepClock
 
-InTurn = Callable[[Verdict, ChampionCheck], ArtifactRef]
+PromoteLocked = Callable[[Verdict, ChampionCheck], ArtifactRef]
 
 _TIMEOUT = 19.0
 _DIGEST = "cqRaGKcxutBWXyM0fCGTR1Yk2mISLsNari4wlGTwERo"
@@ -85,7 +85,7 @@ def verdict(project: str, weighing: WeighingId) -> Verdict:
 def _of_another(verdict: Verdict) -> Verdict:
     """The verdict on the next version, of another RagModel version."""
     assert verdict.evidence
-    rag_model = verdict.evidence.rag_model.replace(_DIGEST, _OTHER)
+    rag_model = verdict.evidence.rag_model.model_copy(update={"digest": _OTHER})
     evidence = verdict.evidence.model_copy(update={"rag_model": rag_model})
     weighing = verdict.weighing.model_copy(update={"number": verdict.weighing.number + 1})
     return verdict.model_copy(update={"evidence": evidence, "weighing": weighing})
@@ -125,19 +125,19 @@ def test_the_target_holds_a_reference_to_the_weighed_rag_model(
     version = _promoted(api, run, promoting, verdict)
     held = _held(api, promoting)
     assert verdict.evidence
-    assert (held.ref, str(held.rag_model)) == (version, verdict.evidence.rag_model)
+    assert (held.ref, held.rag_model) == (version, verdict.evidence.rag_model)
     source = api.artifact(f"{project}/RagModel:{_DIGEST}")
     assert source.id == api.artifact(str(version)).id
     assert source.logged_by().id == run.id
 
 
-def test_the_promoted_version_says_why_it_is_there(
+def test_the_promoted_version_records_why_it_was_promoted(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     _promoted(api, run, promoting, verdict)
     record = _record(api, promoting)
     assert record.checks == _CHECKS
-    assert record.chat_model == verdict.weighing.version.uri
+    assert record.chat_model == verdict.weighing.version
     assert (record.gate, record.gate_digest) == (promoting.name, promoting.digest)
     assert record.url.endswith(f"/weave/objects/RagModel/versions/{_DIGEST}")
     assert (record.weave_call, record.run) == ("0197", run.path)
@@ -145,7 +145,7 @@ def test_the_promoted_version_says_why_it_is_there(
     assert (record.champion, record.approved_by) == (None, None)
 
 
-def test_whoever_approved_it_is_named(
+def test_the_approver_is_recorded(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     decision = Decision(approved=True, by="ada", at=datetime(2026, 1, 31, tzinfo=UTC))
@@ -162,7 +162,7 @@ def test_promoting_twice_changes_nothing(
     assert _record(api, promoting) == before
 
 
-def test_what_another_rule_found_takes_the_place_of_what_the_rule_before_did(
+def test_a_changed_gate_replaces_the_promotion_record(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     _promoted(api, run, promoting, verdict)
@@ -172,23 +172,23 @@ def test_what_another_rule_found_takes_the_place_of_what_the_rule_before_did(
     assert _record(api, promoting).checks == ()
 
 
-def test_the_gates_alias_moves_and_the_champion_before_is_named(
+def test_the_alias_moves_and_the_previous_champion_is_recorded(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     first = _promoted(api, run, promoting, verdict)
     second = _promoted(api, run, promoting, _of_another(verdict))
     assert (first.version, second.version) == ("v0", "v1")
     assert _held(api, promoting).ref == second
-    assert _record(api, promoting).champion == str(first)
+    assert _record(api, promoting).champion == first
 
 
-def test_the_champion_itself_keeps_the_champion_before_it(
+def test_the_champion_itself_keeps_its_previous_champion(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     first = _promoted(api, run, promoting, verdict)
     for _ in range(2):
         _promoted(api, run, promoting, _of_another(verdict))
-    assert _record(api, promoting).champion == str(first)
+    assert _record(api, promoting).champion == first
 
 
 def test_a_version_that_was_displaced_may_be_promoted_again(
@@ -198,7 +198,7 @@ def test_a_version_that_was_displaced_may_be_promoted_again(
     second = _promoted(api, run, promoting, _of_another(verdict))
     assert _again(api, run, promoting, verdict) == first
     assert _held(api, promoting).ref == first
-    assert _record(api, promoting).champion == str(second)
+    assert _record(api, promoting).champion == second
 
 
 def _killed_at(
@@ -220,7 +220,7 @@ def _killed_at(
 
 
 @pytest.mark.parametrize("effect", [0, 1, 2])
-def test_what_a_killed_worker_has_begun_another_one_finishes(
+def test_a_killed_workers_promotion_is_finished_by_another(
     run: wandb.Run, api: wandb.Api, project: str, promoting: Gate, verdict: Verdict, effect: int
 ) -> None:
     before = _promoted(api, run, promoting, _of_another(verdict))
@@ -229,7 +229,7 @@ def test_what_a_killed_worker_has_begun_another_one_finishes(
     now = _promoted(api, run, promoting, verdict.model_copy(update={"checks": ()}))
     held = _held(api, promoting)
     assert (held.ref, now.version) == (now, "v1")
-    assert _record(api, promoting).champion == str(before)
+    assert _record(api, promoting).champion == before
     if begun:  # what the first attempt found stands
         assert held.record == begun
     assert len(api.artifact_collection("model", f"{project}/RagModel").artifacts()) == 2
@@ -255,72 +255,77 @@ def test_a_killed_worker_leaves_no_gap_when_a_version_is_promoted_again(
     _killed_at(effect, api, run, weighing, verdict)
     assert promote(run, weighing, verdict, current_champion(api, promoting), allowed) == first
     assert _held(api, promoting).ref == first
-    assert _record(api, promoting).champion == str(second)
+    assert _record(api, promoting).champion == second
 
 
 @pytest.fixture
-def in_turn(
+def promote_locked(
     run: wandb.Run, api: wandb.Api, promoting: Gate, settings: Settings, ledger: Ledger
-) -> InTurn:
-    """Promote in turn, as a worker that has just claimed the weighing."""
+) -> PromoteLocked:
+    """Promote under the promotion lock, as a worker that has just claimed the weighing."""
 
-    def promote_one(verdict: Verdict, agree: ChampionCheck) -> ArtifactRef:
+    def promote_one(verdict: Verdict, check_champion: ChampionCheck) -> ArtifactRef:
         weighing = _weighing(promoting, verdict)
         clock = StepClock(lease_of(ledger, weighing))
-        return promote_exclusively(run, api, weighing, verdict, agree, settings, clock)
+        return promote_exclusively(run, api, weighing, verdict, check_champion, settings, clock)
 
     return promote_one
 
 
 def test_a_promotion_that_another_one_followed_is_not_repeated(
-    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict, in_turn: InTurn
+    run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict, promote_locked: PromoteLocked
 ) -> None:
     """Its worker was killed before it could say that it had promoted."""
 
-    def disagree(now: PromotedVersion | None) -> None:
-        raise AssertionError(f"asked about {now}")
+    def refuse(now: PromotedVersion | None) -> None:
+        raise AssertionError(f"checked {now}")
 
     first = _promoted(api, run, promoting, verdict)
     before = _record(api, promoting)
     second = _promoted(api, run, promoting, _of_another(verdict))
-    assert in_turn(verdict, disagree) == first
+    assert promote_locked(verdict, refuse) == first
     assert _held(api, promoting).ref == second
-    assert _record(api, promoting).champion == str(first)
+    assert _record(api, promoting).champion == first
     assert PromotionRecord.from_metadata(api.artifact(str(first)).metadata) == before
 
 
-def test_what_another_gate_made_champion_displaces_nobody_else(
+def test_a_champion_of_another_gate_keeps_the_chain_of_champions(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     before = _promoted(api, run, promoting, _of_another(verdict))
     _promoted(api, run, promoting.model_copy(update={"name": "other"}), verdict)
     _promoted(api, run, promoting, verdict)
     assert _record(api, promoting).gate == promoting.name
-    assert _record(api, promoting).champion == str(before)
+    assert _record(api, promoting).champion == before
 
 
 def test_of_two_promotions_at_once_the_second_displaces_the_first(
-    api: wandb.Api, promoting: Gate, verdict: Verdict, in_turn: InTurn
+    api: wandb.Api, promoting: Gate, verdict: Verdict, promote_locked: PromoteLocked
 ) -> None:
     def promote_one(one: Verdict) -> ArtifactRef:
-        return in_turn(one, lambda _champion: None)
+        return promote_locked(one, lambda _champion: None)
 
     with ThreadPoolExecutor() as workers:
         refs = set(workers.map(promote_one, [verdict, _of_another(verdict)]))
     held = _held(api, promoting)
     (loser,) = refs - {held.ref}
-    assert _record(api, promoting).champion == str(loser)
+    assert _record(api, promoting).champion == loser
 
 
-def test_who_may_not_displace_the_champion_changes_nothing(
-    run: wandb.Run, api: wandb.Api, project: str, promoting: Gate, verdict: Verdict, in_turn: InTurn
+def test_a_refused_promotion_changes_nothing(
+    run: wandb.Run,
+    api: wandb.Api,
+    project: str,
+    promoting: Gate,
+    verdict: Verdict,
+    promote_locked: PromoteLocked,
 ) -> None:
-    def disagree(now: PromotedVersion | None) -> None:
+    def refuse(now: PromotedVersion | None) -> None:
         require_same_champion(promoting, None, now)
 
     first = _promoted(api, run, promoting, _of_another(verdict))
-    with pytest.raises(PlatformError, match="was nobody when"):
-        in_turn(verdict, disagree)
+    with pytest.raises(PlatformError, match="was no version when"):
+        promote_locked(verdict, refuse)
     assert _held(api, promoting).ref == first
     assert _logged(api, project) is None
 
@@ -334,14 +339,14 @@ def test_a_missing_target_registry_is_named(
         promote(run, _weighing(astray, verdict), verdict, None, allowed)
 
 
-def test_a_version_is_promoted_over_the_champion_that_it_was_compared_with_only(
+def test_a_version_may_only_displace_the_champion_that_it_was_compared_with(
     run: wandb.Run, api: wandb.Api, promoting: Gate, verdict: Verdict
 ) -> None:
     require_same_champion(promoting, None, None)
     first = _promoted(api, run, promoting, verdict)
     held = _held(api, promoting)
     require_same_champion(promoting, held, held)
-    with pytest.raises(PlatformError, match=f"was nobody when .* and is {first} now"):
+    with pytest.raises(PlatformError, match=f"was no version when .* and is {first} now"):
         require_same_champion(promoting, None, held)
     second = _promoted(api, run, promoting, _of_another(verdict))
     with pytest.raises(PlatformError, match=f"was {first} when .* and is {second} now"):

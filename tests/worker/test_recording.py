@@ -1,4 +1,4 @@
-"""The client of Weave, and the run of an attempt: how it ends where W&B takes no last words."""
+"""The client of Weave, and the run of an attempt: how it ends when W&B does not answer."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from local_wandb import LocalWandb
 from registry.helper_process import end_helper_process
 from schemas.errors import PlatformError
 from schemas.gates import Gate
-from schemas.refs import ArtifactRef
+from schemas.refs import ArtifactRef, WeaveRef
 from schemas.settings import Settings
 from tests.faulty_network import FaultyNetwork
 from tests.worker.weighed import weighing_of
@@ -36,7 +36,7 @@ def network(
 def _attempt(
     network: FaultyNetwork, gate: Gate, version: ArtifactRef, settings: Settings, broken: str = ""
 ) -> None:
-    """An attempt that measures something, or breaks, and whose last words do not arrive."""
+    """An attempt that measures something, or breaks, and whose end does not arrive."""
     with evaluation_run(weighing_of(gate, version), settings) as run:
         run.log({"answer_correctness": 0.5})
         network.mode = "500"
@@ -44,14 +44,14 @@ def _attempt(
             raise RuntimeError(broken)
 
 
-def test_a_run_whose_end_does_not_arrive_in_time_is_no_success(
+def test_a_run_whose_end_does_not_arrive_in_time_is_a_platform_error(
     network: FaultyNetwork, gate: Gate, version: ArtifactRef, settings: Settings
 ) -> None:
     with pytest.raises(PlatformError, match="W&B did not finish run"):
         _attempt(network, gate, version, settings)
 
 
-def test_what_broke_an_attempt_is_told_even_if_its_run_cannot_end(
+def test_an_attempts_error_is_raised_even_if_its_run_cannot_end(
     network: FaultyNetwork, gate: Gate, version: ArtifactRef, settings: Settings
 ) -> None:
     with pytest.raises(RuntimeError, match="the engine died"):
@@ -75,7 +75,7 @@ def test_each_gate_finds_its_own_project_open(project: str, gate: Gate) -> None:
     assert weave.get_client() is clients[1]
 
 
-def test_what_was_cut_off_holds_up_no_later_weighing(project: str, gate: Gate) -> None:
+def test_an_interrupted_call_delays_no_later_weighing(project: str, gate: Gate) -> None:
     """Left to itself, Weave waits for ever for such a call before it opens another project."""
     first, second = (_of(gate, path) for path in (project, f"{project}-two"))
     cut_off = weave_client(first).create_call("asks_a_row", {})
@@ -86,12 +86,13 @@ def test_what_was_cut_off_holds_up_no_later_weighing(project: str, gate: Gate) -
 
 
 def test_stored_code_is_loaded_for_the_gate_that_allows_it_alone(project: str, gate: Gate) -> None:
-    told = []
+    allowed_now = []
     for allowed in (False, True, False):
         weave_client(_of(gate, project).model_copy(update={"allow_stored_code": allowed}))
-        told.append(should_allow_unsafe_custom_obj_decode())
-    assert told == [False, True, False]
+        allowed_now.append(should_allow_unsafe_custom_obj_decode())
+    assert allowed_now == [False, True, False]
 
 
 def _of(gate: Gate, project: str) -> Gate:
-    return gate.model_copy(update={"rag_model": f"weave:///{project}/object/RagModel:v0"})
+    rag_model = WeaveRef.parse(f"weave:///{project}/object/RagModel:v0")
+    return gate.model_copy(update={"rag_model": rag_model})

@@ -77,7 +77,7 @@ def test_the_same_gate_reaches_the_same_verdict(
     assert again.differing == []
 
 
-def test_a_bound_that_changed_is_named_as_it_was_and_as_it_is(
+def test_a_changed_bound_is_named_with_both_values(
     weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
 ) -> None:
     first, *others = _thresholds(weighed_by)
@@ -90,7 +90,7 @@ def test_a_bound_that_changed_is_named_as_it_was_and_as_it_is(
     assert (stored.outcome, again.outcome) == ("promoted", "rejected")
 
 
-def test_thresholds_that_came_and_went_are_named(
+def test_added_and_removed_thresholds_are_named(
     weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
 ) -> None:
     first, second, _ = _thresholds(weighed_by)
@@ -101,7 +101,7 @@ def test_thresholds_that_came_and_went_are_named(
     ]
 
 
-def test_a_check_that_was_recorded_otherwise_is_named_with_its_numbers(
+def test_a_check_that_differs_from_the_stored_one_is_named_with_its_numbers(
     weave_project: WeaveClient, stored: Verdict, weighed_by: Gate
 ) -> None:
     first, second, third = stored.checks
@@ -121,32 +121,32 @@ def test_a_check_that_was_recorded_otherwise_is_named_with_its_numbers(
     assert " -0.25 +0.25 (passed), is 0." in interval
 
 
-@pytest.mark.parametrize("alone", [NO_CHAMPION, ITSELF])
+@pytest.mark.parametrize("note", [NO_CHAMPION, ITSELF])
 def test_a_verdict_without_a_champion_is_reached_again(
-    weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate, version: ArtifactRef, alone: str
+    weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate, version: ArtifactRef, note: str
 ) -> None:
     """Also where another check has a note, which is no reason to have no champion."""
     first, *others = _thresholds(weighed_by)
     gate = _with(weighed_by, [first | {"min_rows": 100}, *others])
     found = evaluated(weave_project, run, knows=10)
     verdict = verdict_of(gate, version, run, found)
-    verdict = verdict.model_copy(update={"checks": check_thresholds(gate, found, alone=alone)})
+    verdict = verdict.model_copy(update={"checks": check_thresholds(gate, found, no_champion=note)})
     record_verdict(weave_project, found.call, verdict)
     again = _again(weave_project, verdict, gate)
     assert again.differing == []
-    assert [check.note for check in again.checks[1:]] == [alone, alone]
+    assert [check.note for check in again.checks[1:]] == [note, note]
 
 
-def test_a_gate_that_asks_for_a_champion_only_now_needs_another_weighing(
+def test_a_gate_that_now_compares_with_the_champion_needs_another_weighing(
     weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate, version: ArtifactRef
 ) -> None:
-    alone = _with(weighed_by, _thresholds(weighed_by)[:1])
-    verdict = _recorded(weave_project, run, alone, version, None)
+    absolute = _with(weighed_by, _thresholds(weighed_by)[:1])
+    verdict = _recorded(weave_project, run, absolute, version, None)
     with pytest.raises(ConfigurationError, match=f"verdict on {version} was reached without"):
         _again(weave_project, verdict, weighed_by)
 
 
-def test_an_evaluation_without_a_verdict_is_told(
+def test_an_evaluation_without_a_verdict_is_an_error(
     weave_project: WeaveClient, run: wandb.Run, weighed_by: Gate
 ) -> None:
     call = evaluated(weave_project, run, knows=1).call
@@ -155,7 +155,7 @@ def test_an_evaluation_without_a_verdict_is_told(
 
 
 @pytest.mark.parametrize("whose", ["the version's", "the champion's"])
-def test_evidence_that_is_gone_is_told(
+def test_deleted_evidence_is_an_error(
     weave_project: WeaveClient,
     stored: Verdict,
     weighed_by: Gate,

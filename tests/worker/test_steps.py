@@ -48,7 +48,7 @@ def _work() -> None:
     threading.Event().wait(_MOMENT)  # the time that passes is what is tested
 
 
-def test_each_step_is_timed_and_one_that_did_not_run_took_no_time(lease: Lease) -> None:
+def test_each_step_is_timed_and_a_step_that_did_not_run_is_zero(lease: Lease) -> None:
     clock = StepClock(lease)
     assert clock.seconds == Timings()
     for step in ("download", "weigh"):
@@ -82,7 +82,7 @@ def test_the_running_step_is_in_the_ledger(
         assert _progress(ledger, weighing) == Progress(step="evaluate")
 
 
-def test_a_counter_tells_how_many_of_all_are_done_and_what_was_measured(
+def test_a_counter_reports_done_total_and_metrics(
     lease: Lease, ledger: Ledger, weighing: WeighingId
 ) -> None:
     clock = StepClock(lease)
@@ -96,7 +96,7 @@ def test_a_counter_tells_how_many_of_all_are_done_and_what_was_measured(
         assert _progress(ledger, weighing) == progress
 
 
-def test_whoever_watches_sees_every_report(lease: Lease) -> None:
+def test_on_progress_receives_every_report(lease: Lease) -> None:
     seen: list[Progress] = []
     clock = StepClock(lease, seen.append)
     with clock.step("rebuild"):
@@ -111,7 +111,7 @@ def test_whoever_watches_sees_every_report(lease: Lease) -> None:
     ]
 
 
-def test_words_are_logged_and_counts_are_not(lease: Lease) -> None:
+def test_details_are_logged_and_counts_are_not(lease: Lease) -> None:
     clock = StepClock(lease)
     with structlog.testing.capture_logs() as logged, clock.step("rebuild"):
         clock.report("merging the adapter")

@@ -63,15 +63,13 @@ def test_another_process_reads_step_and_detail(
     assert _shown(settings).info["step"] == "evaluate"
 
 
-def test_a_state_is_not_kept_for_ever(
-    running: MakeTask, settings: Settings, client: redis.Redis
-) -> None:
+def test_a_state_expires(running: MakeTask, settings: Settings, client: redis.Redis) -> None:
     TaskState(running(worker_app(settings)))(Progress(step="rebuild"))
     (key,) = client.keys(f"{KEY_PREFIX}celery-task-meta-*")
     assert client.ttl(key) > 0
 
 
-def test_of_a_quick_count_the_beginning_and_the_end_are_shown(
+def test_the_first_and_last_of_quick_counts_are_published(
     running: MakeTask, settings: Settings, client: redis.Redis
 ) -> None:
     client.config_resetstat()
@@ -82,7 +80,7 @@ def test_of_a_quick_count_the_beginning_and_the_end_are_shown(
     assert client.info("commandstats")["cmdstat_setex"]["calls"] < 100
 
 
-def test_a_report_does_not_fail_where_redis_is_away(running: MakeTask) -> None:
+def test_a_report_does_not_fail_while_redis_is_away(running: MakeTask) -> None:
     nobody = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
     show = TaskState(running(worker_app(Settings.model_validate({"CELERY_BROKER_URL": nobody}))))
     show(Progress(step="rebuild", detail="starting the engine"))

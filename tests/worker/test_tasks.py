@@ -35,7 +35,7 @@ from rehearsal.processes import Processes
 from rehearsal.redis_server import free_port
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, GateFile
-from schemas.refs import ArtifactRef, WeaveRef
+from schemas.refs import ArtifactRef
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from schemas.weighings import WeighingRecord
@@ -340,7 +340,7 @@ def test_a_running_weighing_shows_step_and_detail_as_its_tasks_state(
 
 
 def _publish_evaluation(gate: Gate) -> None:
-    ref = WeaveRef.parse(gate.evaluation)
+    ref = gate.evaluation
     with connected(ref.project_path):
         dataset = weave.Dataset(name="one_row", rows=[{"question": "q"}])
         weave.publish(weave.Evaluation(dataset=dataset, scorers=[]), ref.name)

@@ -88,7 +88,7 @@ def verdict_of(
     *,
     of: Outcome | None = None,
 ) -> Verdict:
-    """What a version is told by its evaluation.
+    """The verdict on a version, as the pipeline reaches it.
 
     Args:
         of: another outcome than that of the checks.

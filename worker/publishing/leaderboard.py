@@ -8,7 +8,6 @@ from weave.trace.weave_client import WeaveClient
 from application.trace_call import uncached_trace_call
 from schemas.gates import Gate
 from schemas.refs import WeaveRef
-from schemas.thresholds import AtLeast, AtMost, Threshold
 
 # Metrics that worker/verdict/usage.py adds; Weave's summary does not have them.
 _ADDED = ("usage", "cost", "latency")
@@ -51,11 +50,5 @@ def _columns(gate: Gate, evaluation: WeaveRef) -> Iterator[LeaderboardColumn]:
             evaluation_object_ref=evaluation.uri,
             scorer_name=scorer,
             summary_metric_path=path,
-            should_minimize=_less_is_better(threshold),
+            should_minimize=threshold.sign < 0,
         )
-
-
-def _less_is_better(threshold: Threshold) -> bool:
-    if isinstance(threshold, AtLeast | AtMost):
-        return isinstance(threshold, AtMost)
-    return threshold.sign < 0

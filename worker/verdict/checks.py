@@ -1,7 +1,7 @@
-"""Step 4: hold what was measured against the gate's thresholds. Pure functions.
+"""Step 4: check an evaluation against the gate's thresholds. Pure functions.
 
-It fails closed: a metric that is missing, is not a finite number, or is not what the rows say never
-passes.
+It fails closed: a metric that is missing, is not a finite number, or differs from what the rows
+give never passes.
 """
 
 import math
@@ -10,16 +10,18 @@ from typing import Any
 
 from schemas.errors import ConfigurationError, EvidenceError
 from schemas.gates import Gate
-from schemas.thresholds import AtLeast, AtMost, Relative, Threshold
+from schemas.thresholds import RelativeThreshold, Threshold
 from schemas.verdicts import Check, Outcome
 from worker.verdict.comparison import compare, holds
 from worker.verdict.evidence import Evaluated
 from worker.verdict.row_metrics import mean, row_scores, sliced
 from worker.verdict.statistics import TooFewRowsError
 
-# Weave adds up with the rounding of each step.
-_SAME = 1e-9
+# Weave sums one by one, with a rounding error each time.
+_TOLERANCE = 1e-9
 
+# Notes are stored with each check, and `weighbridge weigh --from` compares them: a new wording of
+# any note shows as a difference to earlier verdicts.
 NO_CHAMPION = "There is no champion yet: the first version passes."
 ITSELF = "This version is the champion itself."
 
@@ -28,10 +30,10 @@ def metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """Flatten an evaluation's summary into dotted paths.
 
     Args:
-        summary: as Weave returns it, for example `{"answer_correctness": {"mean": 0.8}}`.
+        summary: As Weave returns it, for example ``{"answer_correctness": {"mean": 0.8}}``.
 
     Returns:
-        The numbers, for example `{"answer_correctness.mean": 0.8}`; None for a value that is
+        The numbers, for example ``{"answer_correctness.mean": 0.8}``; None for a value that is
         missing or not finite (NaN arrives as null:
         docs/upstream/weave-protocol.md, "Values that change on the way").
     """
@@ -53,34 +55,34 @@ def check_thresholds(
     candidate: Evaluated,
     champion: Evaluated | None = None,
     *,
-    alone: str = NO_CHAMPION,
+    no_champion: str = NO_CHAMPION,
 ) -> tuple[Check, ...]:
     """Check every threshold of the gate.
 
     Args:
-        candidate: the version's evaluation.
-        champion: the champion's, with the same rows; None if there is none to compare with.
-        alone: why there is none; relative thresholds pass and say so.
+        candidate: The version's evaluation.
+        champion: The champion's, with the same rows; None if there is none to compare with.
+        no_champion: Why there is none; relative thresholds pass with this note.
 
     Returns:
         One check per threshold, in the gate's order.
 
     Raises:
-        ConfigurationError: the gate names a metric, a slice or a column that is not there.
-        EvidenceError: a row lacks a score that the gate names, or the summary is not what the
-            rows say.
+        ConfigurationError: The gate names a metric, a slice or a column that does not exist.
+        EvidenceError: A row lacks a score that the gate names, or the summary differs from what
+            the rows give.
     """
     measured = metrics(candidate.summary)
     missing = [one.metric for one in gate.thresholds if not _is_measured(one.metric, measured)]
     if missing:
         raise ConfigurationError(
-            f"Gate '{gate.name}' asks for {', '.join(missing)}, which the evaluation did not"
-            f" measure; it has {', '.join(sorted(measured)) or 'no metric'}.",
+            f"Gate '{gate.name}' has a threshold on {', '.join(missing)}, which the evaluation did"
+            f" not measure; it has {', '.join(sorted(measured)) or 'no metric'}.",
             fix="Name one of these in the gate file.",
         )
     values = [measured.get(one.metric) for one in gate.thresholds]
     return tuple(
-        _check(one, value, candidate, champion or alone)
+        _check(one, value, candidate, champion or no_champion)
         for one, value in zip(gate.thresholds, values, strict=True)
     )
 
@@ -95,25 +97,26 @@ def _is_measured(metric: str, measured: Mapping[str, float | None]) -> bool:
 def _check(
     threshold: Threshold, summarised: float | None, candidate: Evaluated, champion: Evaluated | str
 ) -> Check:
+    """Check one threshold; where there is no champion, ``champion`` says why."""
     rows = sliced(candidate.rows, threshold.slice)
     value = _recomputed(threshold, summarised, candidate)
     if value is None:
         return Check(threshold=threshold, value=None, passed=False)
     if threshold.min_rows is not None and len(rows) < threshold.min_rows:
-        few = f"{len(rows)} rows are fewer than the {threshold.min_rows} that it takes"
-        return Check(threshold=threshold, value=value, passed=False, decidable=False, note=few)
-    if isinstance(threshold, Relative):
-        return _beside(threshold, value, candidate, champion)
+        note = f"{len(rows)} rows are fewer than the {threshold.min_rows} that it takes"
+        return Check(threshold=threshold, value=value, passed=False, decidable=False, note=note)
+    if isinstance(threshold, RelativeThreshold):
+        return _compared(threshold, value, candidate, champion)
     return Check(threshold=threshold, value=value, passed=threshold.holds(value))
 
 
 def _recomputed(
-    threshold: AtLeast | AtMost | Relative, summarised: float | None, candidate: Evaluated
+    threshold: Threshold, summarised: float | None, candidate: Evaluated
 ) -> float | None:
-    """The metric by the rows, on the threshold's slice; by the summary where rows say nothing.
+    """The metric computed from the rows of the slice; from the summary if it is no mean over rows.
 
     Raises:
-        EvidenceError: rows and summary do not agree.
+        EvidenceError: Rows and summary differ.
     """
     scores = row_scores(candidate.rows, threshold.metric)
     if scores is None or summarised is None:
@@ -124,7 +127,7 @@ def _recomputed(
             )
         return summarised
     whole = mean(scores)
-    if not math.isclose(whole, summarised, rel_tol=_SAME, abs_tol=_SAME):
+    if not math.isclose(whole, summarised, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
         raise EvidenceError(
             f"The rows of evaluation call {candidate.call} give {threshold.metric} as {whole:.6g},"
             f" Weave's summary as {summarised:.6g}."
@@ -134,8 +137,8 @@ def _recomputed(
     return mean(row_scores(sliced(candidate.rows, threshold.slice), threshold.metric) or [])
 
 
-def _beside(
-    threshold: Relative, value: float, candidate: Evaluated, champion: Evaluated | str
+def _compared(
+    threshold: RelativeThreshold, value: float, candidate: Evaluated, champion: Evaluated | str
 ) -> Check:
     if isinstance(champion, str):
         return Check(threshold=threshold, value=value, passed=True, note=champion)
@@ -145,18 +148,18 @@ def _beside(
         return Check(
             threshold=threshold, value=value, passed=False, decidable=False, note=str(error)
         )
-    coarse = threshold.detectable is not None and comparison.detectable > threshold.detectable
+    too_coarse = threshold.detectable is not None and comparison.detectable > threshold.detectable
     return Check(
         threshold=threshold,
         value=value,
-        passed=holds(threshold, comparison) and not coarse,
+        passed=holds(threshold, comparison) and not too_coarse,
         comparison=comparison,
-        decidable=not coarse,
-        note=_too_coarse(threshold, comparison.detectable) if coarse else "",
+        decidable=not too_coarse,
+        note=_undetectable(threshold, comparison.detectable) if too_coarse else "",
     )
 
 
-def _too_coarse(threshold: Relative, detectable: float) -> str:
+def _undetectable(threshold: RelativeThreshold, detectable: float) -> str:
     return (
         f"these rows could show a difference of {detectable:.3g} at best, not of the"
         f" {threshold.detectable:g} that the gate demands"
@@ -164,18 +167,18 @@ def _too_coarse(threshold: Relative, detectable: float) -> str:
 
 
 def decide_outcome(checks: tuple[Check, ...]) -> Outcome:
-    """What becomes of the version: a value that is missing allows no verdict at all."""
+    """The outcome before any approval: ``failed`` when a value is missing or undecidable."""
     if any(check.value is None or not check.decidable for check in checks):
         return "failed"
     return "promoted" if all(check.passed for check in checks) else "rejected"
 
 
 def explain_outcome(checks: tuple[Check, ...]) -> str:
-    """Why the checks lead to their outcome, in one sentence."""
+    """Explain the outcome of the checks in one sentence."""
     failed = [check for check in checks if not check.passed]
     if not failed:
-        alone = {check.note for check in checks} & {NO_CHAMPION, ITSELF}
-        return " ".join([f"All {len(checks)} thresholds hold.", *alone])
+        notes = {check.note for check in checks} & {NO_CHAMPION, ITSELF}
+        return " ".join([f"All {len(checks)} thresholds hold.", *notes])
     faults = "; ".join(_fault(check) for check in failed)
     return f"{len(failed)} of {len(checks)} thresholds failed: {faults}."
 

@@ -1,9 +1,8 @@
-"""An evaluation as the trace server has it: read back, and complete.
+"""Reads an evaluation back from the trace server, and requires it to be complete.
 
 Weave returns a normal summary even when rows raised or traces were lost
-(docs/upstream/weave-protocol.md, "Evaluations and scores" and "Delivery and outages"). So nothing
-is believed that the trace server does not confirm. Everything is read as plain JSON: no stored code
-runs, and no reference is followed unasked.
+(docs/upstream/weave-protocol.md, "Evaluations and scores" and "Delivery and outages"). So only what
+the trace server has counts. Everything is read as plain JSON: no stored code runs.
 """
 
 import time
@@ -25,13 +24,13 @@ from weave.vendor.weave_server_sdk.types.call_stream_query_params import (
 from application.trace_call import trace_call
 from schemas.errors import ConfigurationError, EvidenceError
 from schemas.rows import LATENCY, Row, flat_scores
-from worker.verdict.usage import taken
+from worker.verdict.usage import usage_metrics
 
 _EVALUATE, _PREDICTION, _SUMMARIZE = (
     f"Evaluation.{name}" for name in ("evaluate", "predict_and_score", "summarize")
 )
 AFTER_A_WHILE = (0.1, 0.2, 0.4, 0.8, 1.5, *(3.0,) * 9)
-"""Half a minute in all: W&B may show a call a little later than it took it."""
+"""Seconds between attempts to read, half a minute in all: W&B may show a call with a delay."""
 
 _REFS_AT_ONCE = 500  # so that the request stays small
 
@@ -40,14 +39,14 @@ class Evaluated(BaseModel):
     """An evaluation that ran, as the trace server has it.
 
     Attributes:
-        call: id of the root call.
-        url: its page.
-        evaluation: ref of the evaluation, by digest.
-        dataset: ref of its dataset, by digest.
-        model: ref of the model that was evaluated, by digest.
-        of_rows: predictions that the whole evaluation asks for.
-        rows: the predictions, in the order in which they were begun.
-        summary: Weave's summary by scorer, and what the evaluation took (`usage.py`).
+        call: Id of the root call.
+        url: Page of the root call.
+        evaluation: Ref of the evaluation, by digest.
+        dataset: Ref of its dataset, by digest.
+        model: Ref of the model that was evaluated, by digest.
+        of_rows: Number of predictions in the whole evaluation.
+        rows: The predictions, in the order in which they were begun.
+        summary: Weave's summary by scorer, with the metrics of ``usage.py``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,25 +62,25 @@ class Evaluated(BaseModel):
 
 
 def read_back(
-    client: WeaveClient, call_id: str, looks: Sequence[float] = AFTER_A_WHILE
+    client: WeaveClient, call_id: str, waits: Sequence[float] = AFTER_A_WHILE
 ) -> Evaluated:
     """Read an evaluation, once its root has ended and every row that it counted has arrived.
 
     Args:
-        call_id: id of its root call, of `Evaluation.evaluate`.
-        looks: seconds between two looks at what is missing.
+        call_id: Id of its root call, of ``Evaluation.evaluate``.
+        waits: Seconds before each further attempt while something is missing.
 
     Raises:
-        ConfigurationError: the call is not of an evaluation.
-        EvidenceError: the call, its end or a row did not arrive, or a row has no answer.
-        PlatformError: the trace server does not answer.
+        ConfigurationError: The call is not of an evaluation.
+        EvidenceError: The call, its end or a row did not arrive, or a row has no answer.
+        PlatformError: The trace server does not answer.
     """
     with trace_call(f"read evaluation call {call_id} back"):
-        return _read_back(client, call_id, looks)
+        return _read_back(client, call_id, waits)
 
 
-def _read_back(client: WeaveClient, call_id: str, looks: Sequence[float]) -> Evaluated:
-    for wait in (*looks, 0.0):
+def _read_back(client: WeaveClient, call_id: str, waits: Sequence[float]) -> Evaluated:
+    for wait in (*waits, 0.0):
         root = _root(client, call_id)
         children = list(_calls(client, {"parent_ids": [call_id]}))
         predictions = [call for call in children if _is(call, _PREDICTION)]
@@ -98,14 +97,14 @@ def _read_back(client: WeaveClient, call_id: str, looks: Sequence[float]) -> Eva
 
 
 def evaluation_calls(client: WeaveClient, evaluation: str, model: str) -> list[str]:
-    """Ids of the calls in which an evaluation was made of a model, the newest first.
+    """Ids of the calls that ran an evaluation on a model, the newest first.
 
     Args:
-        evaluation: its ref, by digest.
-        model: the model's ref, by digest.
+        evaluation: Ref of the evaluation, by digest.
+        model: Ref of the model, by digest.
     """
     op = OpRef(entity=client.entity, project=client.project, name=_EVALUATE, _digest="*").uri
-    with trace_call(f"look for evaluations of {model}"):
+    with trace_call(f"find the evaluations of {model}"):
         calls = list(_calls(client, {"op_names": [op], "input_refs": [model]}))
     ours = [one for one in calls if one.inputs["self"] == evaluation]
     return [one.id for one in sorted(ours, key=lambda one: one.started_at, reverse=True)]
@@ -124,8 +123,8 @@ def _evaluated(client: WeaveClient, root: Any, predictions: Sequence[Any]) -> Ev
         model=root.inputs["model"],
         of_rows=_dataset_size(client, evaluation) * (evaluation.get("trials") or 1),
         rows=rows,
-        # A scorer of the same name stays what its author made it.
-        summary={**taken(root.summary, rows), **root.output},
+        # A scorer of the same name takes precedence.
+        summary={**usage_metrics(root.summary, rows), **root.output},
     )
 
 
@@ -158,7 +157,7 @@ def _is(call: Any, op: str) -> bool:
 
 
 def _counted(client: WeaveClient, summarize: Sequence[Any]) -> int | None:
-    """How many rows the process that evaluated has summarised; None before it has."""
+    """Number of rows in the summary; None before there is one."""
     if not summarize:
         return None
     table = _read(client, [summarize[0].inputs["eval_table"]])[0]["rows"]
@@ -184,22 +183,22 @@ def _read(client: WeaveClient, refs: Sequence[str]) -> list[Any]:
 
 
 def _rows(client: WeaveClient, predictions: Sequence[Any]) -> tuple[Row, ...]:
-    """What each prediction was asked, answered and given.
+    """The question, answer and scores of each prediction.
 
     Raises:
-        EvidenceError: one has no answer.
+        EvidenceError: A prediction has no answer.
     """
-    silent = [call for call in predictions if _answer(call) is None]
-    if silent:
+    unanswered = [call for call in predictions if _answer(call) is None]
+    if unanswered:
         raise EvidenceError(
-            f"{len(silent)} of {len(predictions)} rows have no answer; the first is Weave call"
-            f" {silent[0].id}.",
-            fix="Its children in Weave hold what was raised.",
+            f"{len(unanswered)} of {len(predictions)} rows have no answer; the first is Weave call"
+            f" {unanswered[0].id}.",
+            fix="See the errors of its children in Weave.",
         )
     columns = _read(client, [call.inputs["example"] for call in predictions])
-    values = _referred(client, [call.output for call in predictions])
+    values = _referenced(client, [call.output for call in predictions])
     return tuple(
-        _row(call, row, _followed(call.output, values))
+        _row(call, row, _resolved(call.output, values))
         for call, row in zip(predictions, columns, strict=True)
     )
 
@@ -225,10 +224,10 @@ def _row(call: Any, columns: Mapping[str, Any], result: Mapping[str, Any]) -> Ro
     )
 
 
-def _referred(client: WeaveClient, results: Iterable[Any]) -> dict[str, Any]:
-    """The values behind references in results: Weave keeps a field of a published object as one.
+def _referenced(client: WeaveClient, results: Iterable[Any]) -> dict[str, Any]:
+    """The values behind references in results: Weave stores a published object's fields as such.
 
-    What a model merely wrote like one is no reference, and stays.
+    Text of a model that only looks like a reference stays as it is.
     """
     objects = f"weave:///{client.project_id}/object/"
     refs = sorted({text for text in _texts(results) if text.startswith(objects)})
@@ -246,11 +245,11 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _followed(value: Any, values: Mapping[str, Any]) -> Any:
+def _resolved(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         return values.get(value, value)
     if isinstance(value, Mapping):
-        return {key: _followed(inner, values) for key, inner in value.items()}
+        return {key: _resolved(inner, values) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_followed(inner, values) for inner in value]
+        return [_resolved(inner, values) for inner in value]
     return value

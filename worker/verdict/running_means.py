@@ -1,27 +1,27 @@
-"""What an evaluation has measured so far, for whoever watches it; nothing is weighed by it."""
+"""The metrics of an evaluation so far, for progress reports; no verdict depends on them."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-_MEANS = ("mean", "true_fraction")  # statistics that are means over rows
+from worker.verdict.row_metrics import STATISTICS
 
 
 class RunningMeans:
-    """The means of a gate's metrics over the rows so far; a slice counts as the whole.
+    """The means of a gate's metrics over the rows so far, without regard to slices.
 
     Args:
-        metrics: dotted paths into the summary; one that is no mean over rows is never told.
+        metrics: Dotted paths into the summary; one that is no mean over rows is left out.
     """
 
     def __init__(self, metrics: Iterable[str]) -> None:
         parts = {metric: metric.rpartition(".") for metric in metrics}
-        self._paths = {one: path for one, (path, _, kind) in parts.items() if kind in _MEANS}
+        self._paths = {one: path for one, (path, _, kind) in parts.items() if kind in STATISTICS}
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._counts: Counter[str] = Counter()
 
     def add(self, scores: Mapping[str, float]) -> None:
-        """Take a row's scores in; what is missing or no number is left out."""
+        """Add a row's scores; a missing or non-finite score is left out."""
         for metric, path in self._paths.items():
             if math.isfinite(score := scores.get(path, math.nan)):
                 self._sums[metric] += score
@@ -29,5 +29,5 @@ class RunningMeans:
 
     @property
     def values(self) -> dict[str, float]:
-        """The means so far, of what has been measured at least once."""
+        """The means so far of the metrics that at least one row has."""
         return {metric: self._sums[metric] / count for metric, count in self._counts.items()}

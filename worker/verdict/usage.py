@@ -1,8 +1,8 @@
-"""What an evaluation took, from its calls as the trace server has them: tokens, dollars, seconds.
+"""Tokens, dollars and seconds of an evaluation, from its calls on the trace server.
 
 Weave adds up the usage of a call's children into the call itself (weave 0.54,
-``WeaveClient.finish_call``), so the root call has the whole evaluation's, each request once. The
-server multiplies it by the project's prices when a call is asked for with its costs.
+``WeaveClient.finish_call``), so the root call has the usage of the whole evaluation, each request
+counted once. The server multiplies it by the project's prices when a call is read with its costs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,26 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from schemas.rows import Row
+from schemas.rows import LATENCY, Row
 
 _COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _PRICES = ("prompt_token_cost", "completion_token_cost")
-_TOTAL = "_total_cost"  # how the totals' names end, one for each kind of token
+_TOTAL = "_total_cost"  # suffix of the totals, one for each kind of token
 _PERCENTILES = (50, 95)
 
 
-def taken(root: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """What an evaluation took, as metrics; a figure that is not known as a whole is left out.
+def usage_metrics(
+    root: Mapping[str, Any] | None, rows: Sequence[Row]
+) -> dict[str, dict[str, float]]:
+    """An evaluation's usage, cost and latency as metrics; an incomplete figure is left out.
 
     Args:
-        root: the summary of the evaluation's root call, read with its costs.
-        rows: its rows.
+        root: Summary of the evaluation's root call, read with its costs.
+        rows: The evaluation's rows.
 
     Returns:
         ``usage``: ``requests``, ``prompt_tokens``, ``completion_tokens`` and ``total_tokens`` of
-        every model that was asked, a scorer's too. ``cost``: ``total`` in US dollars, if each of
-        these models has a price in the project. ``latency``: ``p50`` and ``p95``, seconds from a
-        row's question to its answer.
+        every model that was queried, also by scorers. ``cost``: ``total`` in US dollars, if each
+        of these models has a price in the project. ``latency``: ``p50`` and ``p95``, seconds from
+        a row's question to its answer.
     """
     summary = root or {}
     usage = summary.get("usage") or {}
@@ -59,7 +61,7 @@ def _priced(bill: Mapping[str, Any]) -> bool:
 
 
 def _latency(rows: Sequence[Row]) -> dict[str, float]:
-    seconds = [row.scores["model_latency"] for row in rows if "model_latency" in row.scores]
+    seconds = [row.scores[LATENCY] for row in rows if LATENCY in row.scores]
     if not seconds:
         return {}
     values = np.percentile(seconds, _PERCENTILES)

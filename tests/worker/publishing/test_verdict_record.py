@@ -67,7 +67,7 @@ def verdict(weighing: WeighingId) -> Verdict:
         rows=66,
         of_rows=66,
         champion=ChampionEvidence(
-            version="v1",
+            version="org/wandb-registry-R/c:v1",
             rag_model="weave:///e/p/object/RagModel:d",
             weave_call="01",
             evaluated_again=False,

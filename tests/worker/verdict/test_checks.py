@@ -69,7 +69,9 @@ def test_a_failed_threshold_is_named_with_value_and_bound(gate: Gate) -> None:
 
 
 def test_an_unknown_metric_is_refused_with_those_that_exist(gate: Gate) -> None:
-    with pytest.raises(ConfigurationError, match=r"asks for model_latency\.mean.*it has answer_c"):
+    with pytest.raises(
+        ConfigurationError, match=r"threshold on model_latency\.mean.*it has answer_c"
+    ):
         check_thresholds(gate, evaluated({"answer_correctness": [0.9]}))
 
 
@@ -90,7 +92,7 @@ def test_a_scorer_that_scored_no_row_allows_no_verdict(gate: Gate) -> None:
     assert decide_outcome(checks) == "failed"
 
 
-def test_a_summary_that_is_not_what_the_rows_say_is_no_evidence(gate: Gate) -> None:
+def test_a_summary_that_differs_from_the_rows_is_an_evidence_error(gate: Gate) -> None:
     lying = evaluated(_SCORES, answer_correctness={"mean": 0.9})
     with pytest.raises(EvidenceError, match=r"rows .* give answer_correctness.mean as 0\.82.*0\.9"):
         check_thresholds(gate, lying)
@@ -102,7 +104,7 @@ def test_what_rows_do_not_have_is_taken_from_the_summary(gate: Gate) -> None:
     assert (check.value, check.passed) == (99, True)
 
 
-def test_a_slice_is_weighed_by_its_own_rows(gate: Gate) -> None:
+def test_a_slice_is_checked_by_its_own_rows(gate: Gate) -> None:
     columns = [{"topic": "sea"}, {"topic": "ice"}, {"topic": "ice"}]
     sea = {"metric": "answer_correctness.mean", "at_least": 0.7, "slice": {"topic": "sea"}}
     checks = check_thresholds(_with(gate, sea), evaluated(_SCORES, columns))
@@ -123,14 +125,14 @@ def test_too_few_rows_allow_no_verdict(gate: Gate) -> None:
     assert "3 rows are fewer than the 4 that it takes" in explain_outcome(checks)
 
 
-@pytest.mark.parametrize("alone", [NO_CHAMPION, ITSELF])
-def test_without_a_champion_a_relative_threshold_passes_and_says_so(gate: Gate, alone: str) -> None:
-    checks = check_thresholds(_with(gate, _NO_WORSE), evaluated(_SCORES), alone=alone)
+@pytest.mark.parametrize("note", [NO_CHAMPION, ITSELF])
+def test_without_a_champion_a_relative_threshold_passes_and_says_so(gate: Gate, note: str) -> None:
+    checks = check_thresholds(_with(gate, _NO_WORSE), evaluated(_SCORES), no_champion=note)
     assert decide_outcome(checks) == "promoted"
-    assert explain_outcome(checks).endswith(alone)
+    assert explain_outcome(checks).endswith(note)
 
 
-def test_a_loss_is_told_with_champion_difference_and_interval(gate: Gate) -> None:
+def test_a_loss_is_explained_with_champion_difference_and_interval(gate: Gate) -> None:
     ours = {"answer_correctness": [0.1, 0.3, 0.2, 0.4] * 10, "model_latency": [1.0] * 40}
     theirs = ours | {"answer_correctness": [0.5, 0.9, 0.7, 0.9] * 10}
     checks = check_thresholds(_with(gate, _NO_WORSE), evaluated(ours), evaluated(theirs))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigurationError, EvidenceError
-from schemas.thresholds import BetterThan, NoWorseThan, Relative
+from schemas.thresholds import BetterThan, NoWorseThan, RelativeThreshold
 from tests.worker.measured import rows
 from worker.verdict.comparison import compare, holds
 
@@ -25,7 +25,9 @@ def _f1(*cycle: float) -> list[float]:
     return [cycle[place % len(cycle)] for place in range(_MANY)]
 
 
-def _passes(threshold: Relative, ours: Sequence[bool | float], theirs: Sequence[Any]) -> bool:
+def _passes(
+    threshold: RelativeThreshold, ours: Sequence[bool | float], theirs: Sequence[Any]
+) -> bool:
     name = threshold.metric.rpartition(".")[0]
     return holds(threshold, compare(threshold, rows({name: ours}), rows({name: theirs})))
 
@@ -69,7 +71,7 @@ def test_yes_or_no_is_better_by_mcnemars_test() -> None:
         assert holds(_better("right.true_fraction"), comparison) == passes
 
 
-def test_what_is_compared_is_said() -> None:
+def test_a_comparison_describes_itself() -> None:
     ours, theirs = _f1(0.5, 0.7, 0.9), _f1(0.5, 0.6, 0.9)
     comparison = compare(_no_worse(), rows({"f1": ours}), rows({"f1": theirs}))
     assert (comparison.rows, comparison.clusters, comparison.p_value) == (_MANY, None, None)
@@ -109,9 +111,9 @@ def test_the_order_of_rows_does_not_matter() -> None:
     assert compare(_no_worse(), ours[::-1], theirs) == compare(_no_worse(), ours, theirs)
 
 
-def test_a_row_that_the_champion_was_not_asked_is_missed() -> None:
+def test_a_row_without_the_champion_is_an_evidence_error() -> None:
     ours = rows({"f1": _f1(0.5)})
-    with pytest.raises(EvidenceError, match="not asked 1 of the 60 rows"):
+    with pytest.raises(EvidenceError, match="not evaluated on 1 of the 60 rows"):
         compare(_no_worse(), ours, ours[1:])
 
 

@@ -118,7 +118,7 @@ def test_a_promotion_waits_for_every_threshold(early: Early) -> None:
     ],
     ids=lambda one: str(one["metric"]),
 )
-def test_what_has_no_bounds_is_never_certain(early: Early, unbounded: dict[str, Any]) -> None:
+def test_a_metric_without_bounds_is_never_certain(early: Early, unbounded: dict[str, Any]) -> None:
     gate = early(_at_least(0.5), unbounded)
     for latency in (0.1, 100.0):
         good = _asked(score=[1.0], model_latency=[latency])
@@ -127,12 +127,12 @@ def test_what_has_no_bounds_is_never_certain(early: Early, unbounded: dict[str, 
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0], ids=["rejection", "promotion"])
-def test_a_verdict_waits_for_the_rows_that_it_takes(early: Early, score: float) -> None:
+def test_a_verdict_waits_for_min_rows(early: Early, score: float) -> None:
     gate = early(_at_least(0.5, min_rows=35))
     assert _decided_after(gate, _asked(score=[score])) == 40
 
 
-def test_a_rejection_waits_for_what_the_gate_wants_to_detect(early: Early) -> None:
+def test_a_rejection_waits_for_the_detectable_difference(early: Early) -> None:
     answered, champion = _asked(score=[0.0, 0.0, 0.5, 0.5]), _asked(score=[1.0])
     waits = early(_NO_WORSE | {"detectable": 0.1})
     assert _decided_after(early(_NO_WORSE), answered, champion) == 10
@@ -141,7 +141,7 @@ def test_a_rejection_waits_for_what_the_gate_wants_to_detect(early: Early) -> No
     assert after > 10
 
 
-def test_a_verdict_stands_on_rows_of_every_slice(early: Early) -> None:
+def test_a_verdict_needs_rows_of_every_slice(early: Early) -> None:
     """Else the weighing would find a slice without rows."""
     ice = [row for row in _asked(score=[0.0]) if row.columns["topic"] == "ice"]
     sea = [row for row in _asked(score=[0.0]) if row.columns["topic"] == "sea"]
@@ -156,7 +156,7 @@ def test_a_slice_is_certain_by_its_own_rows(early: Early) -> None:
     assert _decided_after(early(_at_least(0.5, slice={"topic": "sea"})), answered) == 10
 
 
-def test_the_rows_so_far_must_say_the_same(early: Early) -> None:
+def test_the_checks_on_the_rows_so_far_must_agree(early: Early) -> None:
     """What was certain once stays so, but the weighing sees the rows as they are now."""
     gate, answered = early(_at_least(0.35)), _asked(score=[0.0] * 12 + [1.0] * 88)
     assert EarlyVerdict(gate, _COLUMNS, None)(answered[:12])
@@ -206,7 +206,7 @@ def test_a_dataset_with_equal_rows_is_evaluated_whole(early: Early) -> None:
 
 @pytest.mark.parametrize("score", [1.5, -0.1])
 def test_a_score_outside_0_to_1_has_no_early_verdict(early: Early, score: float) -> None:
-    said = r"score\.mean is .* on a row, .* between 0 and 1\. Take early_stop out of the gate\."
+    said = r"score\.mean is .* on a row, .* between 0 and 1\. Remove early_stop from the gate\."
     with pytest.raises(ConfigurationError, match=said):
         _decided_after(early(_at_least(0.5)), _asked(score=[score]))
     with pytest.raises(ConfigurationError, match=said):
@@ -219,7 +219,7 @@ def test_where_a_score_is_missing_nothing_is_certain(early: Early) -> None:
     assert _decided_after(gate, answered) is None
 
 
-def test_where_the_champion_was_not_asked_a_row_nothing_is_certain(early: Early) -> None:
+def test_where_the_champion_lacks_a_row_nothing_is_certain(early: Early) -> None:
     answered, champion = _asked(score=[0.0]), _asked(score=[1.0])
     assert _decided_after(early(_NO_WORSE), answered, champion[:5]) is None
 
@@ -314,7 +314,7 @@ def test_a_score_outside_0_to_1_ends_the_evaluation_with_the_fix(
 ) -> None:
     evaluation = _published(1.0, 9.0)
     verdict = EarlyVerdict(early(_at_least(0.45)), _columns(evaluation), None)
-    with pytest.raises(ConfigurationError, match="Take early_stop out of the gate"):
+    with pytest.raises(ConfigurationError, match="Remove early_stop from the gate"):
         evaluate(
             weave_project,
             run,

@@ -58,9 +58,7 @@ def _by_id(found: Evaluated) -> dict[int, Any]:
     return {row.columns["number"]: row for row in found.rows}
 
 
-def test_rows_carry_what_was_asked_answered_and_scored(
-    weave_project: WeaveClient, evaluated: Run
-) -> None:
+def test_rows_carry_question_answer_and_scores(weave_project: WeaveClient, evaluated: Run) -> None:
     found = read_back(weave_project, evaluated())
     row = _by_id(found)[1]
     assert row.columns == _ROWS[1]
@@ -98,12 +96,12 @@ def test_evaluations_of_a_model_are_found_the_newest_first(
     assert evaluation_calls(weave_project, found.evaluation, found.model) == [calls[2], calls[0]]
 
 
-def test_a_row_that_is_gone_is_missed(weave_project: WeaveClient, evaluated: Run) -> None:
+def test_a_deleted_row_is_an_evidence_error(weave_project: WeaveClient, evaluated: Run) -> None:
     call = evaluated()
     gone = read_back(weave_project, call).rows[0].call
     weave_project.delete_calls([gone])
     with pytest.raises(EvidenceError, match=rf"{call} has 2 of 3 rows on the trace server"):
-        read_back(weave_project, call, looks=())
+        read_back(weave_project, call, waits=())
 
 
 _KILLED = """
@@ -131,16 +129,16 @@ def test_an_evaluation_whose_process_was_killed_has_not_ended(
     assert killed.returncode == 9
     [root] = weave_project.get_calls(filter={"trace_roots_only": True})
     with pytest.raises(EvidenceError, match=r"has \d of its rows .*, and has not ended there"):
-        read_back(weave_project, str(root.id), looks=())
+        read_back(weave_project, str(root.id), waits=())
 
 
-def test_a_call_that_nobody_made_is_missed(weave_project: WeaveClient) -> None:
+def test_a_missing_call_is_an_evidence_error(weave_project: WeaveClient) -> None:
     with pytest.raises(EvidenceError, match="There is no Weave call 0197"):
-        read_back(weave_project, "0197", looks=())
+        read_back(weave_project, "0197", waits=())
 
 
 def test_a_call_of_something_else_is_refused(weave_project: WeaveClient) -> None:
     _, call = correct.call("yes", {"answer": "yes"})
     weave_project.flush()
     with pytest.raises(ConfigurationError, match="not of an evaluation"):
-        read_back(weave_project, str(call.id), looks=())
+        read_back(weave_project, str(call.id), waits=())

@@ -80,7 +80,7 @@ def test_usage_is_the_sum_over_the_calls_that_used_it(
     assert run.summary["usage"]["total_tokens"] == expected["total_tokens"]
 
 
-def test_what_a_scorer_asks_another_model_counts_too(
+def test_a_scorers_requests_to_another_model_count_too(
     weave_project: WeaveClient, run: wandb.Run
 ) -> None:
     measured = metrics(_evaluate(weave_project, run, judged).summary)
@@ -115,11 +115,11 @@ def test_a_model_without_a_price_leaves_the_cost_unknown(
         weave_project.add_cost("judge", judges_price, judges_price)
     evaluated = _evaluate(weave_project, run, judged)
     cheap = gate.model_copy(update={"thresholds": (AtMost(metric="cost.total", at_most=1),)})
-    with pytest.raises(ConfigurationError, match=r"asks for cost\.total.*usage\.total_tokens"):
+    with pytest.raises(ConfigurationError, match=r"threshold on cost\.total.*usage\.total_tokens"):
         check_thresholds(cheap, evaluated)
 
 
-def test_a_model_that_tells_no_usage_has_none(weave_project: WeaveClient, run: wandb.Run) -> None:
+def test_a_model_that_reports_no_usage_has_none(weave_project: WeaveClient, run: wandb.Run) -> None:
     evaluated = _evaluate(weave_project, run, correct, model=silent_model)
     assert evaluated.summary.keys() & {"usage", "cost"} == set()
 

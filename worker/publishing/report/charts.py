@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from schemas.thresholds import AtLeast, AtMost, BetterThan, Relative
+from schemas.thresholds import RelativeThreshold, Threshold
 from schemas.verdicts import Check, Comparison, Timings
 from worker.publishing.report.topics import TopicMeans
 
@@ -82,29 +82,27 @@ class CheckAxis:
 
 def check_axis(check: Check) -> CheckAxis | None:
     """Return the check on an axis, or None if there was no champion to compare with."""
-    if not isinstance(check.threshold, Relative):
+    if not isinstance(check.threshold, RelativeThreshold):
         return _value_axis(check.threshold, check.value)
     return _difference_axis(check.threshold, check.comparison) if check.comparison else None
 
 
-def _value_axis(threshold: AtLeast | AtMost, value: float | None) -> CheckAxis:
-    upwards = isinstance(threshold, AtLeast)
-    bound = threshold.at_least if isinstance(threshold, AtLeast) else threshold.at_most
+def _value_axis(threshold: Threshold, value: float | None) -> CheckAxis:
+    bound = threshold.bound
     shown = bound if value is None else value
     is_share = 0 <= bound <= 1 and 0 <= shown <= 1
     scale = Scale.over((bound, shown, 1.0 if is_share else bound), room=_EDGE)
     return CheckAxis(
         bound=bound,
         bound_at=scale.at(bound),
-        upwards=upwards,
+        upwards=threshold.sign > 0,
         zero_at=scale.at(0.0),
         value_at=None if value is None else scale.at(value),
     )
 
 
-def _difference_axis(threshold: Relative, found: Comparison) -> CheckAxis:
-    gain = threshold.margin if isinstance(threshold, BetterThan) else -threshold.margin
-    bound = threshold.sign * gain
+def _difference_axis(threshold: RelativeThreshold, found: Comparison) -> CheckAxis:
+    bound = threshold.bound
     low, high = found.interval
     scale = Scale.over((bound, low, high, found.difference), room=_LABELS)
     return CheckAxis(

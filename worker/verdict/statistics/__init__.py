@@ -1,16 +1,16 @@
-"""How sure a verdict can be: intervals, tests and the rows that may be left out.
+"""The statistics of a verdict: intervals, tests and early stops.
 
-Pure functions over numbers: nothing here knows of W&B, Weave or Redis, and the same scores give the
-same figures always, in whatever order they come.
+Pure functions over numbers, without W&B, Weave or Redis. The same scores give the same figures in
+any order.
 
 1. ``paired`` makes the interval for the difference between a version and the champion
-   (`paired_interval`).
-2. ``mcnemar`` tests whether two versions differ where each row is a yes or no (`mcnemar_p`).
-3. ``power`` says how small a difference these rows could have shown (`detectable_difference`).
-4. ``differences`` is what the first and the third stand on: the rows, or the clusters of rows, that
-   chance drew.
-5. ``confidence_sequence`` says after any number of rows where the mean of all of them can still be
-   (`ConfidenceSequence`), for stopping early.
+   (``paired_interval``).
+2. ``mcnemar`` tests whether two versions differ where each row is a yes or no (``mcnemar_p``).
+3. ``power`` gives the smallest difference that these rows could have shown
+   (``detectable_difference``).
+4. ``differences`` pairs the rows and groups them by cluster, for ``paired`` and ``power``.
+5. ``confidence_sequence`` bounds the mean of all rows after any number of them, for early stops
+   (``ConfidenceSequence``).
 """
 
 from worker.verdict.statistics.confidence_sequence import ConfidenceSequence

@@ -1,4 +1,4 @@
-"""The differences between two versions, row by row, in the units that chance drew."""
+"""The differences between two versions, per row or per cluster of rows."""
 
 import math
 from collections import defaultdict
@@ -8,20 +8,20 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDING = 1e-12  # of the largest sum: what is nearer than this is equal
+_ROUNDING = 1e-12  # relative to the largest sum: smaller deviations are rounding errors
 
 
 class TooFewRowsError(ValueError):
-    """One row or one cluster alone does not show how much chance there is: no verdict."""
+    """A single row or cluster shows no spread, so it allows no verdict."""
 
 
 class Differences(NamedTuple):
-    """Candidate less champion. A unit is a row, or a cluster of rows that belong together.
+    """Candidate minus champion. A unit is a row, or a cluster of rows that belong together.
 
     Attributes:
-        sums: of the differences in each unit.
-        sizes: number of rows in each unit.
-        unit: what a unit is called.
+        sums: Sum of the differences in each unit, shape (units,).
+        sizes: Number of rows in each unit, shape (units,).
+        unit: Name of a unit.
     """
 
     sums: NDArray[np.float64]
@@ -30,12 +30,12 @@ class Differences(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The mean difference of a row."""
+        """The mean difference per row."""
         return float(self.sums.sum() / self.sizes.sum())
 
     @property
     def residuals(self) -> NDArray[np.float64]:
-        """How far each unit's sum is from what the mean has it be."""
+        """Each unit's sum minus the sum that the mean predicts."""
         return self.sums - self.mean * self.sizes
 
     @property
@@ -49,19 +49,19 @@ def differences(
     champion: Iterable[float],
     clusters: Iterable[Hashable] | None = None,
 ) -> Differences:
-    """Pair the rows and put those of a cluster together.
+    """Pair the rows and group them by cluster.
 
     Args:
-        candidate: one number per row; a yes is 1.
-        champion: of the same rows, in the same order.
-        clusters: one label per row; rows with the same label belong together.
+        candidate: One number per row; a yes is 1.
+        champion: Numbers of the same rows, in the same order.
+        clusters: One label per row; rows with the same label belong together.
 
     Returns:
-        The units in an order of their own, so that the order of the rows does not matter.
+        The units, sorted, so that the order of the rows does not matter.
 
     Raises:
-        TooFewRowsError: there are not two units.
-        ValueError: the numbers of rows are not the same.
+        TooFewRowsError: There are fewer than two units.
+        ValueError: The numbers of rows differ.
     """
     pairs = [float(new) - float(old) for new, old in zip(candidate, champion, strict=True)]
     grouped: defaultdict[Hashable, list[float]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The interval for the difference between two versions that answered the same rows."""
+"""The interval for the difference between two versions on the same rows."""
 
 import math
 import warnings
@@ -13,18 +13,18 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 from worker.verdict.statistics.differences import Differences, differences
 
 _RESAMPLES = 9_999
-_BATCH = 250  # resamples at once: 20 MB for 3,000 rows
-_SEED = 0  # any: the same scores must give the same verdict
+_BATCH = 250  # resamples per batch: 20 MB for 3,000 rows
+_SEED = 0  # fixed, so that the same scores give the same verdict
 
 
 class PairedInterval(NamedTuple):
-    """Where the difference between candidate and champion is.
+    """The difference between candidate and champion, with its interval.
 
     Attributes:
-        difference: mean of the candidate less mean of the champion.
-        low: lower end of the interval for it.
-        high: upper end.
-        method: how the interval was made, in words.
+        difference: Mean of the candidate minus mean of the champion.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        method: Method of the interval, in words.
     """
 
     difference: float
@@ -43,19 +43,19 @@ def paired_interval(
 ) -> PairedInterval:
     """Bootstrap the difference of the means, two-sided.
 
-    The method is BCa: Efron, "Better Bootstrap Confidence Intervals", JASA 82 (1987). With clusters
-    whole clusters are drawn, and the difference is that of a row: the ratio of the summed
+    The method is BCa: Efron, "Better Bootstrap Confidence Intervals", JASA 82 (1987). With
+    clusters, whole clusters are resampled, and the difference is the ratio of the summed
     differences to the number of rows.
 
     Args:
-        candidate: one number per row; a yes is 1.
-        champion: of the same rows, in the same order.
-        confidence: of the interval, below 1.
-        clusters: one label per row; rows with the same label are drawn together.
-        resamples: how often rows are drawn.
+        candidate: One number per row; a yes is 1.
+        champion: Numbers of the same rows, in the same order.
+        confidence: Confidence of the interval, below 1.
+        clusters: One label per row; rows with the same label are resampled together.
+        resamples: Number of bootstrap resamples.
 
     Raises:
-        TooFewRowsError: one row or one cluster alone gives no interval.
+        TooFewRowsError: A single row or cluster gives no interval.
     """
     drawn = differences(candidate, champion, clusters)
     if drawn.uniform:
@@ -77,14 +77,16 @@ def _bootstrapped(
         vectorized=True,
         confidence_level=confidence,
     )
-    # What scipy and numpy warn of here is what the percentiles are for.
+    # Where scipy and numpy warn, BCa has no answer and the percentile interval replaces it.
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
-        made = draw(n_resamples=resamples, batch=_BATCH, rng=np.random.default_rng(_SEED))
-    low, high = made.confidence_interval
+        result = draw(n_resamples=resamples, batch=_BATCH, rng=np.random.default_rng(_SEED))
+    low, high = result.confidence_interval
     if not math.isnan(low + high):
         return float(low), float(high), "BCa"
-    low, high = draw(n_resamples=0, method="percentile", bootstrap_result=made).confidence_interval
+    low, high = draw(
+        n_resamples=0, method="percentile", bootstrap_result=result
+    ).confidence_interval
     return float(low), float(high), "percentile, because BCa has no answer here"
 
 

@@ -207,7 +207,7 @@ def test_the_evidence_names_every_reference(promoted: Page) -> None:
         "Evaluation in Weave",
         evidence.weave_url,
     ):
-        assert reference in text
+        assert str(reference) in text
 
 
 def test_the_gates_rules_and_digest_are_shown(promoted: Page) -> None:

@@ -118,5 +118,5 @@ def test_a_score_outside_the_bounds_is_refused(score: float) -> None:
 
 
 def test_more_scores_than_rows_are_refused() -> None:
-    with pytest.raises(InternalError, match="More than the 2 scores"):
+    with pytest.raises(InternalError, match="More scores than the 2 rows"):
         _seen([0.5] * 3, 2)

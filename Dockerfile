@@ -1,6 +1,6 @@
-# Two images from one file:
-#   producers   webhook and poller: the base install, no torch
-#   worker      the GPU worker, and Flower
+# Two images:
+#   producers   webhook and poller: the base install, without torch
+#   worker      GPU worker, events worker and Flower
 FROM python:3.11-slim AS producers
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE weighbridge.py ./
@@ -23,7 +23,7 @@ COPY commands commands
 COPY engine engine
 COPY application application
 COPY worker worker
-# Triton and vLLM compile small kernels at start.
+# gcc, because Triton and vLLM compile small kernels when they start.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/* \
  && pip install --no-cache-dir ".[worker,gpu]" && useradd --create-home weighbridge \

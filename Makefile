@@ -1,19 +1,19 @@
-# make rehearsal   the whole thing on this machine, in a few minutes
-# make test        every test, on real parts
-# make check       what a change has to pass: lint, typecheck and test
-# make chaos       200 versions, and 275 faults that the seed draws; SEED=n
+# make rehearsal   runs the whole system on this machine, in a few minutes
+# make test        runs the tests, with real components
+# make check       runs what a change must pass: lint, typecheck and test
+# make chaos       weighs 200 versions while 275 faults happen that the seed draws; SEED=n
 #
-# Each sets up what it needs in .venv, once.
+# Each target sets up what it needs in .venv, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Where pip looks for torch. Empty: its usual index, whose Linux build carries CUDA (some GB).
-# TORCH_INDEX=https://download.pytorch.org/whl/cpu picks the small CPU build; both work.
+# The index from which pip installs torch. Empty is pip's default; its Linux build contains CUDA
+# (several GB). https://download.pytorch.org/whl/cpu has the small CPU build. Both work.
 TORCH_INDEX ?=
 
-# Unset, so that Python keeps what it compiles: else each process of a rehearsal compiles it again.
+# Unset, so that Python keeps its bytecode; otherwise each process of a rehearsal compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: rehearsal test chaos lint typecheck check format bench setup requirements clean
@@ -40,7 +40,7 @@ format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# make chaos SEED=7: 200 versions, and 275 faults that the seed draws
+# make chaos SEED=7 weighs 200 versions while 275 faults happen that the seed draws.
 SEED ?= 1
 chaos: setup
 	@$(BIN)/python -m tests.chaos.run --seed $(SEED)
@@ -53,8 +53,8 @@ bench: setup
 
 setup: $(VENV)/installed
 
-# uv installs in seconds what takes pip minutes; where it cannot be had, or cannot reach an index,
-# pip does the same. torch is pip's in any case: pip may be set up to find a CPU build.
+# uv takes seconds where pip takes minutes. If uv cannot be installed or cannot reach an index, pip
+# does the same. pip always installs torch, because pip may be configured for a CPU build.
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
@@ -63,16 +63,16 @@ install = { test -x $(BIN)/uv && $(BIN)/uv pip install --quiet --python $(BIN)/p
   || $(PIP_INSTALL) $(1)
 TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 
-# What the processes of a rehearsal import; Python compiles it here, beside the conversion, once.
+# The imports of a rehearsal's processes. Setup compiles them while it converts the base model.
 IMPORTS := "import worker.pipeline, worker.tasks, vllm.entrypoints.openai.api_server, \
   vllm.v1.worker.cpu_worker, sentence_transformers"
 
-# The second time pip finds torch there, and adds what a CUDA build asks for.
+# The second installation of torch only adds what a CUDA build requires.
 $(VENV)/installed: requirements.txt requirements-uv.txt pyproject.toml Makefile
 	@echo "Setting up $(VENV) (about a minute, once) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP_INSTALL) --require-hashes --requirement requirements-uv.txt \
-	  || echo "  uv could not be installed: pip takes some minutes"
+	  || echo "  uv could not be installed; pip takes a few minutes"
 	@echo "  torch, and everything else, pinned by hash"
 	@$(PIP_INSTALL) --no-deps --no-compile $(TORCH) & torch=$$!; \
 	  $(call install,--no-deps --require-hashes --requirement requirements.txt); others=$$?; \
@@ -84,13 +84,13 @@ $(VENV)/installed: requirements.txt requirements-uv.txt pyproject.toml Makefile
 	  $(BIN)/python -m rehearsal.base_model; converted=$$?; wait; exit $$converted
 	@touch $@
 
-# What only work on the code itself needs.
+# The tools that only developers need.
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@echo "  the tools of lint, typecheck and test"
 	@$(call install,--no-deps --require-hashes --requirement requirements-dev.txt)
 	@touch $@
 
-# Resolves the three lists anew from pyproject.toml. UPGRADE= keeps each version that still fits.
+# Resolves the three lists from pyproject.toml. UPGRADE= keeps each version that still fits.
 UPGRADE ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \
   --no-header $(UPGRADE)

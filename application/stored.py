@@ -1,8 +1,8 @@
 """Read objects from the Weave server as data, and make instances of known classes from them.
 
 ``ref.get()`` returns proxies whose methods are code from the server, and publishing a changed proxy
-stores a damaged version (docs/upstream/weave-protocol.md, "Objects that come back" and
-"Publishing a changed object"). This module reads data fields only, so no stored code runs.
+stores a damaged version (docs/upstream/weave-protocol.md, "Fetched objects" and "Publishing a
+changed object"). This module reads data fields only, so no stored code runs.
 """
 
 from typing import Any, TypeVar

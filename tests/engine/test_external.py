@@ -35,7 +35,7 @@ from tests.engine.scripted_engine import (
 
 KEY = "the-secret-key"
 NAME = "wandb32/wandb-registry-RAG Chat Models/Finetuned SmolLM2:v3"
-GOOD = Path(__file__).parents[3] / "rehearsal" / "adapters" / "good"
+GOOD = Path(__file__).parents[2] / "rehearsal" / "adapters" / "good"
 # The adapter answers in a word where its base makes a sentence. Its first choice leads by more than
 # 1.6 nats in every token, so that no rounding (bf16, merged or not) turns it.
 CAPITALS = {"Germany": "Berlin", "France": "Paris", "Japan": "Tokyo", "Spain": "Madrid"}

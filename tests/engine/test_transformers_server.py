@@ -27,8 +27,10 @@ from engine.control import ControlError, ask
 from engine.log import last_errors
 from schemas.errors import ConfigurationError, PlatformError
 
+pytestmark = pytest.mark.engine
+
 QUESTIONS = ["What is the capital of Germany?", "Name three planets."]
-ADAPTERS = Path(__file__).parents[3] / "rehearsal" / "adapters"
+ADAPTERS = Path(__file__).parents[2] / "rehearsal" / "adapters"
 PATIENCE = 600.0
 MAX_TOKENS = 12
 CHAT = "/v1/chat/completions"

@@ -40,6 +40,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Itera
         yield stage
 
 
+@pytest.fixture(scope="module")
+def before(stage: Stage) -> Any:
+    """What is in W&B before the first version is weighed."""
+    return _state(stage)
+
+
 def _add_astray_gate(path: Path) -> None:
     """A second gate, for one collection, which names an object that is not there.
 
@@ -125,9 +131,8 @@ def _of_another_base(folder: Path) -> None:
     ],
 )
 def test_a_version_that_cannot_be_weighed_fails_with_the_reason(
-    stage: Stage, tmp_path: Path, make: Any, reason: str
+    stage: Stage, before: Any, tmp_path: Path, make: Any, reason: str
 ) -> None:
-    before = _state(stage)
     make(tmp_path)
     version = _link(stage, tmp_path, make.__name__)
     assert _enqueue(stage, str(version)).returncode == 0
@@ -139,9 +144,8 @@ def test_a_version_that_cannot_be_weighed_fails_with_the_reason(
 
 
 def test_a_gate_whose_rag_model_is_missing_fails_with_its_name(
-    stage: Stage, tmp_path: Path
+    stage: Stage, before: Any, tmp_path: Path
 ) -> None:
-    before = _state(stage)
     adapter = tmp_path / "adapter"
     shutil.copytree(str(files("rehearsal") / "adapters" / "good"), adapter)
     version = _link(stage, adapter, "Astray")

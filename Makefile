@@ -1,7 +1,8 @@
 # make rehearsal   the whole thing on this machine, in a few minutes
-# make test        every test, on real parts
+# make test        every feature, on real parts
+# make test-long   what is worth its minutes only before a landing: tests/long_tests.md
+# make check       lint, typecheck and the tests that need no engine; for the edit loop
 # make chaos       200 versions while everything dies at random; SEED=n
-# make lint typecheck
 #
 # Each sets up what it needs in .venv, once.
 
@@ -13,14 +14,29 @@ BIN := $(VENV)/bin
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu picks the small CPU build; both work.
 TORCH_INDEX ?=
 
-.PHONY: rehearsal test chaos lint typecheck format bench setup requirements clean
+.PHONY: rehearsal test test-fast test-long check chaos lint typecheck format bench setup requirements clean
 .DEFAULT_GOAL := rehearsal
 
 rehearsal: setup
 	@$(BIN)/weighbridge rehearse
 
+# One worker more than two cores: many tests wait for other processes. WORKERS=0 runs one test
+# after another.
+WORKERS ?= 3
+PYTEST := $(BIN)/pytest -n $(WORKERS) --durations=20
+
+# The only target that measures coverage: it runs every feature, so that the floor means something.
+# Code that runs in processes which the tests start is left out.
 test: setup
-	@$(BIN)/pytest
+	@$(PYTEST) -m "not long" --cov
+
+test-fast: setup
+	@$(PYTEST) -m "not engine and not slow and not long"
+
+test-long: setup
+	@$(PYTEST) -m long
+
+check: lint typecheck test-fast
 
 lint: setup
 	@$(BIN)/ruff check .

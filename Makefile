@@ -1,6 +1,7 @@
 # make rehearsal   runs the whole system on this machine, in a few minutes
-# make test        runs the tests, with real components
-# make check       runs what a change must pass: lint, typecheck and test
+# make test        runs the tests of every feature, with real components
+# make test-long   runs the tests that take minutes each: tests/long_tests.md
+# make check       runs lint, typecheck and the tests that need no model server
 # make chaos       weighs 200 versions while 275 faults happen that the seed draws; SEED=n
 #
 # Each target sets up what it needs in .venv, once.
@@ -16,14 +17,30 @@ TORCH_INDEX ?=
 # Unset, so that Python keeps its bytecode; otherwise each process of a rehearsal compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: rehearsal test chaos lint typecheck check format bench setup requirements clean
+.PHONY: rehearsal test test-fast test-long check chaos lint typecheck format bench setup \
+  requirements clean
 .DEFAULT_GOAL := rehearsal
 
 rehearsal: setup
 	@$(BIN)/weighbridge rehearse
 
+# One worker more than two cores, because many tests wait for other processes. WORKERS=0 runs one
+# test after another.
+WORKERS ?= 3
+PYTEST := $(BIN)/pytest -n $(WORKERS) --durations=20
+
+# The only target that measures coverage, because it runs every feature. Code in processes that the
+# tests start is not measured.
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest
+	@$(PYTEST) -m "not long" --cov
+
+test-fast: $(VENV)/installed-dev
+	@$(PYTEST) -m "not engine and not slow and not long"
+
+test-long: $(VENV)/installed-dev
+	@$(PYTEST) -m long
+
+check: lint typecheck test-fast
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -33,8 +50,6 @@ lint: $(VENV)/installed-dev
 
 typecheck: $(VENV)/installed-dev
 	@$(BIN)/mypy
-
-check: lint typecheck test
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .

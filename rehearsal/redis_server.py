@@ -137,16 +137,23 @@ def executable() -> Path:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now, and that stays the caller's.
+    """A loopback port that nobody listens on, reserved for the caller while this process lives.
 
-    The system by itself gives none of these out, and this process gives out each once.
+    The system does not assign ports of this range by itself. A UDP socket on the same number keeps
+    other processes that call this function from choosing it, and leaves TCP to the caller.
 
     Raises:
         ConfigurationError: There is none left.
     """
     for port in _PORTS:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with (
+            suppress(OSError),
+            socket.socket() as probe,
+            socket.socket(type=socket.SOCK_DGRAM) as reservation,
+        ):
+            for bound in (probe, reservation):
+                bound.bind(("127.0.0.1", port))
+            reservation.detach()  # stays open until the process ends
             return port
     raise ConfigurationError(
         f"No port between {_FIRST_PORT} and {_END_OF_PORTS} is free.",

@@ -11,6 +11,7 @@ import redis
 import wandb
 from celery import Celery
 from weave.trace.weave_client import WeaveClient
+from xdist.remote import Producer
 
 from bus.bus import Bus
 from bus.connection import connect
@@ -25,6 +26,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
+from tests.groups import GroupScheduling, arrange
 from tests.weave_clients import connected, end_known_clients
 
 # A machine that is busy is no failure, and a change is judged by the examples of the one before.
@@ -32,6 +34,15 @@ from tests.weave_clients import connected, end_known_clients
 hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.register_profile("patient", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by mark
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    arrange(config.rootpath, items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

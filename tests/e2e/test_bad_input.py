@@ -40,6 +40,12 @@ def services(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> It
         yield services
 
 
+@pytest.fixture(scope="module")
+def before(services: Services) -> Any:
+    """The state of W&B before the first version is weighed."""
+    return _state(services)
+
+
 def _add_astray_gate(path: Path) -> None:
     """Add a second gate, for one collection, that names a missing object.
 
@@ -125,9 +131,8 @@ def _of_another_base(folder: Path) -> None:
     ],
 )
 def test_an_invalid_version_fails_with_the_reason(
-    services: Services, tmp_path: Path, make: Any, reason: str
+    services: Services, before: Any, tmp_path: Path, make: Any, reason: str
 ) -> None:
-    before = _state(services)
     make(tmp_path)
     version = _link(services, tmp_path, make.__name__)
     assert _enqueue(services, str(version)).returncode == 0
@@ -139,9 +144,8 @@ def test_an_invalid_version_fails_with_the_reason(
 
 
 def test_a_gate_whose_rag_model_is_missing_fails_with_its_name(
-    services: Services, tmp_path: Path
+    services: Services, before: Any, tmp_path: Path
 ) -> None:
-    before = _state(services)
     adapter = tmp_path / "adapter"
     shutil.copytree(str(files("rehearsal") / "adapters" / "good"), adapter)
     version = _link(services, adapter, "Astray")

@@ -20,7 +20,8 @@ _COLUMNS = [
 
 @pytest.fixture(scope="module")
 def numbers(rehearsed: Rehearsed, program: Program) -> list[dict[str, Any]]:
-    return [program("find_numbers.py", json.dumps(verdict)) for verdict in rehearsed.verdicts]
+    found: list[dict[str, Any]] = program("find_numbers.py", json.dumps(rehearsed.verdicts))
+    return found
 
 
 class _Data(HTMLParser):

@@ -14,7 +14,8 @@ _PROMOTED, _REJECTED = [0, 2], [1]
 
 @pytest.fixture(scope="module")
 def found(rehearsed: Rehearsed, program: Program) -> list[dict[str, Any]]:
-    return [program("find_evidence.py", json.dumps(verdict)) for verdict in rehearsed.verdicts]
+    evidence: list[dict[str, Any]] = program("find_evidence.py", json.dumps(rehearsed.verdicts))
+    return evidence
 
 
 def test_the_rehearsal_succeeds(rehearsed: Rehearsed) -> None:

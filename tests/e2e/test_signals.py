@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.rehearsed import mentioning
 
+pytestmark = pytest.mark.engine
+
 _ENDED_WITHIN = 120  # seconds; a hang must not hold the whole suite
 
 
@@ -18,7 +20,9 @@ def _temporary() -> set[str]:
     return {path.name for path in Path(tempfile.gettempdir()).iterdir()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_signal_during_a_weighing_stops_every_process(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -1,0 +1,72 @@
+"""Which tests share a worker of pytest-xdist, and which of them start first.
+
+The files that use the one engine of a session form a group, which one worker runs in this order.
+Each other file is a group of its own, so that what its tests share is started once. Groups start in
+the order of collection, which begins with the long ones, so that the workers finish together.
+
+The groups are made by path, in a scheduler: the marks of ``--dist=loadgroup`` have no effect with
+pytest 9.2 and pytest-xdist 3.8.
+"""
+
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# The rehearsals find the engine running, and the tests that kill it come last.
+_ENGINE = (
+    "tests/e2e/test_rehearsal.py",
+    "tests/e2e/test_numbers.py",
+    "tests/e2e/test_people.py",
+    "tests/engine/test_rag_application.py",
+    "tests/engine/test_external.py",
+    "tests/engine/test_engine.py",
+    "tests/e2e/test_bad_input.py",
+)
+# What takes long without it; ``make test-fast`` leaves these out.
+_SLOW = (
+    "tests/chaos/test_chaos.py",
+    "tests/chaos/test_takeover.py",
+    "tests/e2e/test_signals.py",
+    "tests/engine/test_lora_engine.py",
+    "tests/engine/test_transformers_server.py",
+    "tests/worker/test_liveness.py",
+    "tests/worker/test_tasks.py",
+    "tests/worker/artifacts/test_transfer.py",
+    "tests/worker/test_outages.py",
+    "tests/rehearsal/test_finetune.py",
+    "tests/e2e/test_tutorial.py",
+)
+_ORDER = {path: place for place, path in enumerate((*_ENGINE, *_SLOW))}
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Gives the tests of a group to one worker; needs ``--no-loadscope-reorder``."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        return "the engine" if path in _ENGINE else path
+
+
+def arrange(root: Path, items: list[pytest.Item]) -> None:
+    """Sort collected tests by group, and mark what is slow or uses the session's engine.
+
+    Args:
+        root: The folder that the paths of tests are relative to.
+
+    Raises:
+        pytest.UsageError: A test uses the session's engine outside its group.
+    """
+    for item in items:
+        if _path(root, item) in _SLOW:
+            item.add_marker(pytest.mark.slow)
+        # Fixtures of tests/conftest.py; some tests call one of another kind ``engine``.
+        if {"engine", "engine_settings"} <= set(getattr(item, "fixturenames", ())):
+            if _path(root, item) not in _ENGINE:
+                raise pytest.UsageError(f"{item.nodeid} uses the engine: add it to {__file__}.")
+            item.add_marker(pytest.mark.engine)
+    items.sort(key=lambda item: _ORDER.get(_path(root, item), len(_ORDER)))
+
+
+def _path(root: Path, item: pytest.Item) -> str:
+    return item.path.relative_to(root).as_posix()

@@ -46,7 +46,7 @@ class _Endpoint:
     """Says yes."""
 
     name = "champion"
-    at_once = 2
+    max_concurrency = 2
 
     async def chat(
         self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int

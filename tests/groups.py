@@ -23,7 +23,7 @@ _ENGINE = (
     "tests/engine/test_engine.py",
     "tests/e2e/test_bad_input.py",
 )
-# What takes long without it; ``make test-fast`` leaves these out.
+# More than 10 s of CPU each without it; ``make test-fast`` leaves these out.
 _SLOW = (
     "tests/chaos/test_chaos.py",
     "tests/chaos/test_takeover.py",
@@ -36,6 +36,24 @@ _SLOW = (
     "tests/worker/test_outages.py",
     "tests/rehearsal/test_finetune.py",
     "tests/e2e/test_tutorial.py",
+    "tests/engine/test_merge.py",
+    "tests/local_wandb/test_schema.py",
+    "tests/local_wandb/test_process.py",
+    "tests/application/rag/test_vector_store.py",
+    "tests/application/rag/test_stored_source.py",
+    "tests/application/test_rebuild.py",
+    "tests/application/rag/test_judge.py",
+    "tests/local_wandb/test_artifacts.py",
+    "tests/commands/test_enqueue.py",
+    "tests/local_wandb/test_registries.py",
+    "tests/engine/test_unpack.py",
+    "tests/engine/test_hub.py",
+    "tests/producers/test_webhook_contract.py",
+    "tests/producers/test_rollback.py",
+    "tests/producers/test_enqueue.py",
+    "tests/producers/test_poller.py",
+    "tests/producers/test_automation.py",
+    "tests/producers/test_poll_loop.py",
 )
 _ORDER = {path: place for place, path in enumerate((*_ENGINE, *_SLOW))}
 

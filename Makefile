@@ -1,5 +1,6 @@
 # make rehearsal   runs the whole system on this machine, in a few minutes
 # make test        runs the tests of every feature, with real components
+# make coverage    runs the same tests, and measures the coverage of the code
 # make test-long   runs the tests that take minutes each: tests/long_tests.md
 # make check       runs lint, typecheck and the tests that need no model server
 # make chaos       weighs 200 versions while 275 faults happen that the seed draws; SEED=n
@@ -17,7 +18,7 @@ TORCH_INDEX ?=
 # Unset, so that Python keeps its bytecode; otherwise each process of a rehearsal compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: rehearsal test test-fast test-long check chaos lint typecheck format bench setup \
+.PHONY: rehearsal test coverage test-fast test-long check chaos lint typecheck format bench setup \
   requirements clean
 .DEFAULT_GOAL := rehearsal
 
@@ -29,9 +30,12 @@ rehearsal: setup
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --durations=20
 
-# The only target that measures coverage, because it runs every feature. Code in processes that the
-# tests start is not measured.
 test: $(VENV)/installed-dev
+	@$(PYTEST) -m "not long"
+
+# The same tests, slower, with the coverage of the code. Processes that the tests start are not
+# measured.
+coverage: $(VENV)/installed-dev
 	@$(PYTEST) -m "not long" --cov
 
 test-fast: $(VENV)/installed-dev

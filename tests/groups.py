@@ -25,8 +25,8 @@ _ENGINE = (
 )
 # More than 10 s of CPU each without it; ``make test-fast`` leaves these out.
 _SLOW = (
-    "tests/chaos/test_chaos.py",
     "tests/chaos/test_takeover.py",
+    "tests/chaos/test_chaos.py",
     "tests/e2e/test_signals.py",
     "tests/engine/test_lora_engine.py",
     "tests/engine/test_transformers_server.py",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import weave
+from weave.trace.context import call_context
 from weave.trace.context.weave_client_context import set_weave_client_global
 from weave.trace.weave_client import WeaveClient, _get_call_processor
 
@@ -34,12 +35,14 @@ def connected(project: str, *, stored_code: bool = True) -> Iterator[WeaveClient
 
 
 def end(client: WeaveClient) -> None:
-    """Send what a client has, and end its threads, which Weave does with the process alone.
+    """Send a client's data and end its threads, which Weave ends only with the process.
 
-    `weave.finish` is not called while there is a client: it waits for ever for calls that never
-    end, as those of an evaluation that was cut off.
+    `weave.finish` is not called while there is a client: it waits forever for calls that never
+    end, such as those of an interrupted evaluation. Such calls would also be the parents of the
+    next client's calls.
     """
     set_weave_client_global(None)
+    call_context._call_stack.set([])
     weave.finish()
     lighten(client)
     for executor in (client.future_executor, client.future_executor_fastlane):

@@ -48,6 +48,7 @@ def served_names(settings: Settings) -> set[str]:
     return {model["id"] for model in server.request("GET", "/v1/models")["data"]}
 
 
+@pytest.mark.long
 def test_a_start_without_enough_memory_says_so_and_the_next_one_works(
     lora_engine: Engine, settings: Settings, base_folder: Path
 ) -> None:

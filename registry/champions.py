@@ -67,7 +67,7 @@ def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
 
 
 def displaced(
-    api: wandb.Api, weighing: WeighingRecord, current: PromotedVersion | None
+    api: wandb.Api, record: WeighingRecord, current: PromotedVersion | None
 ) -> PromotedVersion | None:
     """Return the version that an earlier attempt promoted, if another has replaced it since.
 
@@ -75,7 +75,7 @@ def displaced(
 
     Args:
         api: Reads the collection.
-        weighing: The weighing's record.
+        record: The weighing's record.
         current: The current champion. No request is needed if there is none, or if it is the
             weighing's own version.
 
@@ -83,21 +83,21 @@ def displaced(
         ConfigurationError: The collection does not exist.
         PlatformError: W&B did not answer.
     """
-    gate = weighing.gate
-    if current is None or current.is_of(gate, weighing.id.version):
+    gate = record.gate
+    if current is None or current.is_of(gate, record.id.version):
         return None
     target = gate.promote.to
     with wandb_call(f"list the versions in {target}"):
         recorded = _recorded(api, target)
-        for record, artifact in recorded:
-            if record.belongs_to(weighing):
+        for promotion, artifact in recorded:
+            if promotion.belongs_to(record):
                 ours = _promoted(target, artifact)
-                later = [one for one, _ in recorded if one.promoted_at > record.promoted_at]
+                later = [one for one, _ in recorded if one.promoted_at > promotion.promoted_at]
                 return ours if ours.ref in {one.champion for one in later} else None
     return None
 
 
-def champion_to_beat(api: wandb.Api, weighing: WeighingRecord) -> PromotedVersion | None:
+def champion_to_beat(api: wandb.Api, record: WeighingRecord) -> PromotedVersion | None:
     """Return the champion to compare a weighing's version with; None if there is none.
 
     If an earlier attempt promoted the version and another has replaced it since, this is the
@@ -107,8 +107,8 @@ def champion_to_beat(api: wandb.Api, weighing: WeighingRecord) -> PromotedVersio
         ConfigurationError: The registry does not exist.
         PlatformError: W&B did not answer.
     """
-    current = current_champion(api, weighing.gate)
-    done = displaced(api, weighing, current)
+    current = current_champion(api, record.gate)
+    done = displaced(api, record, current)
     if done is None or done.record is None:
         return current
     return _version(api, done.record.champion) if done.record.champion else None

@@ -33,15 +33,21 @@ def record(
     )
 
 
-def link_reference(
-    run: wandb.Run, gate: Gate, name: str, metadata: dict[str, object]
-) -> ArtifactRef:
-    """Link a reference to a RagModel version, with the gate's aliases."""
+def log_reference(run: wandb.Run, name: str, metadata: dict[str, object]) -> wandb.Artifact:
+    """Log a reference to a RagModel version; a second time it changes only the metadata."""
     artifact = wandb.Artifact("RagModel", type="model")
     artifact.add_reference(reference(name), name="model", checksum=False)
     logged = run.log_artifact(artifact).wait()
     logged.metadata = metadata  # also for a version that exists already
     logged.save()
+    return logged
+
+
+def link_reference(
+    run: wandb.Run, gate: Gate, name: str, metadata: dict[str, object]
+) -> ArtifactRef:
+    """Link a reference to a RagModel version, with the gate's aliases."""
+    logged = log_reference(run, name, metadata)
     linked = run.link_artifact(logged, str(gate.promote.to), aliases=list(gate.promote.aliases))
     return gate.promote.to.at(linked.version)
 

@@ -112,13 +112,11 @@ def the_champions_form_one_chain(
     environment: Environment, linked: Sequence[LinkedVersion]
 ) -> Iterator[str]:
     """From the version with the alias, each one names the previous champion, back to the first."""
-    promoted = _promoted(environment)
-    previous = {
-        f"{environment.target}:{one.version}": one.metadata.get("champion") for one in promoted
-    }
-    at = next(
-        (f"{environment.target}:{one.version}" for one in promoted if ALIAS in one.aliases), None
-    )
+    # A listed version's ``name`` has its number here, ``version`` the one where it was logged.
+    project = environment.target.rpartition("/")[0]
+    promoted = {f"{project}/{one.name}": one for one in _promoted(environment)}
+    previous = {name: one.metadata.get("champion") for name, one in promoted.items()}
+    at = next((name for name, one in promoted.items() if ALIAS in one.aliases), None)
     chain: list[str] = []
     while at is not None and at not in chain:
         chain.append(at)

@@ -12,7 +12,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate, Promotion
 from schemas.refs import ArtifactRef
 from schemas.weighings import WeighingRecord
-from tests.promoted import link_reference, promoted, record, reference
+from tests.promoted import link_reference, log_reference, promoted, record, reference
 
 _TIMEOUT = 19.0
 
@@ -107,6 +107,19 @@ def test_promoted_versions_are_listed_latest_first(
     second = promoted(run, promoting, "two", day=2)
     assert promoted(run, promoting, "one", day=3) == first
     assert [one.ref for one in promoted_by(api, promoting)] == [first, second]
+
+
+def test_a_version_keeps_its_number_when_it_is_linked_after_a_later_logged_one(
+    run: wandb.Run, api: wandb.Api, promoting: Gate
+) -> None:
+    log_reference(run, "one", {})  # an attempt that was killed before it linked the version
+    second = promoted(run, promoting, "two", day=2)
+    first = promoted(run, promoting, "one", number=1, day=3, champion=second)
+    third = promoted(run, promoting, "three", number=3, day=4, champion=first)
+    assert [one.ref for one in promoted_by(api, promoting)] == [third, first, second]
+    found = displaced(api, _weighing(promoting, 1), current_champion(api, promoting))
+    assert found is not None
+    assert found.ref == first
 
 
 def test_versions_linked_by_others_are_not_listed(

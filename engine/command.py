@@ -5,6 +5,7 @@ Source: docs/upstream/models-and-engines.md, "vLLM on a CPU" and "Starting the s
 
 import os
 import sys
+from collections.abc import Mapping
 
 from engine.options import ServeOptions
 from engine.serving_method import Machine, ServingMethod
@@ -24,6 +25,8 @@ _ON_CPU = ("--enforce-eager", "--block-size", "32")
 # On a CPU, vLLM compiles only the ranking of tokens. That needs a C++ compiler, which a machine may
 # not have, and delays the first answer by seconds.
 _UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
+
+_BINDING = "VLLM_CPU_OMP_THREADS_BIND"  # which thread runs on which core
 
 # The engine needs no secrets of W&B and Celery, and with VLLM_API_KEY it would refuse our calls.
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
@@ -83,8 +86,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
     Returns:
         Every variable of the new process. The engine is reachable only from this machine, reports
-        no usage, and uses every core that this process may use (vLLM itself would leave one idle).
-        ``CUDA_VISIBLE_DEVICES`` is passed on.
+        no usage, and uses every core that this process may use (vLLM itself would leave one idle)
+        unless ``VLLM_CPU_OMP_THREADS_BIND`` says otherwise. ``CUDA_VISIBLE_DEVICES`` is passed on.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
     return inherited | {
@@ -96,13 +99,14 @@ def environment(settings: Settings) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(settings.compile_cache_dir / "inductor"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
-        **_cores(),
+        **_cores(inherited),
         **({} if Machine.current().cuda else _UNCOMPILED),
     }
 
 
-def _cores() -> dict[str, str]:
-    if not hasattr(os, "sched_getaffinity"):  # macOS, where there is no vLLM
+def _cores(inherited: Mapping[str, str]) -> dict[str, str]:
+    # macOS has no affinity, and there is no vLLM for it.
+    if _BINDING in inherited or not hasattr(os, "sched_getaffinity"):
         return {}
     cores = sorted(os.sched_getaffinity(0))
-    return {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}
+    return {_BINDING: ",".join(map(str, cores))}

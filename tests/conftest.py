@@ -1,5 +1,6 @@
 """What every test may ask for: a real Redis, emptied for each test that uses it."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
-from tests.groups import GroupScheduling, arrange
+from tests.groups import GroupScheduling, arrange, is_left_out
 from tests.weave_clients import connected, end_known_clients
 
 # A machine that is busy is no failure, and a change is judged by the examples of the one before.
@@ -36,9 +37,23 @@ hypothesis.settings.register_profile("patient", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("patient")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import what ``-m`` leaves out: its libraries take seconds in each process."""
+    return is_left_out(config.rootpath, collection_path, config.option.markexpr) or None
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects by mark
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     arrange(config.rootpath, items)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Give each process one thread when tests run side by side.
+
+    Threads of several model servers that share two cores wait for each other in busy loops: a test
+    that takes 16 s alone took 128 s beside two others.
+    """
+    os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:

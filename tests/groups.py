@@ -66,6 +66,16 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
         return "the engine" if path in _ENGINE else path
 
 
+def is_left_out(root: Path, file: Path, markers: str) -> bool:
+    """Whether ``-m`` leaves out every test of a file.
+
+    Args:
+        root: The folder that the paths of tests are relative to.
+        markers: The expression of ``-m``.
+    """
+    return "not slow" in markers and file.is_file() and _relative(root, file) in _SLOW
+
+
 def arrange(root: Path, items: list[pytest.Item]) -> None:
     """Sort collected tests by group, and mark what is slow or uses the session's engine.
 
@@ -87,4 +97,8 @@ def arrange(root: Path, items: list[pytest.Item]) -> None:
 
 
 def _path(root: Path, item: pytest.Item) -> str:
-    return item.path.relative_to(root).as_posix()
+    return _relative(root, item.path)
+
+
+def _relative(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()

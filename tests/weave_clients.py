@@ -3,6 +3,7 @@
 import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import weave
 from weave.trace.context import call_context
@@ -11,6 +12,9 @@ from weave.trace.weave_client import WeaveClient, _get_call_processor
 
 from application.tracing import lighten
 from worker import recording
+
+# Seconds. By default Weave uploads once a second, and each flush waits for that.
+_UPLOAD_INTERVAL = 0.02
 
 
 @contextmanager
@@ -28,6 +32,8 @@ def connected(project: str, *, stored_code: bool = True) -> Iterator[WeaveClient
             "allow_unsafe_custom_obj_decode": stored_code,
         },
     )
+    for processor in _processors(client):
+        processor.min_batch_interval = _UPLOAD_INTERVAL
     try:
         yield client
     finally:
@@ -49,10 +55,15 @@ def end(client: WeaveClient) -> None:
         if executor is not None:
             executor._shutdown()
             atexit.unregister(executor._shutdown)
-    for processor in (_get_call_processor(client.server), client._server_feedback_processor):
-        if processor is not None:
-            processor.stop_accepting_new_work_and_flush_queue()
-            atexit.unregister(processor.stop_accepting_new_work_and_flush_queue)
+    for processor in _processors(client):
+        processor.stop_accepting_new_work_and_flush_queue()
+        atexit.unregister(processor.stop_accepting_new_work_and_flush_queue)
+
+
+def _processors(client: WeaveClient) -> list[Any]:
+    """Return the processors that upload a client's calls and feedback."""
+    both = (_get_call_processor(client.server), client._server_feedback_processor)
+    return [processor for processor in both if processor is not None]
 
 
 def end_known_clients() -> None:

@@ -1,6 +1,7 @@
 """Which versions can share a running engine, and how an engine is started for them."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,17 @@ def test_a_gpu_has_a_memory_limit_and_a_cpu_no_graphs(tiny_settings: Settings) -
 def test_a_cpu_engine_needs_no_compiler(tiny_settings: Settings) -> None:
     compiles = environment(tiny_settings).get("TORCH_COMPILE_DISABLE") != "1"
     assert compiles == Machine.current().cuda
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity")
+def test_a_cpu_engine_uses_every_core_unless_the_operator_says_otherwise(
+    tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    cores = {int(one) for one in environment(tiny_settings)["VLLM_CPU_OMP_THREADS_BIND"].split(",")}
+    assert cores == os.sched_getaffinity(0)
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    assert environment(tiny_settings)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
 
 
 def test_quantized_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:

@@ -42,7 +42,7 @@ test-fast: $(VENV)/installed-dev
 	@$(PYTEST) -m "not engine and not slow and not long"
 
 test-long: $(VENV)/installed-dev
-	@$(PYTEST) -m long $(ARGS)
+	@$(PYTEST) -m long
 
 check: lint typecheck test-fast
 

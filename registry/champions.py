@@ -63,7 +63,7 @@ def promoted_by(api: wandb.Api, gate: Gate) -> list[PromotedVersion]:
     with wandb_call(f"list the versions in {target}"):
         ours = [one for one in _recorded(api, target) if one[0].gate == gate.name]
         latest_first = sorted(ours, key=lambda one: one[0].promoted_at, reverse=True)
-        return [_promoted(_listed_ref(target, one), one) for _, one in latest_first]
+        return [_listed(target, artifact) for _, artifact in latest_first]
 
 
 def displaced(
@@ -91,7 +91,7 @@ def displaced(
         recorded = _recorded(api, target)
         for promotion, artifact in recorded:
             if promotion.belongs_to(record):
-                ours = _promoted(_listed_ref(target, artifact), artifact)
+                ours = _listed(target, artifact)
                 later = [one for one, _ in recorded if one.promoted_at > promotion.promoted_at]
                 return ours if ours.ref in {one.champion for one in later} else None
     return None
@@ -145,13 +145,10 @@ def _recorded(api: wandb.Api, target: CollectionRef) -> list[tuple[PromotionReco
     ]
 
 
-def _listed_ref(target: CollectionRef, artifact: Any) -> ArtifactRef:
-    """Return a listed version by its number in the target collection.
-
-    ``artifact.version`` of a listed version is its number in the collection that it was logged to
-    (docs/upstream/wandb-protocol.md, "Links, aliases and tags").
-    """
-    return target.at(artifact.name.rpartition(":")[2])
+def _listed(target: CollectionRef, artifact: Any) -> PromotedVersion:
+    # ``version`` of a listed version is its number in the collection that it was logged to
+    # (docs/upstream/wandb-protocol.md, "Links, aliases and tags").
+    return _promoted(target.at(artifact.name.rpartition(":")[2]), artifact)
 
 
 def _promoted(ref: ArtifactRef, artifact: Any) -> PromotedVersion:

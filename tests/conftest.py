@@ -50,8 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_setupnodes() -> None:
     """Give each process one thread when tests run side by side.
 
-    Threads of several model servers that share two cores wait for each other in busy loops: a test
-    that takes 16 s alone took 128 s beside two others.
+    Several model servers share the cores, and a thread that waits for another one keeps its core
+    busy.
     """
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 

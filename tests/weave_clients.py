@@ -3,14 +3,13 @@
 import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import weave
 from weave.trace.context import call_context
 from weave.trace.context.weave_client_context import set_weave_client_global
-from weave.trace.weave_client import WeaveClient, _get_call_processor
+from weave.trace.weave_client import WeaveClient
 
-from application.tracing import lighten
+from application.tracing import lighten, upload_processors
 from worker import recording
 
 # Seconds. By default Weave uploads once a second, and each flush waits for that.
@@ -32,7 +31,7 @@ def connected(project: str, *, stored_code: bool = True) -> Iterator[WeaveClient
             "allow_unsafe_custom_obj_decode": stored_code,
         },
     )
-    for processor in _processors(client):
+    for processor in upload_processors(client):
         processor.min_batch_interval = _UPLOAD_INTERVAL
     try:
         yield client
@@ -55,15 +54,9 @@ def end(client: WeaveClient) -> None:
         if executor is not None:
             executor._shutdown()
             atexit.unregister(executor._shutdown)
-    for processor in _processors(client):
+    for processor in upload_processors(client):
         processor.stop_accepting_new_work_and_flush_queue()
         atexit.unregister(processor.stop_accepting_new_work_and_flush_queue)
-
-
-def _processors(client: WeaveClient) -> list[Any]:
-    """Return the processors that upload a client's calls and feedback."""
-    both = (_get_call_processor(client.server), client._server_feedback_processor)
-    return [processor for processor in both if processor is not None]
 
 
 def end_known_clients() -> None:

@@ -112,7 +112,7 @@ def the_champions_form_one_chain(
     environment: Environment, linked: Sequence[LinkedVersion]
 ) -> Iterator[str]:
     """From the version with the alias, each one names the previous champion, back to the first."""
-    # A listed version's ``name`` has its number here, ``version`` the one where it was logged.
+    # ``version`` of a listed version is its number in the collection that it was logged to.
     project = environment.target.rpartition("/")[0]
     promoted = {f"{project}/{one.name}": one for one in _promoted(environment)}
     previous = {name: one.metadata.get("champion") for name, one in promoted.items()}

@@ -197,9 +197,11 @@ class EngineServer:
         if found is None or found.record.guard_pid == self.record.guard_pid:  # not a newer engine's
             (self._run_dir / "engine.json").unlink(missing_ok=True)
         if self._is_running():
-            process = psutil.Process(self.record.guard_pid)
-            process.send_signal(signal.SIGTERM)
-            psutil.wait_procs([process], timeout=2 * guard.GRACE_PERIOD)
+            psutil.Process(self.record.guard_pid).send_signal(signal.SIGTERM)
+            # Polled, not waited for: where nothing reaps orphans, the guard remains as a zombie.
+            deadline = time.monotonic() + 2 * guard.GRACE_PERIOD
+            while self._is_running() and time.monotonic() < deadline:
+                time.sleep(guard.EXIT_POLL_INTERVAL)
         shutil.rmtree(self.record.socket.parent, ignore_errors=True)  # in case the guard was killed
 
     def failure(self, what: str) -> PlatformError:

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 from schemas.errors import PlatformError
 
@@ -18,16 +20,48 @@ _LAST_LINES = 12  # of a log, in an error message
 
 @contextmanager
 def stop_on_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Stop the process when the context is left: terminate it, and kill it after a timeout."""
+    """Stop the process, and all that it started, when the context is left.
+
+    It is terminated, and killed after a timeout. What it started ends with it or soon after, as an
+    engine does, and is killed after the same timeout.
+    """
     try:
         yield
     finally:
+        started = _descendants(process)
         process.terminate()
         try:
             process.wait(_KILL_AFTER)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for descendant in _still_running(started, _KILL_AFTER):
+            with suppress(psutil.NoSuchProcess):
+                descendant.kill()
+        _still_running(started, _KILL_AFTER)
+
+
+def _still_running(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until the processes have ended; return those that run after the given seconds."""
+    deadline = time.monotonic() + seconds
+    while (running := list(filter(_is_running, processes))) and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL)
+    return running
+
+
+def _is_running(process: psutil.Process) -> bool:
+    """Whether it runs; where nothing reaps orphans, an ended one remains as a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 @contextmanager

@@ -23,7 +23,7 @@ _ENGINE = (
     "tests/engine/test_engine.py",
     "tests/e2e/test_bad_input.py",
 )
-# More than 10 s of CPU each without it; ``make test-fast`` leaves these out.
+# More than 7 s each without it; ``make test-fast`` leaves these out.
 _SLOW = (
     "tests/chaos/test_takeover.py",
     "tests/chaos/test_chaos.py",
@@ -48,12 +48,31 @@ _SLOW = (
     "tests/local_wandb/test_registries.py",
     "tests/engine/test_unpack.py",
     "tests/engine/test_hub.py",
+    "tests/engine/test_transformers_loading.py",
+    "tests/rehearsal/test_base_model.py",
+    "tests/rehearsal/test_lessons.py",
     "tests/producers/test_webhook_contract.py",
     "tests/producers/test_rollback.py",
     "tests/producers/test_enqueue.py",
     "tests/producers/test_poller.py",
     "tests/producers/test_automation.py",
     "tests/producers/test_poll_loop.py",
+    "tests/registry/test_calls.py",
+    "tests/worker/verdict/statistics/test_paired.py",
+    "tests/worker/verdict/test_early_stop.py",
+    "tests/worker/test_recording.py",
+    "tests/worker/artifacts/test_download.py",
+    "tests/application/rag/test_old_names.py",
+    "tests/engine/test_guard.py",
+    "tests/local_wandb/test_automations.py",
+    "tests/worker/test_reweigh.py",
+    "tests/bus/test_connection.py",
+    "tests/upgrade/test_published.py",
+    "tests/local_wandb/traces/test_evaluations.py",
+    "tests/rehearsal/test_model_team.py",
+    "tests/commands/test_status.py",
+    "tests/bus/test_lease.py",
+    "tests/producers/test_webhook.py",
 )
 _ORDER = {path: place for place, path in enumerate((*_ENGINE, *_SLOW))}
 

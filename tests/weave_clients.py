@@ -3,17 +3,34 @@
 import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 
 import weave
+from weave.trace import init_message
 from weave.trace.context import call_context
 from weave.trace.context.weave_client_context import set_weave_client_global
 from weave.trace.weave_client import WeaveClient
+from weave.trace_server_bindings.async_batch_processor import AsyncBatchProcessor
+from weave.trace_server_bindings.call_batch_processor import CallBatchProcessor
 
+from application import tracing
 from application.tracing import lighten, upload_processors
 from worker import recording
 
-# Seconds. By default Weave uploads once a second, and each flush waits for that.
-_UPLOAD_INTERVAL = 0.02
+_UPLOAD_INTERVAL = 0.02  # seconds
+
+
+def upload_at_once() -> None:
+    """Have this process's clients upload at once, and ask nobody for newer versions of Weave.
+
+    By default Weave uploads once a second, and each flush waits for that.
+    """
+    tracing._UPLOAD_INTERVAL = _UPLOAD_INTERVAL
+    for processor in (AsyncBatchProcessor, CallBatchProcessor):
+        processor.__init__ = partialmethod(  # type: ignore[assignment,method-assign]
+            processor.__init__, min_batch_interval=_UPLOAD_INTERVAL
+        )
+    init_message._print_version_check = lambda: None
 
 
 @contextmanager
@@ -31,8 +48,6 @@ def connected(project: str, *, stored_code: bool = True) -> Iterator[WeaveClient
             "allow_unsafe_custom_obj_decode": stored_code,
         },
     )
-    for processor in upload_processors(client):
-        processor.min_batch_interval = _UPLOAD_INTERVAL
     try:
         yield client
     finally:

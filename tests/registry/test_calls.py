@@ -18,7 +18,7 @@ from schemas.errors import ArtifactError, ConfigurationError, PlatformError
 from schemas.refs import ArtifactRef
 from tests.faulty_network import FaultyNetwork
 
-_WITHIN = 2.0  # seconds
+_WITHIN = 1.0  # seconds
 _PERMANENT = ("400", "401", "403", "404", "422")
 _PASSING = ("429", "500", "503", "slow", "cut")
 _RENAME = """
@@ -87,7 +87,7 @@ def test_an_outage_is_a_platform_error_within_the_timeout(
     start = time.monotonic()
     with pytest.raises(PlatformError, match="W&B did not "), wandb_call("do it"):
         call(api)
-    assert time.monotonic() - start < 5 * _WITHIN  # room for a busy machine
+    assert time.monotonic() - start < 10 * _WITHIN  # room for a busy machine
 
 
 def test_a_short_outage_goes_unnoticed(

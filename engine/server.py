@@ -9,7 +9,6 @@ processes find it by ``engine.json`` in the run folder.
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
@@ -118,10 +117,10 @@ class EngineServer:
         scratch = make_private_folder()
         socket = scratch / "engine.sock"
         owner = psutil.Process(owner_pid)
-        guarded = [sys.executable, "-P", guard.__file__, str(owner.pid), str(owner.create_time())]
+        guarded = guard.command(owner, scratch, guard.GRACE_PERIOD)
         with log_file(run_dir).open("wb") as log:
             process = subprocess.Popen(
-                [*guarded, str(scratch), "--", *command, "--uds", str(socket)],
+                [*guarded, *command, "--uds", str(socket)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

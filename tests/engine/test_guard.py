@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,12 +11,15 @@ import pytest
 
 from engine import guard
 
-# A fake engine with two processes, as vLLM has several; it writes their ids to a file.
+# A fake engine with several processes, as vLLM has, one of which has left the group and ignores
+# SIGTERM; it writes their ids to a file.
 ENGINE = """
 import os, pathlib, subprocess, sys, time
+stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)"
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+escaped = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True)
 pids = pathlib.Path(sys.argv[1])
-pids.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
+pids.with_suffix(".new").write_text(f"{os.getpid()} {child.pid} {escaped.pid}")
 pids.with_suffix(".new").rename(pids)
 time.sleep(1000)
 """
@@ -31,19 +35,14 @@ def owner() -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Guarded:
-    """A running guard and the two processes of its fake engine."""
+    """A running guard and the processes of its fake engine."""
 
     def __init__(self, owner: subprocess.Popen[bytes], folder: Path) -> None:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         pids = folder / "pids"
-        started = psutil.Process(owner.pid).create_time()
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, guard.__file__, str(owner.pid), str(started), str(self.scratch)),
-                *("--", sys.executable, "-c", ENGINE, str(pids)),
-            ]
-        )
+        guarded = guard.command(psutil.Process(owner.pid), self.scratch, guard.GRACE_PERIOD)
+        self.process = subprocess.Popen([*guarded, sys.executable, "-c", ENGINE, str(pids)])
         while not pids.exists():
             assert self.process.poll() is None
         self.engine = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
@@ -78,6 +77,25 @@ def test_nothing_is_left_when_the_guard_is_terminated(guarded: Guarded) -> None:
 def test_nothing_is_left_when_the_engine_itself_dies(guarded: Guarded) -> None:
     guarded.engine[0].kill()
     guarded.assert_nothing_is_left()
+
+
+def test_the_command_ends_with_a_guard_that_is_killed(guarded: Guarded) -> None:
+    guarded.process.kill()
+    _, alive = psutil.wait_procs(guarded.engine[:1], timeout=TIMEOUT)
+    assert not alive
+    for process in guarded.engine:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_no_process_gets_more_memory_than_its_limit(
+    owner: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    guarded = guard.command(psutil.Process(owner.pid), tmp_path / "scratch", 1.0, memory=2**30)
+    program = [sys.executable, "-c", "bytearray(2**31)"]
+    done = subprocess.run([*guarded, *program], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "MemoryError" in done.stderr
 
 
 def test_the_command_runs_as_long_as_the_owner(guarded: Guarded) -> None:

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.applications import Application, Columns, is_absent
 from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent
 from schemas.refs import REGISTRY_PREFIX, ArtifactRef, CollectionPath, CollectionRef, WeaveUri
@@ -63,7 +64,8 @@ class Gate(_Strict):
             collection may have shell wildcards.
         when_alias: Weigh a version when it gets an alias that matches this shell pattern, not when
             it is linked.
-        rag_model: The published RagModel whose chat model is replaced.
+        rag_model: The published application in which a new version replaces the model: a RagModel,
+            or with ``application`` any ``weave.Model``.
         evaluation: The published Evaluation.
         chat_model: Parameters of the chat model that differ from the published ones.
         thresholds: All of them must hold.
@@ -73,6 +75,8 @@ class Gate(_Strict):
             scorers of this installation run (docs/upstream/weave-protocol.md, "Stored code").
         trust_remote_code: Accept versions that bring model code (``*.py``, ``auto_map``), and let
             the engine run it.
+        application: How a team's own application is run; None for the RagModel of Weighbridge.
+        columns: What the report and the tables show; None for what common names say.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)
@@ -89,6 +93,8 @@ class Gate(_Strict):
     approval: Literal["required"] | None = None
     allow_stored_code: bool = False
     trust_remote_code: bool = False
+    application: Application | None = Field(default=None, exclude_if=is_absent)
+    columns: Columns | None = Field(default=None, exclude_if=is_absent)
 
     @model_validator(mode="after")
     def _does_not_feed_itself(self) -> Self:

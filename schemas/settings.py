@@ -68,6 +68,10 @@ class Settings(BaseSettings):
             merges each into the base instead (docs/performance.md says when more is faster).
         max_lora_rank: Highest rank that is served side by side; a higher one is merged.
         evaluation_concurrency: Rows that are evaluated at once.
+        application_launcher: Command line that starts an application's process, such as
+            ``bwrap ...``.
+        application_wandb_api_key: The W&B key that applications write their traces with; None is
+            the worker's own.
     """
 
     model_config = SettingsConfigDict(
@@ -131,6 +135,9 @@ class Settings(BaseSettings):
     side_by_side: int = Field(default=1, gt=0)
     max_lora_rank: int = Field(default=64, gt=0)
     evaluation_concurrency: int = Field(default=128, gt=0)
+
+    application_launcher: str | None = None
+    application_wandb_api_key: SecretStr | None = None
 
     @field_validator("max_lora_rank")
     @classmethod

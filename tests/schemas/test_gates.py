@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.applications import Application, Columns, ModelEndpoint
 from schemas.errors import ConfigurationError
 from schemas.events import ModelVersionEvent
 from schemas.gates import Gate, GateFile
@@ -24,6 +25,21 @@ gates:
       aliases: [production]
 """
 
+_APPLICATION = """\
+    application:
+      import: [acme_support.bot, acme_support.scorers]
+      python: /opt/acme/bin/python
+      exchange: pipeline.llm.model
+      environment: [QDRANT_URL, QDRANT_KEY]
+      models:
+        judge-model:
+          base_url: "https://api.openai.com/v1"
+          key_variable: WEIGHBRIDGE_MODEL_OPENAI
+          model: gpt-4.1-mini
+      timeout: 3600
+    columns: {input: query, truth: target, answer: response, context: sources, topic: area}
+"""
+
 
 def _refusal(text: str) -> str:
     with pytest.raises(ConfigurationError) as refusal:
@@ -40,6 +56,18 @@ def test_the_gate_file_of_the_design_is_read() -> None:
 
 def test_the_example_in_the_repository_is_valid() -> None:
     read_gates(Path(__file__).parents[2] / "gates.example.yaml")
+
+
+def test_the_commented_keys_of_the_example_are_valid() -> None:
+    example = (Path(__file__).parents[2] / "gates.example.yaml").read_text()
+    whole = re.sub(r"(?m)^    # (?=application:|columns:|  )", "    ", example)
+    gate = _gate_of(whole)
+    assert gate.application is not None
+    assert gate.columns is not None
+    assert gate.application.model_fields_set == set(Application.model_fields)
+    assert gate.columns.model_fields_set == set(Columns.model_fields)
+    [judge] = gate.application.models.values()
+    assert judge.model_fields_set == set(ModelEndpoint.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -160,3 +188,115 @@ def test_an_event_that_names_a_gate_is_accepted_by_that_gate_alone(
     assert [one.name for one in gates.matching(event)] == ["climate-rag", "second"]
     with pytest.raises(ConfigurationError, match="no gate 'third'"):
         gates.matching(event.model_copy(update={"gate": "third"}))
+
+
+def _gate_of(text: str) -> Gate:
+    return GateFile.parse(text, "gates.yaml").gates[0]
+
+
+def test_a_gate_runs_a_teams_own_application() -> None:
+    application = _gate_of(_TEXT + _APPLICATION).application
+    assert application is not None
+    assert application.modules == ("acme_support.bot", "acme_support.scorers")
+    assert (application.python, application.exchange) == (
+        "/opt/acme/bin/python",
+        "pipeline.llm.model",
+    )
+    assert application.environment == ("QDRANT_URL", "QDRANT_KEY")
+    assert (application.timeout, application.memory_gib) == (3600, None)
+
+
+def test_an_application_names_the_other_models_that_it_queries() -> None:
+    application = _gate_of(_TEXT + _APPLICATION).application
+    assert application is not None
+    judge = application.models["judge-model"]
+    assert str(judge.base_url) == "https://api.openai.com/v1"
+    assert (judge.key_variable, judge.model) == ("WEIGHBRIDGE_MODEL_OPENAI", "gpt-4.1-mini")
+    assert (judge.retries, judge.max_concurrency) == (2, None)
+
+
+def test_an_application_needs_only_its_modules() -> None:
+    application = _gate_of(_TEXT + "    application: {import: [acme_support]}\n").application
+    assert application is not None
+    assert (application.exchange, application.python) == ("chat_model", None)
+    assert (application.environment, application.models) == ((), {})
+
+
+def test_a_gate_names_the_columns_that_the_report_shows() -> None:
+    columns = _gate_of(_TEXT + _APPLICATION).columns
+    assert columns is not None
+    assert (columns.input, columns.truth, columns.topic) == ("query", "target", "area")
+    assert (columns.answer, columns.context) == ("response", "sources")
+
+
+def test_columns_that_are_not_named_are_absent() -> None:
+    columns = _gate_of(_TEXT + "    columns: {topic: meta.area}\n").columns
+    assert columns is not None
+    assert (columns.topic, columns.input, columns.answer) == ("meta.area", None, None)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("import: [", "imports: [", r"line 13: gates.0.application.import: this key is missing"),
+        ("[acme_support.bot, acme_support.scorers]", "[]", r"line 14: .*import: .*at least 1 item"),
+        ("acme_support.bot,", "acme support,", r"line 14: .*import.0: .*match pattern"),
+        ("/opt/acme/bin/python", '""', r"line 15: .*python: .*at least 1 character"),
+        ("pipeline.llm.model", "pipeline..model", r"line 16: .*exchange: .*match pattern"),
+        ("[QDRANT_URL,", "[QDRANT URL,", r"line 17: .*environment.0: .*match pattern"),
+        ("judge-model:", "judge-model: {}\n        other:", r"line 19: .*base_url: .*is missing"),
+        ('"https://api.openai.com/v1"', "api.openai.com", r"line 20: .*base_url: .*valid URL"),
+        ("WEIGHBRIDGE_MODEL_OPENAI", "OPENAI_API_KEY", r"line 21: .*key_variable: .*match pattern"),
+        ("model: gpt-4.1-mini", "name: gpt-4.1-mini", r"line 22: .*name: this key is not known"),
+        ("timeout: 3600", "timeout: 0", r"line 23: .*timeout: .*greater than 0"),
+        ("timeout: 3600", "memory_gib: -1", r"line 23: .*memory_gib: .*greater than 0"),
+        ("{input: query", "{question: query", r"line 24: gates.0.columns.question: .*not known"),
+        ("answer: response", "answer: output..x", r"line 24: .*columns.answer: .*match pattern"),
+    ],
+)
+def test_a_fault_of_application_and_columns_is_named_with_its_line(
+    right: str, wrong: str, message: str
+) -> None:
+    text = _TEXT + _APPLICATION
+    assert right in text
+    assert re.search(message, _refusal(text.replace(right, wrong)))
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "OPENAI_BASE_URL",
+        "OPENAI_API_KEY",
+        "CELERY_BROKER_URL",
+        "WANDB_API_KEY",
+        "WEIGHBRIDGE_ENGINE_KEY",
+        "WEIGHBRIDGE_WEBHOOK_SECRET",
+        "WEIGHBRIDGE_MODEL_OPENAI",
+    ],
+)
+def test_an_application_gets_no_variable_of_the_worker_itself(variable: str) -> None:
+    refusal = _refusal((_TEXT + _APPLICATION).replace("QDRANT_KEY", variable))
+    assert "line 17: gates.0.application.environment.1: " in refusal
+    assert f"{variable} is a secret or a setting of the worker" in refusal
+
+
+def test_a_gate_without_application_and_columns_stores_neither() -> None:
+    stored = _gate_of(_TEXT).model_dump_json()
+    assert '"application"' not in stored
+    assert '"columns"' not in stored
+
+
+@pytest.mark.parametrize("key", ["application", "columns"])
+def test_the_digest_changes_with_application_and_columns(key: str) -> None:
+    gate = _gate_of(_TEXT + _APPLICATION)
+    assert gate.digest != gate.model_copy(update={key: None}).digest
+
+
+def test_a_stored_gate_keeps_its_application_and_columns() -> None:
+    gate = _gate_of(_TEXT + _APPLICATION)
+    stored = gate.model_dump_json()
+    assert '"application":{"import":["acme_support.bot","acme_support.scorers"],' in stored
+    assert "modules" not in stored
+    read = Gate.model_validate_json(stored)
+    assert read == gate
+    assert read.digest == gate.digest

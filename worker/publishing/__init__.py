@@ -2,6 +2,8 @@
 
     publish          publish_predictions, publish_verdict: the two calls of the pipeline
     predictions      an evaluation's rows as people read them, and those that flipped
+    columns          where the predictions find the question, the answers and the topic
+    stored_values    what Weave stored, as text
     tables           the predictions as tables of the W&B run
     leaderboard      the gate's leaderboard in Weave
     tags             the outcome as a tag on the run and on the version in the Registry

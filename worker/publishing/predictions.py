@@ -4,18 +4,17 @@ The columns are those of W&B's own example of a predictions table
 (docs.wandb.ai, "Log predictions and compare models in Tables").
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.gates import Gate
 from schemas.rows import Row
+from worker.publishing.columns import Paths, paths_for, values_at
+from worker.publishing.stored_values import as_passages, as_text
+from worker.verdict.row_metrics import STATISTICS
 
-# Common names of these dataset columns, the most common one first.
-_INPUT = ("question", "input", "prompt", "query")
-_TRUTH = ("answer", "ground_truth", "expected", "target")
 _CORRECT_FROM = 0.5  # a score at or above this counts as correct
 _RETRIEVAL = "context_recall"
 
@@ -33,7 +32,7 @@ class Prediction(BaseModel):
         confidence: The model's own confidence, 0 to 1, if its output has one.
         error_type: ``no answer``, ``retrieval`` (a passage with the answer was not found) or
             ``answer``; empty if the prediction is correct.
-        topic: The dataset column of that name; empty if there is none.
+        topic: The topic; empty if the row has none.
         context: The retrieved passages, if the output has them.
     """
 
@@ -66,9 +65,14 @@ class Flip(BaseModel):
 
 
 def read_predictions(rows: Sequence[Row], gate: Gate) -> list[Prediction]:
-    """Read the predictions from an evaluation's rows, sorted by id."""
-    metric = gate.thresholds[0].metric.rpartition(".")[0]
-    return sorted((_prediction(row, metric) for row in rows), key=lambda one: one.id)
+    """Read the predictions from an evaluation's rows, sorted by id.
+
+    Args:
+        gate: Its ``columns`` name where a question, an answer and a topic are found.
+    """
+    metric = _score_behind(gate.thresholds[0].metric, rows)
+    paths = paths_for(gate.columns, rows)
+    return sorted((_prediction(row, metric, paths) for row in rows), key=lambda one: one.id)
 
 
 def flips(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> list[Flip]:
@@ -82,21 +86,37 @@ def flips(candidate: Sequence[Prediction], champion: Sequence[Prediction]) -> li
     ]
 
 
-def _prediction(row: Row, metric: str) -> Prediction:
+def _score_behind(metric: str, rows: Sequence[Row]) -> str:
+    """The name of a metric's score in the rows.
+
+    A scorer with a ``summarize`` of its own may name its metrics as it likes. Its score is then its
+    only part, or its only part that is a yes or no.
+    """
+    name, _, statistic = metric.rpartition(".")
+    scores = {score: value for row in rows for score, value in row.scores.items()}
+    if name in scores or statistic in STATISTICS:
+        return name
+    scorer = metric.partition(".")[0]
+    parts = [score for score in scores if score.startswith(f"{scorer}.")]
+    yes_or_no = [part for part in parts if isinstance(scores[part], bool)]
+    return next((names[0] for names in (yes_or_no, parts) if len(names) == 1), name)
+
+
+def _prediction(row: Row, metric: str, paths: Paths) -> Prediction:
     score = row.scores.get(metric)
-    answer = _answer(row.output)
+    answer = _text(row.output, paths.answer, absent=row.output)
     correct = score is not None and score >= _CORRECT_FROM
     return Prediction(
         id=str(row.columns.get("id", row.digest)),
-        input=_first(row.columns, _INPUT) or _as_text(row.columns),
-        ground_truth=_first(row.columns, _TRUTH),
+        input=_text(row.columns, paths.input) or as_text(row.columns),
+        ground_truth=_text(row.columns, paths.truth),
         prediction=answer,
         correct=correct,
         score=None if score is None else float(score),
         confidence=_confidence(row.output),
         error_type="" if correct else _error_type(row, answer),
-        topic=str(row.columns.get("topic", "")),
-        context=_context(row.output),
+        topic=_text(row.columns, paths.topic),
+        context=tuple(as_passages(_value(row.output, paths.context))),
     )
 
 
@@ -106,28 +126,16 @@ def _error_type(row: Row, answer: str) -> str:
     return "retrieval" if row.scores.get(_RETRIEVAL, 1.0) < 1 else "answer"
 
 
-def _answer(output: Any) -> str:
-    if isinstance(output, Mapping):
-        return str(output["answer"]) if "answer" in output else _as_text(output)
-    return str(output)
-
-
 def _confidence(output: Any) -> float | None:
     value = output.get("confidence") if isinstance(output, Mapping) else None
     return float(value) if isinstance(value, int | float) else None
 
 
-def _context(output: Any) -> tuple[str, ...]:
-    passages = output.get("context") if isinstance(output, Mapping) else None
-    return tuple(
-        str(one["text"] if isinstance(one, Mapping) and "text" in one else one)
-        for one in passages or ()
-    )
+def _text(value: Any, paths: Iterable[str], absent: Any = None) -> str:
+    return as_text(_value(value, paths, absent))
 
 
-def _first(columns: Mapping[str, Any], names: Sequence[str]) -> str:
-    return next((str(columns[name]) for name in names if name in columns), "")
-
-
-def _as_text(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
+def _value(value: Any, paths: Iterable[str], absent: Any = None) -> Any:
+    """The first value at the paths that is not null; ``absent`` if no path leads anywhere."""
+    found = values_at(value, paths)
+    return next((one for one in found if one is not None), None) if found else absent

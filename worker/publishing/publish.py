@@ -14,6 +14,7 @@ from schemas.refs import WeaveRef
 from schemas.rows import Row
 from schemas.settings import Settings
 from schemas.verdicts import Verdict
+from worker.publishing.columns import explain_unknown
 from worker.publishing.leaderboard import publish_leaderboard
 from worker.publishing.predictions import Prediction, read_predictions
 from worker.publishing.report import render_report, write_report
@@ -30,10 +31,12 @@ class Predictions(NamedTuple):
     Attributes:
         candidate: The version's predictions.
         champion: The champion's predictions; None if there was no comparison.
+        remarks: What is to be said on the gate's ``columns``, in sentences.
     """
 
     candidate: list[Prediction]
     champion: list[Prediction] | None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -45,7 +48,8 @@ class Predictions(NamedTuple):
         if champion is not None:
             same_rows = [row for row in champion if row.digest in evaluated]
             compared = read_predictions(same_rows, gate)
-        return cls(read_predictions(candidate, gate), compared)
+        remarks = explain_unknown(gate.columns, candidate)
+        return cls(read_predictions(candidate, gate), compared, remarks)
 
 
 def publish_predictions(
@@ -53,9 +57,13 @@ def publish_predictions(
 ) -> None:
     """Log the predictions to the run, and update the gate's leaderboard.
 
+    A remark on the gate's ``columns`` is logged: no verdict depends on what a report shows.
+
     Raises:
         PlatformError: Weave did not accept the leaderboard.
     """
+    for remark in predictions.remarks:
+        log.warning("no row has a column of the gate", gate=gate.name, reason=remark)
     log_tables(run, predictions.candidate, predictions.champion)
     publish_leaderboard(client, gate, WeaveRef.parse(evaluation))
 
@@ -80,7 +88,9 @@ def publish_verdict(
     Raises:
         PlatformError: W&B did not answer, or the record did not arrive.
     """
-    page = render_report(verdict, gate, predictions.candidate, predictions.champion)
+    page = render_report(
+        verdict, gate, predictions.candidate, predictions.champion, predictions.remarks
+    )
     verdict = _save_report(page, verdict, settings.report_dir)
     run.log({"report": wandb.Html(page, inject=False)})
     tag_run(run, verdict.outcome)

@@ -11,6 +11,7 @@ import weave
 from weave.trace.weave_client import WeaveClient
 
 from registry.calls import wandb_api
+from schemas.applications import Columns
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
@@ -142,3 +143,36 @@ def test_predictions_become_tables_and_a_leaderboard(
     board = weave.ref(f"{weighed_by.name}:latest").get()
     columns = [(one.scorer_name, one.summary_metric_path) for one in board.columns]
     assert columns == [("correct", "true_fraction"), ("similar", "mean")]
+
+
+def test_a_column_that_no_row_has_is_reported_and_changes_no_verdict(
+    weave_project: WeaveClient,
+    run: wandb.Run,
+    weighed_by: Gate,
+    found: Evaluated,
+    verdict: Verdict,
+    settings: Settings,
+) -> None:
+    gate = weighed_by.model_copy(update={"columns": Columns(topic="area", truth="answer")})
+    predictions = Predictions.of(gate, found.rows, None)
+    with structlog.testing.capture_logs() as logs:
+        publish_predictions(weave_project, run, gate, found.evaluation, predictions)
+        published = publish_verdict(
+            weave_project,
+            run,
+            wandb_api(settings.wandb_timeout),
+            gate,
+            verdict,
+            predictions,
+            settings,
+        )
+    assert published == verdict.model_copy(update={"report": published.report})
+    [warning] = [one for one in logs if one["log_level"] == "warning"]
+    remark = (
+        "columns.topic: area is in no row. The columns of the dataset are id, question, answer and"
+        " share."
+    )
+    assert warning["gate"] == gate.name
+    assert warning["reason"].startswith(remark)
+    assert published.report is not None
+    assert remark in Path(published.report).read_text(encoding="utf-8")

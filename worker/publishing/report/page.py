@@ -34,6 +34,7 @@ def render_report(
     gate: Gate,
     candidate: Sequence[Prediction],
     champion: Sequence[Prediction] | None,
+    remarks: Sequence[str] = (),
 ) -> str:
     """Render the verdict as one self-contained HTML page.
 
@@ -43,6 +44,7 @@ def render_report(
         gate: The gate that the version was weighed under.
         candidate: The version's predictions; empty if the evaluation did not end.
         champion: The champion's predictions; None if there was no comparison.
+        remarks: Sentences on how the predictions were read.
     """
     page = _PAGES.get_template("page.html.jinja").render(
         verdict=verdict,
@@ -52,6 +54,7 @@ def render_report(
         checks=[(check, check_axis(check)) for check in verdict.checks],
         segments=segments(verdict.seconds),
         compared=champion is not None,
+        remarks=remarks,
         **_rows(candidate, champion or ()),
     )
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", page)

@@ -63,7 +63,8 @@ def _long(row: Prediction) -> Prediction:
 def test_on_a_phone_nothing_is_wider_than_the_screen(tmp_path: Path, long: bool) -> None:
     rows = cases.candidate()
     rows = list(map(_long, rows)) if long else rows
-    page = render_report(cases.promoted(), cases.GATE, rows, cases.champion())
+    remark = "W" * 2000 if long else "columns.topic: area is in no row."
+    page = render_report(cases.promoted(), cases.GATE, rows, cases.champion(), [remark])
     dom = _browse(tmp_path, _FRAME.format(width=_PHONE, page=escape(page)), "--dump-dom")
     assert f"<title>{_PHONE} wide</title>" in dom
     shown = dom.partition("</script>")[2]
@@ -75,6 +76,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(tmp_path: Path, long: bool)
         "Lost: the champion was right (10)",
         "2 min 22 s",
         cases.GATE.digest,
+        remark[:1000],
     ):
         assert words in shown
 

@@ -3,10 +3,12 @@ from statistics import fmean
 
 import pytest
 
+from schemas.applications import Application, Columns
+from schemas.rows import Row
 from schemas.verdicts import Verdict
 from tests.worker.publishing.report import cases
 from tests.worker.publishing.report.reading import Page
-from worker.publishing.predictions import Prediction
+from worker.publishing.predictions import Prediction, read_predictions
 from worker.publishing.report import render_report
 from worker.verdict.checks import NO_CHAMPION
 
@@ -139,6 +141,53 @@ def test_after_an_early_stop_the_same_rows_are_compared(rejected: Page) -> None:
     assert rejected.values["topics"][-2] == same
     assert "32 of 66 rows" in rejected.text("header")
     assert "32 of 66 rows; the evaluation stopped early" in rejected.text("evidence")
+
+
+def test_the_rows_of_another_application_are_shown_by_the_gates_columns() -> None:
+    gate = cases.GATE.model_copy(
+        update={"columns": Columns(input="ask", answer="output.reply.text", topic="meta.area")}
+    )
+    rows = [
+        Row(
+            call=area,
+            digest=f"row-{area}",
+            columns={"ask": f"How is {area}?", "target": "Fine.", "meta": {"area": area}},
+            output={"reply": {"text": "Bad."}, "sources": [{"page_content": f"On {area}."}]},
+            scores={"answer_correctness": score},
+        )
+        for area, score in (("shipping", 0.25), ("returns", 0.0))
+    ]
+    page = Page.of(render_report(cases.first(), gate, read_predictions(rows, gate), None))
+    assert "returns 1 0 shipping 1 0.25 All rows 2 0.125" in page.text("topics")
+    assert (
+        "How is returns? row-returns · returns · wrong answer · score 0 Expected Fine."
+        " This version is wrong Bad. Context: 1 passage On returns."
+    ) in page.text("wrong")
+
+
+def test_a_name_of_the_gates_columns_that_no_row_has_is_pointed_out() -> None:
+    remark = "columns.topic: area is in no row."
+    html = render_report(cases.first(), cases.GATE, cases.candidate(), None, [remark, _HOSTILE])
+    text = Page.of(html).text("topics")
+    assert text.startswith(f"By topic {remark} {_HOSTILE} There was no champion")
+    assert remark not in Page.of(html).text("wrong")
+
+
+def test_the_rules_are_those_of_a_gate_file_with_an_application() -> None:
+    gate = cases.GATE.model_copy(
+        update={
+            "application": Application.model_validate(
+                {
+                    "import": ["acme.bot"],
+                    "models": {"judge": {"base_url": "https://judge.example/v1"}},
+                }
+            ),
+            "columns": Columns(input="query", topic="area"),
+        }
+    )
+    text = Page.of(render_report(cases.first(), gate, cases.candidate(), None)).text("gate")
+    assert "application: import: - acme.bot models: judge: base_url: https://judge.ex" in text
+    assert "columns: input: query topic: area" in text
 
 
 def test_flipped_rows_show_both_answers_and_the_context(promoted: Page) -> None:

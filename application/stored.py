@@ -5,6 +5,7 @@ stores a damaged version (docs/upstream/weave-protocol.md, "Fetched objects" and
 changed object"). This module reads data fields only, so no stored code runs.
 """
 
+from functools import cache
 from typing import Any, TypeVar
 
 import weave
@@ -16,17 +17,10 @@ from weave.trace.ref_util import set_ref
 from weave.trace.refs import ObjectRef
 from weave.trace.serialization.serialize import from_json
 from weave.trace.vals import WeaveObject, unwrap
-from weave.vendor.weave_server_sdk import NotFoundError
 
-from application.rag.chat_model import ChatModel
-from application.rag.rag_model import RagModel
-from application.rag.vector_store import VectorStore
-from application.trace_call import trace_call, uncached_trace_call
+from application.stored_json import read_json as read_json  # as a part of this module, too
+from application.trace_call import trace_call
 from schemas.errors import ConfigurationError
-
-_OURS: dict[str, type[weave.Object]] = {
-    cls.__name__: cls for cls in (RagModel, ChatModel, VectorStore)
-}
 
 Instance = TypeVar("Instance", bound=weave.Object)
 
@@ -79,27 +73,6 @@ def _followed(value: Any) -> Any:
         with trace_call(f"read {value.uri}"):
             return unbox(unwrap(require_weave_client().get(value)))
     return value
-
-
-def read_json(ref: ObjectRef) -> tuple[str, Any]:
-    """Read a version's digest and its stored JSON, without interpreting it.
-
-    Raises:
-        ConfigurationError: There is no such version, or this key may not read it.
-        PlatformError: The trace server did not answer.
-    """
-    project = f"{ref.entity}/{ref.project}"
-    try:
-        with uncached_trace_call(f"read {ref.uri}", passing=NotFoundError):
-            answer = require_weave_client().server.obj_read(
-                {"project_id": project, "object_id": ref.name, "digest": ref.digest}
-            )
-    except NotFoundError as error:
-        raise ConfigurationError(
-            f"{ref.uri} does not exist.",
-            fix="Copy the reference from the object's Use tab in Weave into the gate file.",
-        ) from error
-    return answer.obj.digest, answer.obj.val
 
 
 def part(stored: Stored, name: str) -> Stored:
@@ -160,11 +133,19 @@ def make_unchanged(cls: type[Instance], stored: Stored) -> Instance:
     return instance
 
 
+@cache
+def _ours() -> dict[str, type[weave.Object]]:
+    # Imported late: the application process reads objects without these classes' libraries.
+    from application.rag import ChatModel, RagModel, VectorStore
+
+    return {cls.__name__: cls for cls in (RagModel, ChatModel, VectorStore)}
+
+
 def _nested(value: Any) -> Any:
     if not isinstance(value, ObjectRef):
         return value
     stored = read(value.uri)
-    if ours := _OURS.get(stored.class_name):
+    if ours := _ours().get(stored.class_name):
         return make_unchanged(ours, stored)
     instance = require_weave_client().get(value)  # Weave makes its own classes from data, too
     if isinstance(instance, WeaveObject):

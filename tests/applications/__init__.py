@@ -1,0 +1,1 @@
+"""Applications as teams publish them: one module each, which knows nothing of Weighbridge."""

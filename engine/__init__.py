@@ -24,6 +24,10 @@ The modules, in the order in which a version passes through them:
    what vLLM cannot. Then it checks that the engine serves this version.
 4. ``client`` sends requests in the OpenAI protocol over ``connections``, with the version's own
    chat template. ``control`` calls the engine's control endpoints.
+5. ``gateway`` lets an application ask for the version with any OpenAI client. It runs
+   ``gateway_app`` on a ``loopback_server``; a request goes to one of the ``gateway_targets`` by
+   ``gateway_forwarding``, which rewrites a ``gateway_stream`` and counts ``gateway_usage``.
+   ``gateway_errors`` are in OpenAI's format.
 
 ``Engine.serve`` holds a ``file_lock`` until its block ends, so no process can exchange the weights
 during an evaluation. ``external_engine`` has the same interface for an ``external_server``, which
@@ -33,10 +37,11 @@ someone else runs.
 from engine.client import ServedModel
 from engine.engine import Engine
 from engine.external_engine import ExternalEngine
+from engine.gateway import Gateway
 from engine.options import ServeOptions
 from schemas.settings import Settings
 
-__all__ = ["Engine", "ExternalEngine", "ServeOptions", "ServedModel", "engine_of"]
+__all__ = ["Engine", "ExternalEngine", "Gateway", "ServeOptions", "ServedModel", "engine_of"]
 
 
 def engine_of(settings: Settings, owner_pid: int | None = None) -> Engine | ExternalEngine:

@@ -1,9 +1,9 @@
 """Sends requests to a served model version in the OpenAI protocol."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, cast
 
@@ -18,7 +18,26 @@ from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 Failure = Callable[[str], PlatformError]
 """Makes the error for an engine that failed; receives what it did, such as "stopped answering"."""
 
+Fix = Callable[[openai.APIError, str], str]
+"""Says what to do about a refused request, given the error and the engine's message."""
+
 _TEMPLATE_FLAG = "--trust-request-chat-template"
+
+
+def _engine_fix(error: openai.APIError, said: str) -> str:
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        return "Check WEIGHBRIDGE_ENGINE_KEY."
+    if isinstance(error, openai.NotFoundError):
+        return (
+            "Check WEIGHBRIDGE_ENGINE_URL, which usually ends in /v1; a vLLM server loads adapters "
+            "only with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."
+        )
+    if _TEMPLATE_FLAG in said:
+        return (
+            f"Start the server with {_TEMPLATE_FLAG}, or log the version without a chat template "
+            "to use the server's own."
+        )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -31,12 +50,14 @@ class Endpoint:
         key: The API key, which is removed from every message; None if the engine needs none.
         lost_on_restart: Whether the version was loaded into a running engine and is lost when that
             restarts. A 404 is then worth another try.
+        fix: Says what to do about a refused request.
     """
 
     name: str
     failure: Failure
     key: SecretStr | None
     lost_on_restart: bool = False
+    fix: Fix = _engine_fix
 
     def to_error(self, error: openai.APIError, model: str) -> WeighbridgeError:
         """Translate an error of the openai client into one that says who must act.
@@ -58,31 +79,37 @@ class Endpoint:
         if isinstance(error, openai.RateLimitError | openai.InternalServerError):
             return self.failure(f"answered {model} with an error: {said}")
         return ConfigurationError(
-            f"{self.name} refused a request to {model}: {said}", fix=_fix(error, said)
+            f"{self.name} refused a request to {model}: {said}", fix=self.fix(error, said)
         )
 
     def describe(self, error: openai.APIError) -> str:
         """The first line of the engine's message or of the connection error, without the key."""
         cause = error.__cause__  # only a connection error has one
         said = f"{type(cause).__name__}: {cause}" if cause else error.message
-        line = said.partition("\n")[0].removesuffix(": ")
-        return line.replace(self.key.get_secret_value(), "***") if self.key else line
+        return self.without_key(said.partition("\n")[0].removesuffix(": "))
+
+    def without_key(self, text: str) -> str:
+        """A text of the engine with asterisks in place of the key."""
+        return text.replace(self.key.get_secret_value(), "***") if self.key else text
 
 
-def _fix(error: openai.APIError, said: str) -> str:
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return "Check WEIGHBRIDGE_ENGINE_KEY."
-    if isinstance(error, openai.NotFoundError):
-        return (
-            "Check WEIGHBRIDGE_ENGINE_URL, which usually ends in /v1; a vLLM server loads adapters "
-            "only with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."
-        )
-    if _TEMPLATE_FLAG in said:
-        return (
-            f"Start the server with {_TEMPLATE_FLAG}, or log the version without a chat template "
-            "to use the server's own."
-        )
-    return ""
+@dataclass(frozen=True)
+class Upstream:
+    """How to send requests to one model of one engine.
+
+    Attributes:
+        model: The model's name in the engine.
+        connections: The engine, with its key and the rules for retries.
+        endpoint: Translates the errors of its client.
+        chat_fields: Fields of every chat completion request, such as the chat template.
+        max_concurrency: How many requests it answers at the same time; None means no limit.
+    """
+
+    model: str
+    connections: Connections
+    endpoint: Endpoint
+    chat_fields: Mapping[str, object] = field(default_factory=dict)
+    max_concurrency: int | None = None
 
 
 class ServedModel:
@@ -90,6 +117,7 @@ class ServedModel:
 
     Attributes:
         name: The version's name in traces.
+        upstream: How to send requests to it, for whoever forwards requests of others.
         chat_template_digest: SHA-256, in hexadecimal, of the Jinja chat template that each request
             carries; None if the engine's own template is used.
         max_concurrency: How many requests the engine answers at the same time; None means no limit.
@@ -112,11 +140,14 @@ class ServedModel:
         self.chat_template_digest = (
             hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None
         )
-        self._model = model
         template = {"chat_template": chat_template} if chat_template else {}
-        self._body = template | ({"logprobs": True} if logprobs else {})
-        self._connections = connections
-        self._endpoint = endpoint
+        self.upstream = Upstream(
+            model,
+            connections,
+            endpoint,
+            chat_fields=template | ({"logprobs": True} if logprobs else {}),
+            max_concurrency=max_concurrency,
+        )
 
     @classmethod
     def local(
@@ -207,17 +238,17 @@ class ServedModel:
             PlatformError: The engine failed or timed out.
             ConfigurationError: The engine refused the request, for example because it is too long.
         """
-        async with self._connections.client() as client:
+        async with self.upstream.connections.client() as client:
             try:
                 return await client.chat.completions.create(
                     messages=cast("list[ChatCompletionMessageParam]", messages),
-                    model=self._model,
+                    model=self.upstream.model,
                     temperature=temperature,
                     max_tokens=max_tokens,
-                    extra_body=self._body,
+                    extra_body=self.upstream.chat_fields,
                 )
             except openai.APIError as error:
-                self._failures.append(self._endpoint.to_error(error, self.name))
+                self._failures.append(self.upstream.endpoint.to_error(error, self.name))
                 # Without the cause: it repeats the engine's message, which may hold the key.
                 raise self._failures[-1] from None
 

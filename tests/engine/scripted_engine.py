@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,12 +16,19 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, sent as soon as ``after`` is set. A status of 0 closes the connection."""
+    """One answer, sent as soon as ``after`` is set. A status of 0 closes the connection.
+
+    Attributes:
+        early: The beginning of the body, which does not wait for ``after``.
+        is_cut: Whether the connection is closed in place of the rest of the body.
+    """
 
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
     after: threading.Event | None = None
+    early: bytes = b""
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,17 @@ def completion(text: str = "Hello.", after: threading.Event | None = None) -> An
 
 def models(*names: str) -> Answer:
     return ok({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+
+def streamed(*events: dict[str, Any] | str) -> bytes:
+    """Server-sent events."""
+    data = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return "".join(f"data: {one}\n\n" for one in data).encode()
+
+
+def event_stream(body: bytes, **settings: Any) -> Answer:
+    """A streamed answer; ``settings`` are fields of ``Answer``."""
+    return Answer(200, body, {"Content-Type": "text/event-stream"}, **settings)
 
 
 def ok(body: dict[str, Any], after: threading.Event | None = None) -> Answer:
@@ -79,15 +97,22 @@ class ScriptedEngine:
         self.connections = 0
         self._open = 0
         self._script: list[Answer] = [completion()]
+        self._answer: Callable[[Request], Answer] | None = None
         self._changed = threading.Condition()
 
     def will_answer(self, *script: Answer) -> None:
         self._script = list(script)
 
+    def will_answer_by(self, answer: Callable[[Request], Answer]) -> None:
+        """Make each answer from its request."""
+        self._answer = answer
+
     def answer_to(self, request: Request) -> Answer:
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
+            if self._answer:
+                return self._answer(request)
             return self._script.pop(0) if len(self._script) > 1 else self._script[0]
 
     def connected(self, change: int) -> None:
@@ -122,23 +147,27 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): text for name, text in self.headers.items()}
         request = Request(self.path, headers, json.loads(content) if content else {})
         answer = self.engine.answer_to(request)
-        if answer.after:
-            answer.after.wait(TIMEOUT)
-        if not answer.status:
-            self.close_connection = True
-            return
         with suppress(ConnectionError):  # the client has disconnected
-            self._send(answer)
+            if answer.early:
+                self._begin(answer)
+            if answer.after:
+                answer.after.wait(TIMEOUT)
+            if answer.is_cut or not answer.status:
+                self.close_connection = True
+                return
+            if not answer.early:
+                self._begin(answer)
+            self.wfile.write(answer.body)
 
     do_POST = do_GET  # noqa: N815 (http.server's name)
 
-    def _send(self, answer: Answer) -> None:
+    def _begin(self, answer: Answer) -> None:
         self.send_response(answer.status)
         for name, text in ({"Content-Type": "application/json"} | answer.headers).items():
             self.send_header(name, text)
-        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Content-Length", str(len(answer.early) + len(answer.body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(answer.early)
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import weave
 from weave.trace.env import WEAVE_PARALLELISM
 from weave.trace.weave_client import WeaveClient
 
-from application.rag.judge import fail_on_judge_errors
+from application.judge_failures import fail_on_judge_errors
 
 _RUN_ATTRIBUTE = "wandb-run-id"  # the name that the W&B tutorial uses
 
@@ -22,6 +23,7 @@ def run_evaluation(
     run_id: str,
     run_step: int,
     concurrency: int,
+    attributes: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Evaluate a model, and attribute its calls to a W&B run.
 
@@ -33,6 +35,7 @@ def run_evaluation(
         run_step: The run's current step.
         concurrency: Rows that are evaluated at once. The operator's own WEAVE_PARALLELISM takes
             precedence.
+        attributes: Further attributes of the calls, by name.
 
     Returns:
         The id of the evaluation's root call. Every call has been sent to the trace server.
@@ -43,6 +46,7 @@ def run_evaluation(
     with (
         fail_on_judge_errors(),
         _calls_belong_to(client, run_id, run_step),
+        weave.attributes(dict(attributes)),
         _rows_at_once(concurrency),
     ):
         # By default Weave swallows what the evaluation raises.

@@ -10,13 +10,12 @@ import weave
 from pydantic import BaseModel, ConfigDict
 from weave.trace.ref_util import set_ref
 from weave.trace.refs import ObjectRef, OpRef
-from weave.trace.serialization.custom_objs import encode_custom_obj
-from weave.trace.serialization.digest import bytes_digest
 from weave.trace.urls import object_version_path
 
+from application.op_source import source_digest, stored_source_digest
 from application.rag import ChatModel, LLMJudge, RagModel
 from application.rag.scorers import SCORERS
-from application.stored import Stored, make, make_unchanged, part, read, read_json
+from application.stored import Stored, make, make_unchanged, part, read
 from application.trace_call import trace_call, uncached_trace_call
 from schemas.errors import ConfigurationError
 from schemas.gates import ChatModelParameters
@@ -153,18 +152,10 @@ def _local_scorer(ref: ObjectRef, evaluation: str) -> Any:
 def _local_op(ref: OpRef, evaluation: str) -> Any:
     """Return this installation's op with the same source as the stored one."""
     op = SCORERS.get(ref.name)
-    _, stored = read_json(ref)
-    if op is None or _source_digest(op) != stored.get("files", {}).get("obj.py"):
+    if op is None or source_digest(op) != stored_source_digest(ref):
         raise _needs_stored_code(evaluation, f"scorer {ref.name}")
     set_ref(op, ref)
     return op
-
-
-def _source_digest(op: Any) -> str:
-    encoded = encode_custom_obj(op)
-    assert encoded is not None  # noqa: S101 (every op has a serializer)
-    source = encoded["files"]["obj.py"]
-    return bytes_digest(source if isinstance(source, bytes) else source.encode())
 
 
 def _needs_stored_code(evaluation: str, what: str) -> ConfigurationError:

@@ -9,6 +9,10 @@ LATENCY = "model_latency"
 """Weave's name for the seconds in which a model answers a row."""
 
 
+ENVIRONMENT = "weighbridge-environment"
+"""Attribute of an evaluation's calls: the digest of the versions of the packages that ran it."""
+
+
 class Row(BaseModel):
     """A dataset row, the model's answer and its scores.
 

@@ -7,9 +7,8 @@ running stored code. Its API key stays in the worker's environment (docs/judges.
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, Literal, cast
 
@@ -21,6 +20,7 @@ from weave.trace.context.call_context import tracing_disabled
 from weave.trace.objectify import register_object
 from weave.trace.vals import unwrap
 
+from application.judge_failures import noted as _noted
 from schemas.errors import ConfigurationError, PlatformError, WeighbridgeError
 
 Conversation = list[dict[str, str]]
@@ -275,43 +275,3 @@ _endpoint = cache(_Endpoint)
 def _schema(form: type[BaseModel]) -> dict[str, Any]:
     schema = {"name": "judgement", "strict": True, "schema": form.model_json_schema()}
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
-
-
-_failures: ContextVar[list[WeighbridgeError] | None] = ContextVar("judges' failures", default=None)
-
-
-@contextmanager
-def fail_on_judge_errors() -> Iterator[None]:
-    """On exit, raise a judge's first failure, even if the block succeeded.
-
-    Weave continues when a scorer raises, and records the exception on the row only. Here one
-    failure invalidates the evaluation, so no judge is queried after it.
-
-    Raises:
-        PlatformError, ConfigurationError: A judge failed, so the scores are incomplete.
-    """
-    failures: list[WeighbridgeError] = []
-    token = _failures.set(failures)
-    try:
-        yield
-    except Exception as error:
-        if failures:
-            raise failures[0] from error
-        raise
-    finally:
-        _failures.reset(token)
-    if failures:
-        raise failures[0]
-
-
-@contextmanager
-def _noted() -> Iterator[None]:
-    failures = _failures.get()
-    if failures:
-        raise type(failures[0])(f"No judge is asked any more. {failures[0].message}")
-    try:
-        yield
-    except WeighbridgeError as error:
-        if failures is not None:
-            failures.append(error)
-        raise

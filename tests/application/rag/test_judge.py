@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from weave.integrations.openai.openai_sdk import get_openai_patcher
 from weave.trace.weave_client import WeaveClient
 
+from application.judge_failures import fail_on_judge_errors
 from application.rag import LLMJudge
-from application.rag.judge import _endpoint, fail_on_judge_errors
+from application.rag.judge import _endpoint
 from application.rebuild import load_evaluation
 from schemas.errors import ConfigurationError, EvidenceError, PlatformError, WeighbridgeError
 from schemas.gates import Gate

@@ -1,10 +1,11 @@
 """The verdict of a weighing, its checks and their evidence."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from schemas.applications import is_absent
 from schemas.events import Source, WeighingId
 from schemas.refs import ArtifactPath, WeaveUri
 from schemas.thresholds import Threshold
@@ -101,6 +102,9 @@ class Evidence(BaseModel):
         rows: Number of rows read back, each with every score.
         of_rows: Number of rows in the full evaluation; more than ``rows`` after an early stop.
         champion: None when no threshold is relative, or when there is no champion yet.
+        environment: Digest of the versions of the packages that ran it, of a team's application;
+            the versions are in the run's config. None if the worker itself ran it.
+        measured: Metrics that the gateway has measured, by name; None where there was none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -114,6 +118,8 @@ class Evidence(BaseModel):
     rows: int
     of_rows: int
     champion: ChampionEvidence | None = None
+    environment: str | None = Field(default=None, exclude_if=is_absent)
+    measured: dict[str, dict[str, Any]] | None = Field(default=None, exclude_if=is_absent)
 
 
 class Decision(BaseModel):

@@ -25,6 +25,7 @@ _ENGINE = (
 )
 # More than 7 s each without it; ``make test-fast`` leaves these out.
 _SLOW = (
+    "tests/worker/test_applications.py",
     "tests/chaos/test_takeover.py",
     "tests/chaos/test_chaos.py",
     "tests/e2e/test_signals.py",
@@ -42,6 +43,8 @@ _SLOW = (
     "tests/application/rag/test_vector_store.py",
     "tests/application/rag/test_stored_source.py",
     "tests/application/test_rebuild.py",
+    "tests/application/test_run.py",
+    "tests/application/test_instances.py",
     "tests/application/rag/test_judge.py",
     "tests/local_wandb/test_artifacts.py",
     "tests/commands/test_enqueue.py",
@@ -73,6 +76,9 @@ _SLOW = (
     "tests/commands/test_status.py",
     "tests/bus/test_lease.py",
     "tests/producers/test_webhook.py",
+    "tests/application/test_exchange.py",
+    "tests/application/test_exchange_errors.py",
+    "tests/worker/applications/test_process.py",
 )
 _ORDER = {path: place for place, path in enumerate((*_ENGINE, *_SLOW))}
 

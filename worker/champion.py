@@ -2,17 +2,18 @@
 
 from typing import NamedTuple
 
-import weave
-from weave.trace.ref_util import get_ref
 from weave.trace.weave_client import WeaveClient
 
+from application.exchange import exchanged_value
 from application.stored import part, read
 from registry.champions import PromotedVersion
-from schemas.errors import ConfigurationError, EvidenceError, InternalError
+from schemas.applications import Application
+from schemas.errors import ConfigurationError, EvidenceError
 from schemas.refs import ArtifactRef, WeaveRef
 from schemas.verdicts import ChampionEvidence
-from worker.context import WeighingContext, prepare_evaluation, serve_version
-from worker.evaluation import run_evaluation
+from worker.context import WeighingContext, serve_version
+from worker.evaluation import evaluate_beside
+from worker.published_evaluation import PublishedEvaluation
 from worker.verdict.evidence import AFTER_A_WHILE, Evaluated, evaluation_calls, read_back
 
 
@@ -29,31 +30,34 @@ class EvaluatedChampion(NamedTuple):
 
 
 def evaluate_champion(
-    context: WeighingContext, champion: PromotedVersion, evaluation: weave.Evaluation
+    context: WeighingContext, champion: PromotedVersion, evaluation: PublishedEvaluation
 ) -> EvaluatedChampion:
     """The champion's rows under an evaluation.
 
     They come from the evaluation that promoted it, if that was this one in full; else from an
     evaluation of the same RagModel version for an earlier comparison; else the champion is
-    evaluated again, once: the next comparison finds that call in Weave.
+    evaluated again, once: the next comparison finds that call in Weave. Rows that an application
+    made with other versions of its packages do not count.
 
     Args:
         champion: The version that holds the gate's alias.
-        evaluation: A published one; its digest covers dataset and scorers.
+        evaluation: The evaluation of the version that it is compared with.
 
     Raises:
         ArtifactError: Its chat model can no longer be served.
         ConfigurationError: It is no RagModel, or its chat model is not in W&B.
         EvidenceError: The new evaluation is incomplete.
     """
-    ref = get_ref(evaluation)
-    if ref is None:
-        raise InternalError("A champion is compared under an evaluation that is not published.")
     model, own = _rag_model(champion), champion.record.weave_call if champion.record else None
-    if own and (found := _whole(context.recording.client, own, model, ref.uri)):
+    wanted = _Wanted(
+        evaluation.ref,
+        model.uri,
+        context.applications.environment() if context.applications else None,
+    )
+    if own and (found := _whole(context.recording.client, own, wanted)):
         return _champion(champion, model, found, again=False)
-    for call in evaluation_calls(context.recording.client, ref.uri, model.uri):
-        if call != own and (found := _whole(context.recording.client, call, model, ref.uri)):
+    for call in evaluation_calls(context.recording.client, evaluation.ref, model.uri):
+        if call != own and (found := _whole(context.recording.client, call, wanted)):
             return _champion(champion, model, found, again=True)
     found = _evaluate_again(context, champion, model, evaluation)
     return _champion(champion, model, found, again=True)
@@ -78,40 +82,44 @@ def _rag_model(champion: PromotedVersion) -> WeaveRef:
     return champion.rag_model
 
 
-def _whole(client: WeaveClient, call: str, model: WeaveRef, evaluation: str) -> Evaluated | None:
-    """A call's evaluation, if it is of this model under this evaluation, with every row."""
+class _Wanted(NamedTuple):
+    """What an evaluation must be of to be compared with: rows of other code are not."""
+
+    evaluation: str
+    model: str
+    environment: str | None
+
+
+def _whole(client: WeaveClient, call: str, wanted: _Wanted) -> Evaluated | None:
+    """A call's evaluation, if it is the wanted one, with every row."""
     try:
         found = read_back(client, call, waits=AFTER_A_WHILE[:1])
     except EvidenceError:
         return None
-    is_of_both = (found.evaluation, found.model) == (evaluation, model.uri)
-    return found if is_of_both and len(found.rows) == found.of_rows else None
+    is_wanted = wanted == (found.evaluation, found.model, found.environment)
+    return found if is_wanted and len(found.rows) == found.of_rows else None
 
 
 def _evaluate_again(
     context: WeighingContext,
     champion: PromotedVersion,
     model: WeaveRef,
-    evaluation: weave.Evaluation,
+    evaluation: PublishedEvaluation,
 ) -> Evaluated:
-    version = _chat_model(champion, model)
+    version = _chat_model(champion, model, context.gate.application)
     with context.clock.step("evaluate"):
         context.clock.report(f"evaluating the champion {champion.ref} again")
-        with (
-            serve_version(context, version, model) as served,
-            prepare_evaluation(context, served, evaluation) as prepared,
-        ):
-            return run_evaluation(
-                context.recording.client,
-                context.recording.run,
-                prepared,
-                served.rebuilt.model,
-                concurrency=served.concurrency,
-            )
+        with serve_version(context, version, model) as served:
+            return evaluate_beside(context, served, evaluation)
 
 
-def _chat_model(champion: PromotedVersion, model: WeaveRef) -> ArtifactRef:
-    name = str(part(read(model.uri), "chat_model").fields["chat_model"])
+def _chat_model(
+    champion: PromotedVersion, model: WeaveRef, application: Application | None
+) -> ArtifactRef:
+    if application:
+        name = exchanged_value(model.uri, application.exchange)
+    else:
+        name = str(part(read(model.uri), "chat_model").fields["chat_model"])
     try:
         return ArtifactRef.parse(name)
     except ConfigurationError as error:

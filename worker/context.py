@@ -1,15 +1,11 @@
 """What the steps of a weighing share, and how a version is served to its evaluation."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-import weave
-
-from application.batches import with_row_callback
-from application.evaluate import questions, row_count
-from application.rag.serving import serving
+from application.exchange import Exchanged, exchange, resolved_application
 from application.rebuild import RebuiltModel, load_chat_model, rebuild, resolved
 from engine import Engine, ExternalEngine, ServedModel, ServeOptions
 from schemas.gates import ChatModelParameters, Gate
@@ -20,7 +16,9 @@ from schemas.weighings import WeighingRecord
 from worker.artifacts.download import downloaded
 from worker.recording import Recording
 from worker.steps import StepClock
-from worker.verdict.running_means import RunningMeans
+
+if TYPE_CHECKING:
+    from worker.applications.evaluate import ApplicationRuns
 
 StepTimer = Callable[[Step], AbstractContextManager[None]]
 """Called when a step begins; the step ends with the context."""
@@ -40,6 +38,7 @@ class WeighingContext(NamedTuple):
         clock: Times the steps and reports them to the ledger.
         recording: The weighing's run in W&B, and the clients that write beside it.
         together: Whether other versions wait, so that the engine may serve several at once.
+        applications: Runs the evaluations where the gate has an application of its own.
     """
 
     record: WeighingRecord
@@ -48,6 +47,7 @@ class WeighingContext(NamedTuple):
     clock: StepClock
     recording: Recording
     together: bool
+    applications: "ApplicationRuns | None" = None
 
     @property
     def gate(self) -> Gate:
@@ -60,13 +60,13 @@ class ServedVersion(NamedTuple):
 
     Attributes:
         ref: The version.
-        rebuilt: The application around it.
+        rebuilt: The application around it: an instance of ours, or another team's as data.
         endpoint: The version in the engine.
         concurrency: Rows that are evaluated at once.
     """
 
     ref: ArtifactRef
-    rebuilt: RebuiltModel
+    rebuilt: RebuiltModel | Exchanged
     endpoint: ServedModel
     concurrency: int
 
@@ -107,50 +107,57 @@ def serve_version(
             folder = fetch(version)
         with timer("rebuild"):
             # An alias may move while the engine loads the version.
-            application = resolved(rag_model.uri)
-            chat_model = load_chat_model(application, version.uri, parameters)
-            options = ServeOptions(
-                quantize=chat_model.cm_quantize,
-                dtype=chat_model.dtype,
-                trust_remote_code=context.gate.trust_remote_code,
-                concurrent=context.together,
-            )
+            application = _Application.of(context.gate, rag_model, version, parameters)
             endpoint = stack.enter_context(
                 context.engine.serve(
                     folder,
                     str(version),
                     context.clock.report,
-                    options=options,
+                    options=application.serve_options(concurrent=context.together),
                     fetch_base=lambda name: fetch(ArtifactRef.parse(name)),
                 )
             )
-            rebuilt = rebuild(application, version.uri, parameters)
+            rebuilt = application.rebuilt()
         yield ServedVersion(version, rebuilt, endpoint, _concurrency(context.settings, endpoint))
+
+
+class _Application(NamedTuple):
+    """An application by digest, and the version that it is rebuilt around."""
+
+    gate: Gate
+    ref: str
+    version: ArtifactRef
+    parameters: ChatModelParameters | None
+
+    @classmethod
+    def of(
+        cls,
+        gate: Gate,
+        rag_model: WeaveRef,
+        version: ArtifactRef,
+        parameters: ChatModelParameters | None,
+    ) -> Self:
+        resolve = resolved_application if gate.application else resolved
+        return cls(gate, resolve(rag_model.uri), version, parameters)
+
+    def serve_options(self, *, concurrent: bool) -> ServeOptions:
+        remote_code = self.gate.trust_remote_code
+        if self.gate.application:
+            return ServeOptions(trust_remote_code=remote_code, concurrent=concurrent)
+        chat_model = load_chat_model(self.ref, self.version.uri, self.parameters)
+        return ServeOptions(
+            quantize=chat_model.cm_quantize,
+            dtype=chat_model.dtype,
+            trust_remote_code=remote_code,
+            concurrent=concurrent,
+        )
+
+    def rebuilt(self) -> RebuiltModel | Exchanged:
+        if application := self.gate.application:
+            return exchange(self.ref, application.exchange, self.version, self.parameters)
+        return rebuild(self.ref, self.version.uri, self.parameters)
 
 
 def _concurrency(settings: Settings, endpoint: ServedModel) -> int:
     limit = settings.evaluation_concurrency
     return min(limit, endpoint.max_concurrency or limit)
-
-
-@contextmanager
-def prepare_evaluation(
-    context: WeighingContext, served: ServedVersion, evaluation: weave.Evaluation
-) -> Iterator[weave.Evaluation]:
-    """Route an evaluation's requests to a served version, and retrieve the passages beforehand.
-
-    Yields:
-        The evaluation, which reports progress after each row that is scored.
-    """
-    count = context.clock.counter(row_count(evaluation))
-    means = RunningMeans(threshold.metric for threshold in context.gate.thresholds)
-
-    def on_row(scores: Mapping[str, float]) -> None:
-        means.add(scores)
-        count(means.values)
-
-    with (
-        serving(served.ref.uri, served.endpoint),
-        served.rebuilt.model.prepared(questions(evaluation)),
-    ):
-        yield with_row_callback(evaluation, on_row)

@@ -1,18 +1,21 @@
 """The steps of a weighing in order: download, rebuild, evaluate, decide, promote."""
 
-import weave
+from contextlib import ExitStack
 
-from application.rebuild import RebuiltModel, load_evaluation
+from application.exchange import Exchanged
+from application.rebuild import RebuiltModel
 from engine import Engine, ExternalEngine
 from registry.champions import PromotedVersion, champion_to_beat
 from schemas.gates import Gate
 from schemas.settings import Settings
 from schemas.verdicts import Check, Evidence, Outcome, Verdict
 from schemas.weighings import WeighingRecord
+from worker.applications.evaluate import ApplicationRuns
 from worker.champion import EvaluatedChampion, evaluate_champion
-from worker.context import ServedVersion, WeighingContext, prepare_evaluation, serve_version
-from worker.evaluation import evaluate
+from worker.context import ServedVersion, WeighingContext, serve_version
+from worker.evaluation import evaluate_version
 from worker.promote import promote_exclusively, require_same_champion
+from worker.published_evaluation import PublishedEvaluation, published_evaluation
 from worker.publishing.publish import Predictions, publish_predictions, publish_verdict
 from worker.recording import open_recording, record_template
 from worker.steps import StepClock
@@ -55,14 +58,19 @@ def weigh_version(
             attempt.
         LeaseLostError: Another worker has the weighing.
     """
-    with open_recording(record, settings) as recording:
-        return _weigh(WeighingContext(record, settings, engine, clock, recording, together))
+    with open_recording(record, settings) as recording, ExitStack() as stack:
+        runs = None
+        if application := record.gate.application:
+            runs = stack.enter_context(
+                ApplicationRuns(application, record, settings, clock, recording)
+            )
+        return _weigh(WeighingContext(record, settings, engine, clock, recording, together, runs))
 
 
 def _weigh(context: WeighingContext) -> Verdict:
     gate, clock = context.gate, context.clock
     client, run, api = context.recording
-    evaluation = load_evaluation(gate.evaluation.uri, allow_stored_code=gate.allow_stored_code)
+    evaluation = published_evaluation(gate)
     to_beat = champion_to_beat(api, context.record) if gate.relative_thresholds else None
     champion = _evaluate_champion(context, to_beat, evaluation)
     candidate, rebuilt = _evaluate_candidate(context, champion, evaluation)
@@ -94,7 +102,7 @@ def _weigh(context: WeighingContext) -> Verdict:
 
 
 def _evaluate_champion(
-    context: WeighingContext, to_beat: PromotedVersion | None, evaluation: weave.Evaluation
+    context: WeighingContext, to_beat: PromotedVersion | None, evaluation: PublishedEvaluation
 ) -> EvaluatedChampion | None:
     """The champion with its rows; None if there is none, or it is the version itself."""
     if to_beat is None or to_beat.is_of(context.gate, context.record.id.version):
@@ -103,39 +111,28 @@ def _evaluate_champion(
 
 
 def _evaluate_candidate(
-    context: WeighingContext, champion: EvaluatedChampion | None, evaluation: weave.Evaluation
-) -> tuple[Evaluated, RebuiltModel]:
+    context: WeighingContext, champion: EvaluatedChampion | None, evaluation: PublishedEvaluation
+) -> tuple[Evaluated, RebuiltModel | Exchanged]:
     gate, clock = context.gate, context.clock
     with serve_version(
         context, context.record.id.version, gate.rag_model, gate.chat_model, clock.step
     ) as served:
         record_template(context.recording.run, served.endpoint.chat_template_digest)
-        with (
-            clock.step("evaluate"),
-            prepare_evaluation(context, served, evaluation) as prepared,
-        ):
-            return _evaluate(context, served, prepared, champion), served.rebuilt
+        with clock.step("evaluate"):
+            return _evaluate(context, served, evaluation, champion), served.rebuilt
 
 
 def _evaluate(
     context: WeighingContext,
     served: ServedVersion,
-    evaluation: weave.Evaluation,
+    evaluation: PublishedEvaluation,
     champion: EvaluatedChampion | None,
 ) -> Evaluated:
     gate, is_decided = context.gate, None
     if gate.early_stop:
-        dataset = [dict(row) for row in evaluation.dataset.rows]
-        is_decided = EarlyVerdict(gate, dataset, champion and champion.evaluated.rows)
-    return evaluate(
-        context.recording.client,
-        context.recording.run,
-        evaluation,
-        served.rebuilt.model,
-        concurrency=served.concurrency,
-        is_decided=is_decided,
-        batch=gate.early_stop.batch if gate.early_stop else 0,
-    )
+        is_decided = EarlyVerdict(gate, evaluation.rows, champion and champion.evaluated.rows)
+    batch = gate.early_stop.batch if gate.early_stop else 0
+    return evaluate_version(context, served, evaluation, is_decided=is_decided, batch=batch)
 
 
 def _outcome(gate: Gate, checks: tuple[Check, ...]) -> Outcome:
@@ -146,7 +143,7 @@ def _outcome(gate: Gate, checks: tuple[Check, ...]) -> Outcome:
 def _evidence(
     context: WeighingContext,
     candidate: Evaluated,
-    rebuilt: RebuiltModel,
+    rebuilt: RebuiltModel | Exchanged,
     champion: EvaluatedChampion | None,
 ) -> Evidence:
     return Evidence(
@@ -159,6 +156,8 @@ def _evidence(
         rows=len(candidate.rows),
         of_rows=candidate.of_rows,
         champion=champion.evidence if champion else None,
+        environment=candidate.environment,
+        measured=candidate.measured,
     )
 
 

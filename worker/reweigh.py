@@ -60,6 +60,7 @@ def reweigh(client: WeaveClient, call_id: str, gate: Gate) -> Reweighed:
             f"No verdict was recorded on evaluation call {call_id}.",
             fix="Weigh the version: weighbridge enqueue REF.",
         )
+    evaluated = evaluated.with_measured(stored.evidence.measured)
     champion = _champion(client, gate, stored, stored.evidence.champion)
     is_itself = any(check.note == ITSELF for check in stored.checks)
     checks = check_thresholds(

@@ -22,7 +22,7 @@ class Misbehaving(weave.Model):
                 raise RuntimeError("the index is broken")
             if self.how == "hangs":
                 subprocess.Popen(
-                    [sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True
+                    [sys.executable, "-c", "import time; time.sleep(4321)"], start_new_session=True
                 ).wait()
             if self.how == "returns an object":
                 return {"answer": "yes", "index": object()}

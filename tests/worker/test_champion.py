@@ -34,6 +34,7 @@ from tests.worker.weighed import (
 from worker.champion import evaluate_champion, recorded_champion
 from worker.context import WeighingContext
 from worker.evaluation import evaluate
+from worker.published_evaluation import PublishedEvaluation
 from worker.recording import Recording
 from worker.steps import StepClock
 from worker.verdict.evidence import Evaluated
@@ -99,6 +100,10 @@ def _champion(context: WeighingContext, rag_model: str, own: str | None) -> Prom
     )
 
 
+def _published() -> PublishedEvaluation:
+    return PublishedEvaluation.of(evaluation())
+
+
 def _evaluated(context: WeighingContext, knows: int = _KNOWS) -> Evaluated:
     return evaluated(context.recording.client, context.recording.run, knows)
 
@@ -119,7 +124,7 @@ def _of(context: WeighingContext, *scorers: Any, stopped: bool = False) -> Evalu
 def test_the_rows_are_those_of_the_evaluation_that_promoted_it(context: WeighingContext) -> None:
     own = _evaluated(context)
     _evaluated(context)
-    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
+    found = evaluate_champion(context, _champion(context, own.model, own.call), _published())
     assert found.evaluated == own
     assert found.evidence.weave_call == own.call
     assert not found.evidence.evaluated_again
@@ -130,7 +135,7 @@ def test_the_rows_are_those_of_the_evaluation_that_promoted_it(context: Weighing
 def test_an_evaluation_for_an_earlier_comparison_is_found_again(context: WeighingContext) -> None:
     own, later = _of(context, correct), _evaluated(context)
     _evaluated(context, knows=3)
-    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
+    found = evaluate_champion(context, _champion(context, own.model, own.call), _published())
     assert found.evaluated == later
     assert found.evidence.evaluated_again
 
@@ -139,7 +144,7 @@ def test_an_evaluation_that_stopped_early_is_not_enough(context: WeighingContext
     whole = _evaluated(context)
     own = _of(context, stopped=True)
     assert (own.model, own.evaluation, len(own.rows)) == (whole.model, whole.evaluation, 4)
-    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
+    found = evaluate_champion(context, _champion(context, own.model, own.call), _published())
     assert found.evaluated == whole
     assert found.evidence.evaluated_again
 
@@ -147,13 +152,13 @@ def test_an_evaluation_that_stopped_early_is_not_enough(context: WeighingContext
 def test_incomplete_evidence_is_not_used(context: WeighingContext) -> None:
     other, own = _evaluated(context), _evaluated(context)
     context.recording.client.delete_calls([own.rows[0].call])
-    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
+    found = evaluate_champion(context, _champion(context, own.model, own.call), _published())
     assert found.evaluated == other
 
 
 def test_a_champion_without_a_record_is_found_by_its_model(context: WeighingContext) -> None:
     before = _evaluated(context)
-    found = evaluate_champion(context, _champion(context, before.model, None), evaluation())
+    found = evaluate_champion(context, _champion(context, before.model, None), _published())
     assert found.evaluated == before
     assert found.evidence.evaluated_again
 
@@ -166,7 +171,7 @@ def test_a_champion_without_rows_is_evaluated_again_once(
     champion = _champion(context, rebuild(application, version.uri).ref.uri, None)
     engine = _Engine()
     context = context._replace(engine=cast("Engine", engine))
-    first, second = (evaluate_champion(context, champion, evaluation()) for _ in range(2))
+    first, second = (evaluate_champion(context, champion, _published()) for _ in range(2))
     assert first == second
     assert first.evidence.evaluated_again
     assert first.evaluated.model == str(champion.rag_model)
@@ -184,7 +189,7 @@ def test_a_champion_whose_chat_model_is_not_in_w_and_b_is_a_configuration_error(
     uri = weave.publish(application, "RagModel").uri()
     sentence = f"champion .*:v0 cannot be evaluated again: its chat model {base} is no version"
     with pytest.raises(ConfigurationError, match=sentence):
-        evaluate_champion(context, _champion(context, uri, None), evaluation())
+        evaluate_champion(context, _champion(context, uri, None), _published())
 
 
 def test_a_champion_that_is_no_rag_model_is_a_configuration_error(context: WeighingContext) -> None:
@@ -192,12 +197,12 @@ def test_a_champion_that_is_no_rag_model_is_a_configuration_error(context: Weigh
         update={"rag_model": None}
     )
     with pytest.raises(ConfigurationError, match=r"champion .*:v0 is no reference to a RagModel"):
-        evaluate_champion(context, champion, evaluation())
+        evaluate_champion(context, champion, _published())
 
 
 def test_the_champion_of_an_earlier_verdict_is_read_as_it_was(context: WeighingContext) -> None:
     own = _evaluated(context)
-    found = evaluate_champion(context, _champion(context, own.model, own.call), evaluation())
+    found = evaluate_champion(context, _champion(context, own.model, own.call), _published())
     assert recorded_champion(context.recording.client, found.evidence) == found
     context.recording.client.delete_calls([own.rows[0].call])
     with pytest.raises(EvidenceError, match=f"{own.call} has 11 of 12 rows"):

@@ -23,7 +23,7 @@ from weave.vendor.weave_server_sdk.types.call_stream_query_params import (
 
 from application.trace_call import trace_call
 from schemas.errors import ConfigurationError, EvidenceError
-from schemas.rows import LATENCY, Row, flat_scores
+from schemas.rows import ENVIRONMENT, LATENCY, Row, flat_scores
 from worker.verdict.usage import usage_metrics
 
 _EVALUATE, _PREDICTION, _SUMMARIZE = (
@@ -47,6 +47,8 @@ class Evaluated(BaseModel):
         of_rows: Number of predictions in the whole evaluation.
         rows: The predictions, in the order in which they were begun.
         summary: Weave's summary by scorer, with the metrics of ``usage.py``.
+        environment: Digest of the versions of the packages that ran it; None in the worker.
+        measured: Metrics that the gateway has measured; None where there was none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +61,13 @@ class Evaluated(BaseModel):
     of_rows: int
     rows: tuple[Row, ...]
     summary: dict[str, Any]
+    environment: str | None = None
+    measured: dict[str, dict[str, Any]] | None = None
+
+    def with_measured(self, measured: dict[str, dict[str, Any]] | None) -> "Evaluated":
+        """Return it with the gateway's metrics, which take precedence over those of its calls."""
+        summary = self.summary | (measured or {})
+        return self.model_copy(update={"summary": summary, "measured": measured})
 
 
 def read_back(
@@ -125,6 +134,7 @@ def _evaluated(client: WeaveClient, root: Any, predictions: Sequence[Any]) -> Ev
         rows=rows,
         # A scorer of the same name takes precedence.
         summary={**usage_metrics(root.summary, rows), **root.output},
+        environment=(root.attributes or {}).get(ENVIRONMENT),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from schemas.rows import LATENCY, Row
+from schemas.usage import ModelUsage
 
 _COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _PRICES = ("prompt_token_cost", "completion_token_cost")
@@ -38,6 +39,28 @@ def usage_metrics(
     costs = (summary.get("weave") or {}).get("costs") or {}
     measured = {"usage": _usage(usage), "cost": _cost(usage, costs), "latency": _latency(rows)}
     return {name: figures for name, figures in measured.items() if figures}
+
+
+def gateway_metrics(used: Mapping[str, ModelUsage], *, version: str) -> dict[str, dict[str, Any]]:
+    """What the gateway has counted during an evaluation, as metrics.
+
+    Args:
+        used: The requests to each model, by name.
+        version: The name of the version that was evaluated.
+
+    Returns:
+        ``usage``: ``requests``, ``prompt_tokens``, ``completion_tokens`` and ``total_tokens`` of
+        the version, and those of each other model under its name. The tokens are left out where
+        an answer did not say how many it took.
+    """
+    own = _counts_of(used.get(version, ModelUsage()))
+    others = {name: _counts_of(usage) for name, usage in used.items() if name != version}
+    return {"usage": own | others}
+
+
+def _counts_of(usage: ModelUsage) -> dict[str, float]:
+    counts = _COUNTS[:1] if usage.uncounted_requests else _COUNTS
+    return {count: float(getattr(usage, count)) for count in counts}
 
 
 def _usage(used: Mapping[str, Mapping[str, int]]) -> dict[str, float]:

@@ -78,11 +78,9 @@ def exchange(
     """
     located = locate(application, path)
     name = _model_name(located)
+    given = _fitting(parameters, located, name)
     value = _in_notation_of(name.end.value, version)
-    given = parameters.model_dump(exclude_none=True) if parameters else {}
     if name is located:
-        if given:
-            raise takes_no_parameters(located.application.uri, path, given)
         ref = _put_back(located, value)
     else:
         ref = _put_back(located, _with_fields(located, {_MODEL_FIELD: value} | given))
@@ -93,14 +91,24 @@ def exchange(
     )
 
 
-def exchanged_value(application: str, path: str) -> str:
+def exchanged_value(
+    application: str, path: str, parameters: ChatModelParameters | None = None
+) -> str:
     """Return the text that names the model at a path now; nothing is published.
+
+    Args:
+        application: As for ``exchange``.
+        path: As for ``exchange``.
+        parameters: Parameters that ``exchange`` would set; they must exist.
 
     Raises:
         ConfigurationError: As for ``exchange``.
         PlatformError: The trace server did not answer.
     """
-    return str(_model_name(locate(application, path)).end.value)
+    located = locate(application, path)
+    name = _model_name(located)
+    _fitting(parameters, located, name)
+    return str(name.end.value)
 
 
 def resolved_application(application: str) -> str:
@@ -131,6 +139,19 @@ def _model_name(located: Located) -> Located:
     )
 
 
+def _fitting(
+    parameters: ChatModelParameters | None, located: Located, name: Located
+) -> dict[str, Any]:
+    """Return the parameters to set; the object that has the model's name must have them, too."""
+    given = parameters.model_dump(exclude_none=True) if parameters else {}
+    uri, end = located.application.uri, located.end
+    if given and name is located:
+        raise takes_no_parameters(uri, end.path, given)
+    if missing := [field for field in given if field not in field_names(end.value)]:
+        raise has_no_parameter(uri, end.path, end.value, missing)
+    return given
+
+
 def _in_notation_of(name: str, version: ArtifactRef) -> str:
     if name.startswith(ARTIFACT_SCHEME):
         return version.uri
@@ -144,8 +165,6 @@ def _in_notation_of(name: str, version: ArtifactRef) -> str:
 def _with_fields(located: Located, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the object at the end of the path with other values in some of its fields."""
     end = located.end
-    if missing := [name for name in fields if name not in field_names(end.value)]:
-        raise has_no_parameter(located.application.uri, end.path, end.value, missing)
     stored = {name: follow(end.value[name], end.path, end.project).value for name in fields}
     changed = {name: value for name, value in fields.items() if stored[name] != value}
     container: dict[str, Any] = end.value

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from commands.output import json_option
+from schemas.gates import GateFile
 from schemas.settings import Settings, read_gates
 
 
@@ -17,10 +18,35 @@ def gates() -> None:
 
 @gates.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
-    """Check the gate file FILE, and report every error with its line."""
-    for gate in read_gates(file).gates:
+@click.option("--online", is_flag=True, help="Also ask W&B and Weave; nothing is changed there.")
+def check(file: Path, online: bool) -> None:
+    """Check the gate file FILE, and report every error with its line.
+
+    With --online, also check that what the gates name exists in W&B and Weave and fits together.
+    Exits with 1 if there is an error.
+    """
+    found = read_gates(file)
+    if online:
+        _check_online(found)
+        return
+    for gate in found.gates:
         click.echo(f"{gate.name}: watches {', '.join(gate.watch)}; promotes to {gate.promote.to}")
+
+
+def _check_online(found: GateFile) -> None:
+    from worker.gate_check import check_gates
+
+    has_faults = False
+    for report in check_gates(found, Settings().wandb_timeout):
+        for warning in report.warnings:
+            click.echo(f"{report.gate}: warning: {warning}", err=True)
+        for fault in report.faults:
+            click.echo(f"{report.gate}: {fault}", err=True)
+        if not report.faults:
+            click.echo(f"{report.gate}: {'; '.join(report.found)}")
+        has_faults = has_faults or bool(report.faults)
+    if has_faults:
+        sys.exit(1)
 
 
 @click.group()

@@ -15,7 +15,9 @@ from schemas.weighings import WeighingRecord
 REFERENCE = "model"
 """Name of the entry that refers to the RagModel, as in the tutorial."""
 
-_TYPE = "model"  # the artifact type, as in the tutorial
+ARTIFACT_TYPE = "model"
+"""Type of the artifacts that promotions link, as in the tutorial."""
+
 # The start of the SDK's message for a missing version (docs/upstream/wandb-protocol.md, "Error
 # messages").
 _NO_VERSION = "artifact membership"
@@ -137,7 +139,7 @@ def _version(api: wandb.Api, ref: ArtifactRef) -> PromotedVersion | None:
 
 def _recorded(api: wandb.Api, target: CollectionRef) -> list[tuple[PromotionRecord, Any]]:
     """Return the promoted versions in a collection, each with its record."""
-    collection = api.artifact_collection(_TYPE, target.collection_path)
+    collection = api.artifact_collection(ARTIFACT_TYPE, target.collection_path)
     return [
         (record, artifact)
         for artifact in collection.artifacts()

@@ -64,6 +64,7 @@ _SLOW = (
     "tests/worker/verdict/statistics/test_paired.py",
     "tests/worker/verdict/test_early_stop.py",
     "tests/worker/test_recording.py",
+    "tests/worker/test_gate_check.py",
     "tests/worker/artifacts/test_download.py",
     "tests/application/rag/test_old_names.py",
     "tests/engine/test_guard.py",

@@ -13,7 +13,13 @@ from weave.trace.urls import object_version_path
 
 from bus.promotion_lock import promotion_lock
 from registry.calls import wandb_call
-from registry.champions import REFERENCE, PromotedVersion, current_champion, displaced
+from registry.champions import (
+    ARTIFACT_TYPE,
+    REFERENCE,
+    PromotedVersion,
+    current_champion,
+    displaced,
+)
 from schemas.errors import PlatformError
 from schemas.gates import Gate
 from schemas.promotions import PromotionRecord
@@ -112,7 +118,7 @@ def promote(
 def _reference(rag_model: WeaveRef, gate: Gate, promotion: PromotionRecord) -> wandb.Artifact:
     artifact = wandb.Artifact(
         name=rag_model.name,
-        type="model",
+        type=ARTIFACT_TYPE,
         description=f"{rag_model.name} weighed by gate {gate.name}",
         metadata=promotion.model_dump(mode="json"),
     )

@@ -12,6 +12,7 @@ from gql.transport.exceptions import TransportError
 from weave.trace.context.weave_client_context import set_weave_client_global
 from weave.trace.settings import replace_settings
 from weave.trace.weave_client import WeaveClient
+from weave.trace.weave_init import init_weave
 
 from application.tracing import lighten
 from registry.calls import wandb_api, wandb_call
@@ -98,6 +99,30 @@ def weave_client(gate: Gate) -> WeaveClient:
         raise translate_error(f"open project {project} in Weave", error) from error
     lighten(client)
     _clients[project] = client
+    return client
+
+
+def reading_client(project: str) -> WeaveClient:
+    """Make the client that only reads: it creates no project, and it runs no stored code.
+
+    Args:
+        project: ``entity/project``, which need not exist.
+
+    Raises:
+        ConfigurationError: The key is refused.
+        PlatformError: The trace server does not answer.
+    """
+    set_weave_client_global(None)
+    replace_settings(
+        {"implicitly_patch_integrations": False, "allow_unsafe_custom_obj_decode": False}
+    )
+    try:
+        # weave.init would create the project.
+        client = init_weave(project, ensure_project_exists=False)
+    except (RuntimeError, TransportError, requests.RequestException) as error:
+        raise translate_error("open Weave", error) from error
+    lighten(client)
+    _clients[f"{project} (to read)"] = client
     return client
 
 

@@ -41,6 +41,17 @@ def usage_metrics(
     return {name: figures for name, figures in measured.items() if figures}
 
 
+def metric_names(other_models: Iterable[str] = ()) -> list[str]:
+    """Return the metrics that an evaluation has if no figure is incomplete, as dotted paths.
+
+    Args:
+        other_models: Models that a gateway counts apart from the version.
+    """
+    counts = [*_COUNTS, *(f"{model}.{count}" for model in other_models for count in _COUNTS)]
+    percentiles = [f"latency.p{rank}" for rank in _PERCENTILES]
+    return [*(f"usage.{count}" for count in counts), "cost.total", *percentiles]
+
+
 def gateway_metrics(used: Mapping[str, ModelUsage], *, version: str) -> dict[str, dict[str, Any]]:
     """What the gateway has counted during an evaluation, as metrics.
 

@@ -130,7 +130,7 @@ def _evaluate(
 ) -> Evaluated:
     gate, is_decided = context.gate, None
     if gate.early_stop:
-        is_decided = EarlyVerdict(gate, evaluation.rows, champion and champion.evaluated.rows)
+        is_decided = EarlyVerdict(gate, evaluation.rows(), champion and champion.evaluated.rows)
     batch = gate.early_stop.batch if gate.early_stop else 0
     return evaluate_version(context, served, evaluation, is_decided=is_decided, batch=batch)
 

@@ -14,6 +14,8 @@ class Misbehaving(weave.Model):
 
     @weave.op()
     def predict(self, question: str) -> Any:
+        if self.how.startswith("says no"):
+            return {"answer": "no"}
         if question == "second":
             if self.how == "exits":
                 print("the index is broken", file=sys.stderr, flush=True)
@@ -43,6 +45,8 @@ def secrets(output: dict) -> int:
 def publish(project: str, version: str, how: str) -> tuple[str, str]:
     weave.init(project)
     rows = [{"question": "first"}, {"question": "second"}, {"question": "third"}]
+    if how.startswith("says no"):
+        rows = [{"question": str(number)} for number in range(40)]
     evaluation = weave.Evaluation(
         name="breaks", dataset=weave.Dataset(name="three", rows=rows), scorers=[correct, secrets]
     )

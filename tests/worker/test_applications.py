@@ -258,6 +258,22 @@ def test_the_versions_own_usage_is_measured_and_can_be_checked_again(
     assert reweigh(weave_project, verdict.evidence.weave_call, gate).differing == []
 
 
+def test_an_evaluation_stops_early_when_the_verdict_is_certain(
+    weigh: Callable[..., Verdict], version_engine: ScriptedEngine
+) -> None:
+    version_engine.will_answer_by(_answers(knows=0))
+    verdict = weigh(
+        "misbehaving",
+        "correct.true_fraction",
+        "says no 40 times",
+        application={"exchange": "model_name"},
+        early_stop={"batch": 4},
+    )
+    assert verdict.outcome == "rejected"
+    assert verdict.evidence is not None
+    assert verdict.evidence.rows < verdict.evidence.of_rows == 40
+
+
 def test_a_champions_rows_count_only_for_the_same_packages(
     weigh: Callable[..., Verdict], link_adapter: Callable[[], ArtifactRef], folder: Path
 ) -> None:

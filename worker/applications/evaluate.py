@@ -77,7 +77,7 @@ class ApplicationRuns:
         self._clock = clock
         self._recording = recording
         self._prepared: _Run | None = None
-        self._ready: Ready | None = None
+        self._environment: str | None = None
 
     def __enter__(self) -> Self:
         self._prepared = self._start()
@@ -99,10 +99,10 @@ class ApplicationRuns:
             ConfigurationError: The interpreter cannot run the application.
             PlatformError: Its process ended, or took too long to import the modules.
         """
-        if self._ready is None:
+        if self._environment is None:
             self._prepared = self._prepared or self._start()
-            self._receive_ready(self._prepared)
-        return self._ready.environment if self._ready else ""
+            self._environment = self._receive_ready(self._prepared).environment
+        return self._environment
 
     def evaluate(
         self,
@@ -166,18 +166,18 @@ class ApplicationRuns:
             process.send(Prepare(modules=application.modules))
             return _Run(gateway, process, stack.pop_all())
 
-    def _receive_ready(self, run: _Run) -> None:
+    def _receive_ready(self, run: _Run) -> Ready:
         deadline = time.monotonic() + self._application.timeout
         report = run.process.receive(deadline, self._clock.check)
         if isinstance(report, Failed):
             raise report.error()
         if not isinstance(report, Ready):
             raise PlatformError(f"The application began with '{report.type}', not with 'ready'.")
-        self._ready = report
         self._recording.run.config.update(  # type: ignore[no-untyped-call]
             {"application": report.model_dump(exclude={"type"})}
         )
         log.info("application ready", python=report.python, weave=report.weave)
+        return report
 
     def _request(
         self,

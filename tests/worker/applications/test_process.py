@@ -1,5 +1,6 @@
 """A process of an application: whatever it does, it is reported, and nothing of it is left."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,13 +36,13 @@ def start(
     """Starts a program as an application; its environment has its own folder as FOLDER."""
     with ExitStack() as stack:
 
-        def start(program: str, **limits: float) -> ApplicationProcess:
+        def start(program: str, launcher: str = "", **settings: object) -> ApplicationProcess:
             path = tmp_path / "program.py"
             path.write_text(_HEAD + program)
             monkeypatch.setattr(module, "_PROGRAM", path)
-            application = Application.model_validate({"import": ["acme"], **limits})
+            application = Application.model_validate({"import": ["acme"], **settings})
             started = ApplicationProcess(
-                application, lambda folder: {"FOLDER": str(folder)}, tmp_path / "it.log"
+                application, lambda folder: {"FOLDER": str(folder)}, tmp_path / "it.log", launcher
             )
             return stack.enter_context(started)
 
@@ -165,3 +166,20 @@ def test_an_interpreter_that_does_not_exist_is_named(
 ) -> None:
     with pytest.raises(ConfigurationError, match="/opt/acme/bin/python"):
         start(_FOREVER, python="/opt/acme/bin/python")
+
+
+# That of a virtual environment may be in a home folder, which is hidden.
+_SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+
+
+@pytest.mark.skipif(
+    not (shutil.which("bwrap") and _SYSTEM_PYTHON), reason="bubblewrap is not installed"
+)
+def test_a_launcher_contains_it(start: Callable[..., ApplicationProcess]) -> None:
+    """The launcher of docs/applications.md."""
+    page = (Path(__file__).parents[3] / "docs" / "applications.md").read_text()
+    example = page.partition('LAUNCHER="')[2].partition('"')[0]
+    seen = "assert os.listdir('/home') == os.listdir('/root') == []\n"
+    alone = "assert sum(name.isdigit() for name in os.listdir('/proc')) <= 3\n"
+    process = start(seen + alone + _says(_DONE) + _FOREVER, launcher=example, python=_SYSTEM_PYTHON)
+    assert process.receive(_soon(), _ignore) == Done(call="0197")

@@ -37,20 +37,29 @@ def evaluate_version(
         EvidenceError, ConfigurationError, PlatformError: As ``evaluate``.
         LeaseLostError: Another worker has the weighing.
     """
-    evaluated = evaluate_beside(context, served, evaluation, is_decided=is_decided, batch=batch)
-    _log(context.recording.run, evaluated)
-    return evaluated
+    client, run, _ = context.recording
+    if context.applications:
+        evaluated = context.applications.evaluate(
+            served, evaluation, is_decided=is_decided, batch=batch
+        )
+        _log(run, evaluated)
+        return evaluated
+    with _prepared(context, served, evaluation) as (prepared, model):
+        return evaluate(
+            client,
+            run,
+            prepared,
+            model,
+            concurrency=served.concurrency,
+            is_decided=is_decided,
+            batch=batch,
+        )
 
 
 def evaluate_beside(
-    context: WeighingContext,
-    served: ServedVersion,
-    evaluation: PublishedEvaluation,
-    *,
-    is_decided: IsDecided | None = None,
-    batch: int = 0,
+    context: WeighingContext, served: ServedVersion, evaluation: PublishedEvaluation
 ) -> Evaluated:
-    """Evaluate a served version; its calls belong to the run, and nothing is logged there.
+    """Evaluate a served version in full; its calls belong to the run, and nothing is logged there.
 
     Raises:
         EvidenceError, ConfigurationError, PlatformError: As ``evaluate``.
@@ -58,10 +67,8 @@ def evaluate_beside(
     """
     client, run, _ = context.recording
     if context.applications:
-        return context.applications.evaluate(served, evaluation, is_decided=is_decided, batch=batch)
+        return context.applications.evaluate(served, evaluation, is_decided=None, batch=0)
     with _prepared(context, served, evaluation) as (prepared, model):
-        if is_decided is not None:
-            prepared = in_batches(prepared, batch, is_decided)
         return run_evaluation(client, run, prepared, model, concurrency=served.concurrency)
 
 

@@ -30,12 +30,11 @@ def gateway_app(targets: Mapping[str, Target], token: str) -> ASGIApp:
         targets: The models by name.
         token: The token that every request must have.
     """
+    kept = _KeptConnections()
 
     @asynccontextmanager
-    async def open_connections(_app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:  # so that they outlive single requests
-            for target in targets.values():
-                await stack.enter_async_context(target.upstream.connections.client())
+    async def close_connections(_app: Starlette) -> AsyncIterator[None]:
+        async with kept.stack:
             yield
 
     async def list_models(_request: Request) -> Response:
@@ -56,14 +55,36 @@ def gateway_app(targets: Mapping[str, Target], token: str) -> ASGIApp:
 
     routes = [Route("/v1/models", list_models, methods=["GET"])]
     routes += [
-        Route(f"/v1{path}", _Forwarder(path, targets), methods=["POST"]) for path in _FORWARDED
+        Route(f"/v1{path}", _Forwarder(path, targets, kept), methods=["POST"])
+        for path in _FORWARDED
     ]
     app = Starlette(
         routes=routes,
         exception_handlers={HTTPException: refuse_path},
-        lifespan=open_connections,
+        lifespan=close_connections,
     )
     return _Authenticated(app, token)
+
+
+class _KeptConnections:
+    """Keeps each target's connections from its first request to the end.
+
+    Without it, a request that overlaps no other one would close them. The version is served only
+    after the gateway has started.
+
+    Attributes:
+        stack: Closes them.
+    """
+
+    def __init__(self) -> None:
+        self.stack = AsyncExitStack()
+        self._targets: set[Target] = set()
+
+    async def keep(self, target: Target) -> None:
+        """Keep a target's connections from now on."""
+        if target not in self._targets:
+            self._targets.add(target)
+            await self.stack.enter_async_context(target.upstream.connections.client())
 
 
 class _Authenticated:
@@ -93,11 +114,13 @@ class _Forwarder:
     Args:
         path: The endpoint, such as ``/chat/completions``.
         targets: The models by name.
+        kept: Keeps their connections.
     """
 
-    def __init__(self, path: str, targets: Mapping[str, Target]) -> None:
+    def __init__(self, path: str, targets: Mapping[str, Target], kept: _KeptConnections) -> None:
         self._path = path
         self._targets = targets
+        self._kept = kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = Reply(scope, receive, send)
@@ -109,6 +132,7 @@ class _Forwarder:
         except Refusal as refused:
             await reply.refuse(refused)
             return
+        await self._kept.keep(target)
         await _while_connected(receive, forward(target, self._path, fields, reply))
 
     def _target(self, name: object) -> Target:

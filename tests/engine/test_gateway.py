@@ -681,3 +681,12 @@ def test_until_the_version_is_served_only_the_other_models_exist(engine: Scripte
         assert [model.id for model in client.models.list()] == [JUDGE]
         gateway.serve(remote(engine.url), VERSION)
         assert [model.id for model in client.models.list()] == [VERSION, JUDGE]
+
+
+def test_connections_to_a_version_that_is_served_later_are_kept_too(engine: ScriptedEngine) -> None:
+    with Gateway({}) as gateway, client_of(gateway) as client:
+        client.models.list()  # the gateway has started
+        gateway.serve(remote(engine.url), VERSION)
+        ask(gateway)
+        ask(gateway)
+        assert engine.connections == 1

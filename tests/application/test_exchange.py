@@ -13,7 +13,7 @@ from application.rag import RagModel
 from application.rebuild import rebuild
 from schemas.gates import ChatModelParameters
 from schemas.refs import ArtifactRef
-from tests.application import stored_applications
+from tests.application import stored_applications, teams
 from tests.application.stored_applications import (
     OLD,
     Indexed,
@@ -237,11 +237,12 @@ def test_a_nested_object_of_another_project_is_published_in_that_of_the_applicat
 
 def test_plain_weave_runs_the_result(
     project: str,
-    publish: Callable[..., str],
+    weave_project: WeaveClient,
     version: ArtifactRef,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    new = exchange(publish(model_name), "model_name", version)
+    bot, _evaluation = teams.publish({"model_name": [project, OLD]})["model_name"]
+    new = exchange(bot, "model_name", version)
     with connected(project), scripted_engine() as endpoint:
         monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url)
         monkeypatch.setenv("OPENAI_API_KEY", "key")

@@ -38,6 +38,7 @@ from tests.engine.scripted_engine import (
 )
 from tests.waiting import wait_for
 from tests.worker.weighed import lease_of, weighing_of
+from worker.applications.prepared import spares
 from worker.pipeline import weigh_version
 from worker.reweigh import reweigh
 from worker.steps import StepClock
@@ -71,6 +72,13 @@ def _answers(knows: int) -> Callable[[Request], Answer]:
         return completion(next((a for q, a in known if q in said), "nobody knows"))
 
     return answer
+
+
+@pytest.fixture(autouse=True)
+def no_spares() -> Iterator[None]:
+    """A process that waits has the environment of its test."""
+    yield
+    spares.end()
 
 
 @pytest.fixture
@@ -256,6 +264,18 @@ def test_the_versions_own_usage_is_measured_and_can_be_checked_again(
     assert verdict.evidence is not None
     gate = publish("chat_only", "", **changes)
     assert reweigh(weave_project, verdict.evidence.weave_call, gate).differing == []
+
+
+def test_the_next_version_finds_the_imports_done(
+    weigh: Callable[..., Verdict], link_adapter: Callable[[], ArtifactRef], settings: Settings
+) -> None:
+    changes = {"application": {"exchange": "pipeline.llm.model"}}
+    weigh("chat_only", "exact.mean", **changes)
+    logs = settings.run_dir / "applications"
+    started = set(logs.iterdir())
+    assert len(started) == 2  # it, and the one that waits
+    weigh("chat_only", "exact.mean", version=link_adapter(), **changes)
+    assert len(set(logs.iterdir()) - started) == 1
 
 
 def test_an_evaluation_stops_early_when_the_verdict_is_certain(

@@ -1,11 +1,8 @@
 """Runs an application's evaluations, each in a process of its own, and watches them."""
 
-import os
 import time
-from contextlib import ExitStack
-from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import structlog
 
@@ -17,7 +14,6 @@ from application.protocol import (
     Done,
     Evaluate,
     Failed,
-    Prepare,
     Ready,
     RowScored,
     Started,
@@ -29,8 +25,7 @@ from schemas.errors import EvidenceError, InternalError, PlatformError
 from schemas.rows import ENVIRONMENT
 from schemas.settings import Settings
 from schemas.weighings import WeighingRecord
-from worker.applications.environment import Door, application_environment
-from worker.applications.process import ApplicationProcess
+from worker.applications.prepared import Launch, PreparedProcess, spares
 from worker.context import ServedVersion
 from worker.published_evaluation import PublishedEvaluation
 from worker.recording import Recording
@@ -42,18 +37,11 @@ from worker.verdict.usage import gateway_metrics
 log = structlog.get_logger()
 
 
-class _Run(NamedTuple):
-    """A process that has not evaluated anything yet, and its way to the models."""
-
-    gateway: Gateway
-    process: ApplicationProcess
-    stack: ExitStack
-
-
 class ApplicationRuns:
     """Runs the evaluations of one weighing; a context manager that ends their processes.
 
-    A process is started at once, so that its imports are done when the version is served.
+    A process is started at once, unless one waits, so that its imports are done when the version
+    is served. After a weighing that reached its end, one is started for the next version.
 
     Args:
         application: The gate's application.
@@ -71,16 +59,16 @@ class ApplicationRuns:
         clock: StepClock,
         recording: Recording,
     ) -> None:
-        self._application = application
+        key = settings.application_wandb_api_key
+        own_key = key.get_secret_value() if key else str(recording.api.api_key)
+        self._launch = Launch(record.gate.name, application, settings, own_key)
         self._record = record
-        self._settings = settings
         self._clock = clock
         self._recording = recording
-        self._prepared: _Run | None = None
-        self._environment: str | None = None
+        self._prepared: PreparedProcess | None = None
 
     def __enter__(self) -> Self:
-        self._prepared = self._start()
+        self._prepared = spares.take(self._launch)
         return self
 
     def __exit__(
@@ -90,7 +78,9 @@ class ApplicationRuns:
         traceback: TracebackType | None,
     ) -> None:
         if self._prepared:
-            self._prepared.stack.close()
+            self._prepared.end()
+        if error is None:
+            spares.prepare(self._launch)
 
     def environment(self) -> str:
         """Return the digest of the versions of the application's packages.
@@ -99,10 +89,8 @@ class ApplicationRuns:
             ConfigurationError: The interpreter cannot run the application.
             PlatformError: Its process ended, or took too long to import the modules.
         """
-        if self._environment is None:
-            self._prepared = self._prepared or self._start()
-            self._environment = self._receive_ready(self._prepared).environment
-        return self._environment
+        self._prepared = self._prepared or spares.take(self._launch)
+        return self._ready(self._prepared).environment
 
     def evaluate(
         self,
@@ -131,53 +119,26 @@ class ApplicationRuns:
         rebuilt = served.rebuilt
         if not isinstance(rebuilt, Exchanged):
             raise InternalError("An application's process cannot run our own RagModel.")
-        environment = self.environment()
-        run, self._prepared = self._prepared or self._start(), None
-        with run.stack:
+        run, self._prepared = self._prepared or spares.take(self._launch), None
+        try:
+            environment = self._ready(run).environment
             run.gateway.serve(served.endpoint, rebuilt.value)
             request = self._request(served, evaluation, batch if is_decided else None, environment)
             call = self._run(run, request, is_decided)
             run.gateway.check()
             evaluated = self._evidence(run.gateway, call)
             measured = gateway_metrics(run.gateway.usage(), version=rebuilt.value)
+        finally:
+            run.end()
         return evaluated.with_measured(measured)
 
-    def _start(self) -> _Run:
-        application, record, settings = self._application, self._record, self._settings
-        name = f"{record.gate.name}-{record.id.version.collection}-{record.id.version.version}.log"
-        own_key = settings.application_wandb_api_key
-        key = own_key.get_secret_value() if own_key else self._recording.api.api_key
-        with ExitStack() as stack:
-            gateway = stack.enter_context(Gateway(application.models))
-            process = stack.enter_context(
-                ApplicationProcess(
-                    application,
-                    partial(
-                        application_environment,
-                        application,
-                        Door(gateway.url, gateway.token),
-                        wandb_key=str(key),
-                        source=os.environ,
-                    ),
-                    settings.run_dir / "applications" / name.replace("/", "_"),
-                    settings.application_launcher or "",
-                )
-            )
-            process.send(Prepare(modules=application.modules))
-            return _Run(gateway, process, stack.pop_all())
-
-    def _receive_ready(self, run: _Run) -> Ready:
-        deadline = time.monotonic() + self._application.timeout
-        report = run.process.receive(deadline, self._clock.check)
-        if isinstance(report, Failed):
-            raise report.error()
-        if not isinstance(report, Ready):
-            raise PlatformError(f"The application began with '{report.type}', not with 'ready'.")
+    def _ready(self, run: PreparedProcess) -> Ready:
+        ready = run.ready(time.monotonic() + self._launch.application.timeout, self._clock.check)
         self._recording.run.config.update(  # type: ignore[no-untyped-call]
-            {"application": report.model_dump(exclude={"type"})}
+            {"application": ready.model_dump(exclude={"type"})}
         )
-        log.info("application ready", python=report.python, weave=report.weave)
-        return report
+        log.info("application ready", python=ready.python, weave=ready.weave)
+        return ready
 
     def _request(
         self,
@@ -191,7 +152,7 @@ class ApplicationRuns:
             project=gate.rag_model.project_path,
             model=served.rebuilt.ref.uri,
             evaluation=evaluation.ref,
-            modules=self._application.modules,
+            modules=self._launch.application.modules,
             run_id=str(run.id),
             run_step=run.step,
             concurrency=served.concurrency,
@@ -200,7 +161,7 @@ class ApplicationRuns:
             attributes={ENVIRONMENT: environment},
         )
 
-    def _run(self, run: _Run, request: Evaluate, is_decided: IsDecided | None) -> str:
+    def _run(self, run: PreparedProcess, request: Evaluate, is_decided: IsDecided | None) -> str:
         """Have a process run an evaluation; return the id of its root call."""
         run.process.send(request)
         try:
@@ -209,7 +170,7 @@ class ApplicationRuns:
             run.gateway.check()  # the engine's own failure says more than what was made of it
             raise
 
-    def _watch(self, run: _Run, is_decided: IsDecided | None) -> str:
+    def _watch(self, run: PreparedProcess, is_decided: IsDecided | None) -> str:
         """Report the progress of an evaluation until it has ended; return its root call's id."""
 
         def check() -> None:
@@ -218,7 +179,7 @@ class ApplicationRuns:
 
         means = RunningMeans(threshold.metric for threshold in self._record.gate.thresholds)
         count = self._clock.counter(0)
-        deadline = time.monotonic() + self._application.timeout
+        deadline = time.monotonic() + self._launch.application.timeout
         while True:
             match report := run.process.receive(deadline, check):
                 case Started():

@@ -126,6 +126,10 @@ class ApplicationProcess:
         except (ValueError, RecursionError) as error:
             raise self._failure(f"sent what is no message ({_oneline(error)})", "") from error
 
+    def is_running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self._process.poll() is None
+
     def end(self) -> None:
         """End every process that the application started; its folder is removed."""
         if self._has_ended:

@@ -27,8 +27,10 @@ from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
 from schemas.settings import Settings
+from tests.certificates import hide_certificates
 from tests.groups import GroupScheduling, arrange, is_left_out
 from tests.weave_clients import connected, end_known_clients, upload_at_once
+from worker.applications.prepared import spares
 
 # A machine that is busy is no failure, and a change is judged by the examples of the one before.
 # New ones: --hypothesis-profile=search.
@@ -37,11 +39,10 @@ hypothesis.settings.register_profile("patient", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("patient")
 
 
-# No call leaves this machine, and each client of W&B takes 40 ms to load the public certificates.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # which has none
-
+hide_certificates()  # almost no call leaves this machine
 upload_at_once()
+
+_ADAPTER = Path(__file__).parents[1] / "rehearsal" / "adapters" / "good"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -166,6 +167,7 @@ def project(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     yield f"{local_wandb.config.entity}/{name}"
+    spares.end()  # they have the environment of this test
     end_known_clients()
     end_helper_process()
 
@@ -258,3 +260,28 @@ def log_files(run: wandb.Run, tmp_path: Path) -> Callable[..., ArtifactRef]:
         return ArtifactRef.parse(str(run.log_artifact(artifact).wait().qualified_name))
 
     return log_version
+
+
+@pytest.fixture
+def link_adapter(
+    run: wandb.Run, registry: Callable[[str], str], tmp_path: Path
+) -> Callable[[], ArtifactRef]:
+    """Links one more version, as the model team does."""
+    collection = f"{registry('RAG Chat Models')}/adapter-{run.id}"
+    folder = tmp_path / "adapter"
+    shutil.copytree(_ADAPTER, folder)
+
+    def link() -> ArtifactRef:
+        with (folder / "README.md").open("a") as card:
+            card.write("One more epoch.\n")
+        artifact = wandb.Artifact("adapter", type="model")
+        artifact.add_dir(str(folder))
+        run.log_artifact(artifact).wait()
+        return ArtifactRef.parse(str(run.link_artifact(artifact, collection).qualified_name))
+
+    return link
+
+
+@pytest.fixture
+def adapter(link_adapter: Callable[[], ArtifactRef]) -> ArtifactRef:
+    return link_adapter()

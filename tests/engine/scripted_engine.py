@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,6 +81,20 @@ def soon(status: int) -> Answer:
 
 
 BROKEN = Answer(0, b"")
+
+
+def knowing(facts: Mapping[str, str]) -> Callable[[Request], Answer]:
+    """Answers by question: the last message has the question; others get "nobody knows"."""
+
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("/models"):
+            return models("HuggingFaceTB/SmolLM2-135M-Instruct")
+        if not request.path.endswith("/chat/completions"):
+            return error(404)
+        said = request.body["messages"][-1]["content"]
+        return completion(next((a for q, a in facts.items() if q in said), "nobody knows"))
+
+    return answer
 
 
 class ScriptedEngine:

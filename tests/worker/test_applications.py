@@ -19,7 +19,6 @@ from weave.trace.weave_client import WeaveClient
 from bus.bus import Bus
 from bus.ledger import Ledger
 from bus.publish import publish_weighing
-from engine.external_engine import ExternalEngine
 from rehearsal.processes import Processes
 from schemas.errors import EvidenceError, PlatformError
 from schemas.events import ModelVersionEvent, WeighingId
@@ -32,19 +31,14 @@ from tests.engine.scripted_engine import (
     Request,
     ScriptedEngine,
     completion,
-    error,
-    models,
+    knowing,
     scripted_engine,
 )
 from tests.waiting import wait_for
-from tests.worker.weighed import lease_of, weighing_of
-from worker.applications.prepared import spares
-from worker.pipeline import weigh_version
+from tests.worker.weighed import weigh_by
 from worker.reweigh import reweigh
-from worker.steps import StepClock
 
 _APPLICATIONS = Path(__file__).parents[1] / "applications"
-_ADAPTER = Path(__file__).parents[2] / "rehearsal" / "adapters" / "good"
 _PUBLISH = (
     "import sys, importlib; print(*importlib.import_module(sys.argv[1]).publish(*sys.argv[2:]))"
 )
@@ -61,24 +55,7 @@ _FACTS = {
 
 def _answers(knows: int) -> Callable[[Request], Answer]:
     """Answers the first questions as it should be, and the others with "nobody knows"."""
-
-    def answer(request: Request) -> Answer:
-        if request.path.endswith("/models"):
-            return models("HuggingFaceTB/SmolLM2-135M-Instruct")
-        if not request.path.endswith("/chat/completions"):
-            return error(404)
-        said = request.body["messages"][-1]["content"]
-        known = list(_FACTS.items())[:knows]
-        return completion(next((a for q, a in known if q in said), "nobody knows"))
-
-    return answer
-
-
-@pytest.fixture(autouse=True)
-def no_spares() -> Iterator[None]:
-    """A process that waits has the environment of its test."""
-    yield
-    spares.end()
+    return knowing(dict(list(_FACTS.items())[:knows]))
 
 
 @pytest.fixture
@@ -97,31 +74,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return folder
-
-
-@pytest.fixture
-def link_adapter(
-    run: wandb.Run, registry: Callable[[str], str], tmp_path: Path
-) -> Callable[[], ArtifactRef]:
-    """Links one more version, as the model team does."""
-    collection = f"{registry('RAG Chat Models')}/adapter-{run.id}"
-    folder = tmp_path / "adapter"
-    shutil.copytree(_ADAPTER, folder)
-
-    def link() -> ArtifactRef:
-        with (folder / "README.md").open("a") as card:
-            card.write("One more epoch.\n")
-        artifact = wandb.Artifact("adapter", type="model")
-        artifact.add_dir(str(folder))
-        run.log_artifact(artifact).wait()
-        return ArtifactRef.parse(str(run.link_artifact(artifact, collection).qualified_name))
-
-    return link
-
-
-@pytest.fixture
-def adapter(link_adapter: Callable[[], ArtifactRef]) -> ArtifactRef:
-    return link_adapter()
 
 
 @pytest.fixture
@@ -164,10 +116,8 @@ def weigh(
     """Publishes an application, and weighs the version in it."""
 
     def weigh(*arguments: str, version: ArtifactRef = adapter, **changes: Any) -> Verdict:
-        record = weighing_of(publish(*arguments, **changes), version)
-        external = settings.model_copy(update={"engine_url": version_engine.url})
-        clock = StepClock(lease_of(ledger, record))
-        return weigh_version(record, external, ExternalEngine(external), clock)
+        gate = publish(*arguments, **changes)
+        return weigh_by(version_engine.url, gate, version, settings, ledger)
 
     return weigh
 

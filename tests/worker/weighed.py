@@ -9,13 +9,17 @@ from weave.trace.weave_client import WeaveClient
 
 from bus.lease import Lease
 from bus.ledger import Ledger
+from engine.external_engine import ExternalEngine
 from schemas.events import ModelVersionEvent, WeighingId
 from schemas.gates import Gate
 from schemas.refs import ArtifactRef
+from schemas.settings import Settings
 from schemas.verdicts import ChampionEvidence, Evidence, Outcome, Verdict
 from schemas.weighings import WeighingRecord
 from worker.champion import EvaluatedChampion
 from worker.evaluation import run_evaluation
+from worker.pipeline import weigh_version
+from worker.steps import StepClock
 from worker.verdict.checks import check_thresholds, decide_outcome, explain_outcome
 from worker.verdict.evidence import Evaluated
 
@@ -141,6 +145,16 @@ def lease_of(ledger: Ledger, record: WeighingRecord) -> Lease:
     token = ledger.claim(record.id, "a worker")
     assert token is not None
     return Lease(ledger, record.id, token, _LEASE)
+
+
+def weigh_by(
+    engine_url: str, gate: Gate, version: ArtifactRef, settings: Settings, ledger: Ledger
+) -> Verdict:
+    """Weigh a version as a worker does, whose engine is a server that runs already."""
+    record = weighing_of(gate, version)
+    external = settings.model_copy(update={"engine_url": engine_url})
+    clock = StepClock(lease_of(ledger, record))
+    return weigh_version(record, external, ExternalEngine(external), clock)
 
 
 def allowed() -> None:

@@ -26,6 +26,7 @@ _ENGINE = (
 # More than 7 s each without it; ``make test-fast`` leaves these out.
 _SLOW = (
     "tests/worker/test_applications.py",
+    "tests/examples/test_support_bot.py",
     "tests/chaos/test_takeover.py",
     "tests/chaos/test_chaos.py",
     "tests/e2e/test_signals.py",

@@ -1,0 +1,1 @@
+"""Acme's support bot, and the scorers of its evaluation."""

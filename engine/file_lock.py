@@ -4,12 +4,17 @@ They use flock(2): a lock is released when its process ends, and it works on a s
 """
 
 import fcntl
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from engine.options import OnProgress
+
+_POLL_INTERVAL = 0.1  # seconds
+_REPORT_INTERVAL = 10.0  # seconds
 
 
 @contextmanager
@@ -22,7 +27,8 @@ def locked(
         file: The lock file. It is created and never removed: two processes could otherwise hold
             locks on the old file and on the new one.
         shared: Whether other processes may hold a shared lock at the same time.
-        on_progress: Receives ``waiting`` if another process holds the lock.
+        on_progress: Receives ``waiting`` every few seconds while another process holds the lock;
+            if it raises, waiting ends.
         waiting: The message, such as "waiting for another process to download the base".
 
     Yields:
@@ -32,9 +38,18 @@ def locked(
     file.parent.mkdir(parents=True, exist_ok=True)
     # NFS requires a file that is open for reading and writing.
     with file.open("a+") as lock:
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_progress(waiting)
-            fcntl.flock(lock, kind)
+        reported_at = -math.inf
+        while not _is_acquired(lock, kind):
+            if time.monotonic() > reported_at + _REPORT_INTERVAL:
+                reported_at = time.monotonic()
+                on_progress(waiting)
+            time.sleep(_POLL_INTERVAL)
         yield lock
+
+
+def _is_acquired(lock: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

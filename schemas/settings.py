@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         max_age: Seconds after which a weighing is not retried.
         keep_days: Days that the ledger keeps a weighing that has ended.
         lease: Seconds that a worker's claim lasts without a heartbeat.
+        stall_timeout: Seconds without any progress after which the process of an attempt ends.
         wandb_timeout: Most seconds of one call to W&B (docs/upstream/wandb-protocol.md, "Timeouts
             and retries").
         cache_gib: Most GiB of all downloaded versions; the least recently used are deleted first.
@@ -116,6 +117,7 @@ class Settings(BaseSettings):
     max_retry_delay: float = Field(default=1800.0, gt=0)
     max_age: float = Field(default=86400.0, gt=0)
     keep_days: float = Field(default=90.0, gt=0)
+    stall_timeout: float = Field(default=3600.0, gt=0)
     wandb_timeout: float = Field(default=19.0, gt=0)
 
     cache_gib: float = Field(default=100.0, gt=0)

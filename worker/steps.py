@@ -29,14 +29,21 @@ class StepClock:
         on_progress: Also receives every report.
 
     Attributes:
+        current: The step that runs, or that ran last.
         seconds: Seconds of each step so far.
     """
 
     def __init__(self, lease: Lease, on_progress: Callable[[Progress], None] = _ignore) -> None:
         self._lease = lease
         self._on_progress = on_progress
-        self._step: Step = "download"
+        self._reported_at = time.monotonic()
+        self.current: Step = "download"
         self.seconds = Timings()
+
+    @property
+    def seconds_since_report(self) -> float:
+        """Seconds since the attempt last reported progress."""
+        return time.monotonic() - self._reported_at
 
     @contextmanager
     def step(self, name: Step) -> Iterator[None]:
@@ -47,7 +54,7 @@ class StepClock:
         Raises:
             LeaseLostError: Another worker has the weighing; the step does not begin.
         """
-        self._step = name
+        self.current = name
         self.report()
         log.info("step begins", step=name)
         start = time.monotonic()
@@ -87,10 +94,11 @@ class StepClock:
         Raises:
             LeaseLostError: Another worker has the weighing.
         """
+        self._reported_at = time.monotonic()
         progress = Progress(
-            step=self._step, detail=detail, done=done, total=total, metrics=dict(metrics)
+            step=self.current, detail=detail, done=done, total=total, metrics=dict(metrics)
         )
         if detail:
-            log.info("progress", step=self._step, detail=detail)
+            log.info("progress", step=self.current, detail=detail)
         self._lease.report(progress)
         self._on_progress(progress)

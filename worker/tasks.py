@@ -33,6 +33,7 @@ from schemas.settings import Settings
 from schemas.verdicts import Verdict
 from schemas.weighings import WeighingRecord
 from worker.backoff import next_delay
+from worker.stall_watchdog import StallWatchdog
 from worker.steps import StepClock
 from worker.task_state import TaskState
 
@@ -133,7 +134,9 @@ def weigh(task: Task, weighing_text: str) -> str:
         structlog.contextvars.bound_contextvars(weighing=weighing_text),
         Lease(ledger, weighing, token, settings.lease) as lease,
     ):
-        return _attempt(ledger, record, lease, StepClock(lease, TaskState(task)))
+        clock = StepClock(lease, TaskState(task))
+        with StallWatchdog(clock, settings.stall_timeout):
+            return _attempt(ledger, record, lease, clock)
 
 
 def _attempt(ledger: Ledger, record: WeighingRecord, lease: Lease, clock: StepClock) -> str:

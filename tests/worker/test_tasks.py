@@ -414,3 +414,20 @@ def test_the_next_worker_weighs_what_a_killed_one_held(
     states = [state for state, _ in _history(ledger, opened.id)[:4]]
     assert states == ["queued", "running", "queued", "running"]
     assert _history(ledger, opened.id)[2][1] == "the lease expired"
+
+
+def test_an_attempt_that_waits_forever_ends_and_is_tried_again(
+    bus: Bus,
+    ledger: Ledger,
+    start: Callable[..., Wait],
+    opened: WeighingRecord,
+    hanging_wandb: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    publish_weighing(bus, opened.id)
+    forever = {"WEIGHBRIDGE_WANDB_TIMEOUT": "3600", "WEIGHBRIDGE_STALL_TIMEOUT": "1"}
+    start(GPU_QUEUE, **_SOON, **hanging_wandb, **forever)
+    start(EVENTS_QUEUE, **_SOON)(lambda: _record(ledger, opened.id).attempts == 2)
+    log = (tmp_path / "logs" / f"{GPU_QUEUE}.log").read_text()
+    assert "the attempt has stalled" in log
+    assert "most recent call first" in log  # of where it was waiting

@@ -18,6 +18,8 @@ from tests.chaos.scenario import Scenario
 _ACCEPTED = ("answered 202", "the poller found a version")
 _ABSORBED = ("answered 200", "duplicate event", "weighing not claimed")
 
+_STALLED = "the attempt has stalled"
+
 
 class Spread(BaseModel):
     """Worst and median of some durations, in seconds; None when there are none."""
@@ -50,6 +52,7 @@ class Summary(BaseModel):
         accepted: Events accepted from webhook or poller, as their senders log them.
         absorbed: Duplicate events and tasks.
         retries: Attempts that failed and were repeated.
+        stalled: Attempts that made no progress and were ended, with the stacks of their threads.
         verdict: From link to verdict.
         takeover: From a GPU worker's death to the next claim of its weighing. It has no upper bound
             here, because the other worker may be dead or busy; test_takeover.py tests the bound.
@@ -62,6 +65,7 @@ class Summary(BaseModel):
     accepted: int
     absorbed: int
     retries: int
+    stalled: list[str]
     verdict: Spread
     takeover: Spread
     seed: int
@@ -78,13 +82,15 @@ class Summary(BaseModel):
             accepted=_count_messages(environment.folder, _ACCEPTED),
             absorbed=_count_messages(environment.folder, _ABSORBED),
             retries=_retries(lines),
+            stalled=list(_stalled(environment.folder / "processes")),
             verdict=Spread.of(_verdict_times(lines, scenario.linked)),
             takeover=Spread.of(_takeover_times(lines, injector.kills)),
             seed=scenario.seed,
         )
 
     def __str__(self) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in self)
+        numbers = (f"{name}: {value}" for name, value in self if name != "stalled")
+        return "\n".join([*self.stalled, *numbers, f"stalled: {len(self.stalled)}"])
 
 
 def _verdict_times(lines: Sequence[AuditLine], linked: Sequence[LinkedVersion]) -> Iterable[float]:
@@ -117,3 +123,9 @@ def _count_messages(folder: Path, messages: Iterable[str]) -> int:
     logs = [folder / "wandb" / "server.log", *(folder / "processes").iterdir()]
     texts = [log.read_text(errors="replace") for log in logs]
     return sum(text.count(message) for text in texts for message in messages)
+
+
+def _stalled(logs: Path) -> Iterable[str]:
+    for log in logs.iterdir():
+        for text in log.read_text(errors="replace").split(_STALLED)[1:]:
+            yield text.partition("\ntimestamp=")[0]

@@ -43,7 +43,8 @@ class ApplicationProcess:
         application: Its interpreter and its limits.
         environment: Makes its whole environment from its own folder, which is removed at the end.
         log: The file that keeps what it prints.
-        launcher: Command line that starts it, such as ``bwrap ...``; may be empty.
+        launcher: Command line that starts it, such as ``bwrap ...``; may be empty. ``{folder}``
+            in it stands for the process's own folder.
     """
 
     def __init__(
@@ -158,8 +159,9 @@ class ApplicationProcess:
         guarded = guard.command(psutil.Process(), folder, _GRACE_PERIOD, memory)
         python = self._application.python or sys.executable
         program = [python, "-c", _RUN, str(_PROGRAM), "--read", str(to_read), "--write"]
+        launch = [word.replace("{folder}", str(folder)) for word in shlex.split(launcher)]
         return subprocess.Popen(
-            [*guarded, *shlex.split(launcher), *program, str(to_write)],
+            [*guarded, *launch, *program, str(to_write)],
             stdin=subprocess.DEVNULL,
             stdout=self._log.writer,
             stderr=self._log.writer,

@@ -1,6 +1,5 @@
 """A process of an application: whatever it does, it is reported, and nothing of it is left."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -166,20 +165,3 @@ def test_an_interpreter_that_does_not_exist_is_named(
 ) -> None:
     with pytest.raises(ConfigurationError, match="/opt/acme/bin/python"):
         start(_FOREVER, python="/opt/acme/bin/python")
-
-
-# That of a virtual environment may be in a home folder, which is hidden.
-_SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-
-
-@pytest.mark.skipif(
-    not (shutil.which("bwrap") and _SYSTEM_PYTHON), reason="bubblewrap is not installed"
-)
-def test_a_launcher_contains_it(start: Callable[..., ApplicationProcess]) -> None:
-    """The launcher of docs/applications.md."""
-    page = (Path(__file__).parents[3] / "docs" / "applications.md").read_text()
-    example = page.partition('LAUNCHER="')[2].partition('"')[0]
-    seen = "assert os.listdir('/home') == os.listdir('/root') == []\n"
-    alone = "assert sum(name.isdigit() for name in os.listdir('/proc')) <= 3\n"
-    process = start(seen + alone + _says(_DONE) + _FOREVER, launcher=example, python=_SYSTEM_PYTHON)
-    assert process.receive(_soon(), _ignore) == Done(call="0197")

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -52,8 +53,17 @@ def each_verdict_is_right(
     """Each verdict's outcome and score follow from the version's own answers."""
     for one in linked:
         record = environment.ledger.get(one.weighing)
-        if record and (result := _result(record)) != (one.outcome, one.score):
+        if record is None or not record.ended:
+            yield f"{one.version} has no verdict at {datetime.now(UTC):%H:%M:%S}: {_progress(record)}"
+        elif (result := _result(record)) != (one.outcome, one.score):
             yield f"{one.version} must be {one.outcome} with {one.score}, and is {result}"
+
+
+def _progress(record: WeighingRecord | None) -> str:
+    if record is None:
+        return "it has no record"
+    shown = {"attempts", "holder", "lease_until", "next_try_at", "progress", "queued_at", "state"}
+    return record.model_dump_json(include=shown)
 
 
 def _result(record: WeighingRecord) -> tuple[str, Any]:

@@ -54,7 +54,8 @@ def each_verdict_is_right(
     for one in linked:
         record = environment.ledger.get(one.weighing)
         if record is None or not record.ended:
-            yield f"{one.version} has no verdict at {datetime.now(UTC):%H:%M:%S}: {_progress(record)}"
+            now = f"{datetime.now(UTC):%H:%M:%S}"
+            yield f"{one.version} has no verdict at {now}: {_progress(record)}"
         elif (result := _result(record)) != (one.outcome, one.score):
             yield f"{one.version} must be {one.outcome} with {one.score}, and is {result}"
 

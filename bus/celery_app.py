@@ -93,16 +93,6 @@ def celery_app(settings: Settings) -> Celery:
         task_send_sent_event=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        beat_schedule={
-            "sweep": {
-                "task": SWEEP_TASK,
-                "schedule": settings.lease / 4,
-                "options": {
-                    "expires": settings.lease / 4,  # so that sweeps do not pile up
-                    "ignore_result": True,  # otherwise the beat would subscribe to each result
-                },
-            },
-        },
     )
     return app
 

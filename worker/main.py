@@ -1,23 +1,24 @@
 """Starts a Celery worker for Weighbridge's queues."""
 
-import os
-import threading
-import time
-
+import structlog
 from celery import signals
 
-from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE
+from bus.celery_app import EVENTS_QUEUE, GPU_QUEUE, SWEEP_TASK
+from bus.heartbeat import BEATS_PER_LEASE, Heartbeat
 from worker.liveness import Liveness
 from worker.tasks import app, settings
 
-_CHECK_INTERVAL = 1.0  # seconds
+_SWEEP_INTERVAL = settings.lease / BEATS_PER_LEASE  # seconds
+
+log = structlog.get_logger()
 
 
 def run_worker(queues: list[str]) -> None:
     """Serve the queues until SIGTERM; returns when the worker has ended.
 
     It runs one task at a time, or as many as the engine serves side by side. A worker of the
-    events queue also runs Celery's beat, which starts the sweeper.
+    events queue also sends the sweeper's task at each heartbeat. Celery's beat would do that from a
+    child process, and nothing would notice that it died.
 
     Args:
         queues: Names of the queues.
@@ -30,6 +31,7 @@ def run_worker(queues: list[str]) -> None:
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     slots = settings.side_by_side if GPU_QUEUE in queues else 1
     liveness = Liveness(queues, slots)
+    sweeps = Heartbeat("sweeps", _SWEEP_INTERVAL, _send_sweep)
     signals.worker_ready.connect(liveness.start)
     arguments = [
         "worker",
@@ -41,28 +43,23 @@ def run_worker(queues: list[str]) -> None:
         "--without-mingle",
     ]
     if EVENTS_QUEUE in queues:
-        signals.beat_embedded_init.connect(_exit_with_worker)
-        # The plain scheduler stores nothing on disk; the sweep may run early after a restart.
-        arguments += ["--beat", "--scheduler", "celery.beat:Scheduler"]
+        signals.worker_ready.connect(lambda **_: sweeps.start(), weak=False)
     try:
         app.worker_main(arguments)
     finally:
+        sweeps.stop(timeout=settings.lease)
         liveness.end()
         if GPU_QUEUE in queues:
             _end_engine()
     liveness.check()
 
 
-def _exit_with_worker(**_: object) -> None:
-    """In the beat's process: exit when the worker has ended, even if it was killed."""
-    worker = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == worker:
-            time.sleep(_CHECK_INTERVAL)
-        os._exit(0)
-
-    threading.Thread(target=watch, name="worker", daemon=True).start()
+def _send_sweep() -> None:
+    try:
+        # It expires, so that sweeps do not pile up.
+        app.send_task(SWEEP_TASK, expires=_SWEEP_INTERVAL, ignore_result=True, retry=False)
+    except Exception as error:  # whatever it is, the next one must be sent
+        log.warning("a sweep could not be sent", error=str(error))
 
 
 def _end_engine() -> None:

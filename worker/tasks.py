@@ -1,7 +1,7 @@
 """The Celery tasks: thin wrappers around the ledger and the pipeline.
 
-`celery -A worker.tasks worker` serves them; `weighbridge worker` does the same and sets up queues,
-logging and the beat.
+`celery -A worker.tasks worker` serves them; `weighbridge worker` does the same, sets up queues and
+logging, and starts the sweeps.
 """
 
 import os

@@ -22,7 +22,7 @@ from tests.chaos.progress import FINAL_STATES, LinkedVersion
 _TYPE = "model"
 
 # Keys without an expiry: there is one of each. A queue's key disappears with its last message, and
-# Celery beat may have sent one to its queue just now.
+# a worker may have sent one to its queue just now.
 _PERMANENT = re.compile(
     f"{KEY_PREFIX}(weighings|unfinished|audit|tokens|gates:.*|events"
     "|unacked|unacked_index|_kombu.binding_deadlines)"

@@ -199,18 +199,23 @@ def test_a_version_is_never_its_own_judge(
 
 
 def test_the_versions_own_usage_is_measured_and_can_be_checked_again(
-    weigh: Callable[..., Verdict], publish: Callable[..., Gate], weave_project: WeaveClient
+    weigh: Callable[..., Verdict],
+    publish: Callable[..., Gate],
+    weave_project: WeaveClient,
+    adapter: ArtifactRef,
 ) -> None:
+    weave_project.add_cost(adapter.collection_path, 0.5, 0.5)
     limits = [
         {"metric": "usage.requests", "at_most": 2},
         {"metric": "usage.total_tokens", "at_most": 10},
+        {"metric": "cost.total", "at_most": 6},
     ]
     changes: dict[str, Any] = {
         "application": {"exchange": "pipeline.llm.model"},
         "thresholds": limits,
     }
     verdict = weigh("chat_only", "", **changes)
-    assert [check.value for check in verdict.checks] == [2, 10]
+    assert [check.value for check in verdict.checks] == [2, 10, 5]
     assert verdict.evidence is not None
     gate = publish("chat_only", "", **changes)
     assert reweigh(weave_project, verdict.evidence.weave_call, gate).differing == []

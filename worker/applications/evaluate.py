@@ -1,6 +1,7 @@
 """Runs an application's evaluations, each in a process of its own, and watches them."""
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -31,6 +32,7 @@ from worker.published_evaluation import PublishedEvaluation
 from worker.recording import Recording
 from worker.steps import StepClock
 from worker.verdict.evidence import Evaluated, read_back
+from worker.verdict.prices import Price, read_prices
 from worker.verdict.running_means import RunningMeans
 from worker.verdict.usage import gateway_metrics
 
@@ -127,10 +129,11 @@ class ApplicationRuns:
             call = self._run(run, request, is_decided)
             run.gateway.check()
             evaluated = self._evidence(run.gateway, call)
-            measured = gateway_metrics(run.gateway.usage(), version=rebuilt.value)
+            used = run.gateway.usage()
         finally:
             run.end()
-        return evaluated.with_measured(measured)
+        prices = self._prices(used, served, rebuilt.value)
+        return evaluated.with_measured(gateway_metrics(used, version=rebuilt.value, prices=prices))
 
     def _ready(self, run: PreparedProcess) -> Ready:
         ready = run.ready(time.monotonic() + self._launch.application.timeout, self._clock.check)
@@ -194,6 +197,15 @@ class ApplicationRuns:
                     return report.call
                 case Failed():
                     raise report.error()
+
+    def _prices(
+        self, models: Iterable[str], served: ServedVersion, version: str
+    ) -> dict[str, Price]:
+        """Read the prices of some models; the version's may be that of its collection."""
+        names = (version, str(served.ref), served.ref.collection_path)
+        prices = read_prices(self._recording.client, {*models, *names})
+        own = next((prices[name] for name in names if name in prices), None)
+        return prices | ({version: own} if own else {})
 
     def _evidence(self, gateway: Gateway, call: str) -> Evaluated:
         """Read an evaluation back.

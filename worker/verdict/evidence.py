@@ -65,8 +65,13 @@ class Evaluated(BaseModel):
     measured: dict[str, dict[str, Any]] | None = None
 
     def with_measured(self, measured: dict[str, dict[str, Any]] | None) -> "Evaluated":
-        """Return it with the gateway's metrics, which take precedence over those of its calls."""
-        summary = self.summary | (measured or {})
+        """Return it with the gateway's metrics, which take precedence over those of its calls.
+
+        Latency is the exception: that of a row is measured by its call.
+        """
+        found = measured or {}
+        latency = {**self.summary.get("latency", {}), **found.get("latency", {})}
+        summary = self.summary | found | ({"latency": latency} if latency else {})
         return self.model_copy(update={"summary": summary, "measured": measured})
 
 

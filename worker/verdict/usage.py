@@ -12,6 +12,7 @@ import numpy as np
 
 from schemas.rows import LATENCY, Row
 from schemas.usage import ModelUsage
+from worker.verdict.prices import Price
 
 _COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _PRICES = ("prompt_token_cost", "completion_token_cost")
@@ -47,26 +48,48 @@ def metric_names(other_models: Iterable[str] = ()) -> list[str]:
     Args:
         other_models: Models that a gateway counts apart from the version.
     """
-    counts = [*_COUNTS, *(f"{model}.{count}" for model in other_models for count in _COUNTS)]
-    percentiles = [f"latency.p{rank}" for rank in _PERCENTILES]
-    return [*(f"usage.{count}" for count in counts), "cost.total", *percentiles]
+    measured = [
+        *(f"usage.{{}}{count}" for count in _COUNTS),
+        "cost.{}total",
+        *(f"latency.{{}}p{rank}" for rank in _PERCENTILES),
+    ]
+    models = ["", *(f"{model}." for model in other_models)]
+    return [metric.format(model) for metric in measured for model in models]
 
 
-def gateway_metrics(used: Mapping[str, ModelUsage], *, version: str) -> dict[str, dict[str, Any]]:
+def gateway_metrics(
+    used: Mapping[str, ModelUsage], *, version: str, prices: Mapping[str, Price]
+) -> dict[str, dict[str, Any]]:
     """What the gateway has counted during an evaluation, as metrics.
 
     Args:
         used: The requests to each model, by name.
         version: The name of the version that was evaluated.
+        prices: Prices by the same names, of those models that have one.
 
     Returns:
         ``usage``: ``requests``, ``prompt_tokens``, ``completion_tokens`` and ``total_tokens`` of
         the version, and those of each other model under its name. The tokens are left out where
-        an answer did not say how many it took.
+        an answer did not say how many it took. ``cost``: in the same way, ``total`` in US dollars
+        where the tokens and the price are known. ``latency``: ``p50`` and ``p95`` of each other
+        model under its name, seconds per request; those of the version are per row, as Weave
+        measures them.
     """
-    own = _counts_of(used.get(version, ModelUsage()))
-    others = {name: _counts_of(usage) for name, usage in used.items() if name != version}
-    return {"usage": own | others}
+    usage, cost, latency = {}, {}, {}
+    for name, model in used.items():
+        usage[name] = _counts_of(model)
+        if name in prices and not model.uncounted_requests:
+            cost[name] = {"total": prices[name].of(model)}
+        if name != version and model.seconds:
+            latency[name] = _percentiles(model.seconds)
+    usage.setdefault(version, _counts_of(ModelUsage()))
+    measured = {"usage": usage, "cost": cost, "latency": latency}
+    return {name: _of_version_first(figures, version) for name, figures in measured.items()}
+
+
+def _of_version_first(figures: Mapping[str, dict[str, float]], version: str) -> dict[str, Any]:
+    others = {name: figure for name, figure in figures.items() if name != version}
+    return {**figures.get(version, {}), **others}
 
 
 def _counts_of(usage: ModelUsage) -> dict[str, float]:
@@ -96,7 +119,9 @@ def _priced(bill: Mapping[str, Any]) -> bool:
 
 def _latency(rows: Sequence[Row]) -> dict[str, float]:
     seconds = [row.scores[LATENCY] for row in rows if LATENCY in row.scores]
-    if not seconds:
-        return {}
+    return _percentiles(seconds) if seconds else {}
+
+
+def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
     values = np.percentile(seconds, _PERCENTILES)
     return {f"p{rank}": float(value) for rank, value in zip(_PERCENTILES, values, strict=True)}

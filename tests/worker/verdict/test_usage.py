@@ -11,9 +11,12 @@ from weave.trace.weave_client import WeaveClient
 from schemas.errors import ConfigurationError
 from schemas.gates import Gate
 from schemas.thresholds import AtMost
+from schemas.usage import ModelUsage
 from worker.evaluation import evaluate
 from worker.verdict.checks import check_thresholds, metrics
 from worker.verdict.evidence import Evaluated
+from worker.verdict.prices import Price
+from worker.verdict.usage import gateway_metrics, metric_names
 
 _ROWS = [{"question": "x" * length, "answer": "yes"} for length in (3, 5, 8)]
 _PROMPT_TOKENS = 16  # one for each x
@@ -140,3 +143,49 @@ def test_a_scorer_keeps_its_name(weave_project: WeaveClient, run: wandb.Run) -> 
     evaluated = _evaluate(weave_project, run, cost)
     assert metrics(evaluated.summary)["cost.words.mean"] == 1.0
     assert "cost.total" not in metrics(evaluated.summary)
+
+
+def test_the_gateway_measures_the_version_and_each_other_model_apart() -> None:
+    counts = {"requests": 2, "prompt_tokens": 30, "completion_tokens": 4, "total_tokens": 34}
+    used = {
+        "a version": ModelUsage(**counts, seconds=(1.0, 3.0)),
+        "a judge": ModelUsage(**counts, seconds=(1.0, 3.0)),
+    }
+    prices = {"a version": Price(1.0, 2.0), "a judge": Price(10.0, 0.0)}
+    measured = gateway_metrics(used, version="a version", prices=prices)
+    assert measured == {
+        "usage": {**counts, "a judge": counts},
+        "cost": {"total": 38.0, "a judge": {"total": 300.0}},
+        "latency": {"a judge": {"p50": 2.0, "p95": pytest.approx(2.9)}},
+    }
+    named = set(metric_names(["a judge"])) - {"latency.p50", "latency.p95"}
+    assert set(metrics(measured)) == named
+
+
+def test_the_cost_of_tokens_that_were_not_counted_is_unknown() -> None:
+    used = {"a version": ModelUsage(requests=2, uncounted_requests=1, prompt_tokens=30)}
+    measured = gateway_metrics(used, version="a version", prices={"a version": Price(1.0, 1.0)})
+    assert measured == {"usage": {"requests": 2.0}, "cost": {}, "latency": {}}
+
+
+def test_a_version_that_was_not_requested_has_no_requests() -> None:
+    measured = gateway_metrics({}, version="a version", prices={})
+    assert measured["usage"]["requests"] == 0
+
+
+def test_the_gateways_latencies_do_not_replace_those_of_the_rows() -> None:
+    evaluated = Evaluated(
+        call="c",
+        url="",
+        evaluation="",
+        dataset="",
+        model="",
+        of_rows=0,
+        rows=(),
+        summary={"latency": {"p50": 1.0}, "usage": {"total_tokens": 9}},
+    )
+    measured: dict[str, dict[str, Any]]
+    measured = {"usage": {"requests": 1.0}, "latency": {"a judge": {"p50": 2.0}}}
+    summary = evaluated.with_measured(measured).summary
+    assert summary["latency"] == {"p50": 1.0, "a judge": {"p50": 2.0}}
+    assert summary["usage"] == {"requests": 1.0}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from engine import checkpoint
+from engine.adapter_fit import check_fits
 from engine.command import flags, program
-from engine.merge import check_fits
 from engine.options import ServeOptions
 from engine.serving_method import Machine, ServingMethod, choose_method
 from engine.version import Version

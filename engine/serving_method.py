@@ -1,12 +1,15 @@
 """Chooses the method by which a version is served."""
 
+import subprocess
+import sys
 from enum import Enum
+from functools import cache
 from importlib.util import find_spec
 
 from pydantic import BaseModel, ConfigDict
 
+from engine.adapter_fit import is_mergeable
 from engine.artifact import Adapter
-from engine.merge import is_mergeable
 from engine.options import ServeOptions
 from engine.version import Version
 from schemas.errors import ConfigurationError
@@ -38,9 +41,14 @@ class Machine(BaseModel):
     @classmethod
     def current(cls) -> "Machine":
         """The machine on which this process runs."""
-        import torch
+        return cls(vllm=find_spec("vllm") is not None, cuda=_has_cuda())
 
-        return cls(vllm=find_spec("vllm") is not None, cuda=torch.cuda.is_available())
+
+@cache
+def _has_cuda() -> bool:
+    """Ask torch, in a process of its own: a worker loads neither torch nor the CUDA driver."""
+    program = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-P", "-c", program], check=False).returncode == 0
 
 
 def choose_method(

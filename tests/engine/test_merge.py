@@ -9,7 +9,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from engine.merge import check_fits, merged_tensors
+from engine.adapter_fit import check_fits
+from engine.merge import merged_tensors
 from engine.version import Version
 from schemas.errors import ArtifactError
 from schemas.settings import Settings

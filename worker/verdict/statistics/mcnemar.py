@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-from scipy.stats import binomtest
-
 
 def mcnemar_p(candidate: Iterable[bool], champion: Iterable[bool]) -> float:
     """The p-value of the exact McNemar test, two-sided.
@@ -20,5 +18,7 @@ def mcnemar_p(candidate: Iterable[bool], champion: Iterable[bool]) -> float:
     Returns:
         1.0 where they never disagree.
     """
+    from scipy.stats import binomtest  # takes a second, and few gates need it
+
     gained = [new for new, old in zip(candidate, champion, strict=True) if new != old]
     return float(binomtest(sum(gained), len(gained)).pvalue) if gained else 1.0

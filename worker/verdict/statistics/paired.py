@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import DegenerateDataWarning, bootstrap
 
 from worker.verdict.statistics.differences import Differences, differences
 
@@ -69,6 +68,8 @@ def paired_interval(
 def _bootstrapped(
     drawn: Differences, confidence: float, resamples: int
 ) -> tuple[float, float, str]:
+    from scipy.stats import DegenerateDataWarning, bootstrap  # takes a second; few gates need it
+
     draw = partial(
         bootstrap,
         (drawn.sums, drawn.sizes),

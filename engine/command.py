@@ -26,7 +26,15 @@ _ON_CPU = ("--enforce-eager", "--block-size", "32")
 # not have, and delays the first answer by seconds.
 _UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
 
+# On a CPU, vLLM computes in a second process, and each of the two spins while it waits for the
+# other. One process starts in two thirds of the time and needs less of the cores, which it shares
+# with the evaluation (docs/upstream/models-and-engines.md). vLLM does not choose it by itself,
+# because nothing then binds the threads to cores.
+_ONE_PROCESS = ("--distributed-executor-backend", "uni")
+_IN_ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_WAIT_POLICY": "passive"}
+
 _BINDING = "VLLM_CPU_OMP_THREADS_BIND"  # which thread runs on which core
+_UNBOUND = "nobind"
 
 # The engine needs no secrets of W&B and Celery, and with VLLM_API_KEY it would refuse our calls.
 _NOT_INHERITED = ("WANDB_", "WEAVE_", "CELERY_", "WEIGHBRIDGE_", "VLLM_API_KEY")
@@ -62,7 +70,13 @@ def flags(
         *(["--quantization", "bitsandbytes"] if options.quantize else []),
         *(_lora(settings) if settings.side_by_side > 1 or method is ServingMethod.LORA else []),
         *(_on_cuda(settings) if machine.cuda else _ON_CPU),
+        *(_ONE_PROCESS if _is_one_process(settings, machine) else ()),
     ]
+
+
+def _is_one_process(settings: Settings, machine: Machine) -> bool:
+    is_bound = os.environ.get(_BINDING, _UNBOUND) != _UNBOUND
+    return not (machine.cuda or is_bound or settings.tensor_parallel_size > 1)
 
 
 def _length(settings: Settings) -> list[str]:
@@ -89,6 +103,7 @@ def environment(settings: Settings) -> dict[str, str]:
         no usage, and uses every core that this process may use (vLLM itself would leave one idle)
         unless ``VLLM_CPU_OMP_THREADS_BIND`` says otherwise. ``CUDA_VISIBLE_DEVICES`` is passed on.
     """
+    machine = Machine.current()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
     return inherited | {
         "VLLM_SERVER_DEV_MODE": "1",  # /collective_rpc and /reset_prefix_cache
@@ -99,8 +114,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(settings.compile_cache_dir / "inductor"),
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
+        **(_IN_ONE_PROCESS if _is_one_process(settings, machine) else {}),
         **_cores(inherited),
-        **({} if Machine.current().cuda else _UNCOMPILED),
+        **({} if machine.cuda else _UNCOMPILED),
     }
 
 
@@ -109,4 +125,4 @@ def _cores(inherited: Mapping[str, str]) -> dict[str, str]:
     if _BINDING in inherited or not hasattr(os, "sched_getaffinity"):
         return {}
     cores = sorted(os.sched_getaffinity(0))
-    return {_BINDING: ",".join(map(str, cores))}
+    return {_BINDING: ",".join(map(str, cores)), "OMP_NUM_THREADS": str(len(cores))}

@@ -120,10 +120,41 @@ def test_a_cpu_engine_uses_every_core_unless_the_operator_says_otherwise(
     tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
-    cores = {int(one) for one in environment(tiny_settings)["VLLM_CPU_OMP_THREADS_BIND"].split(",")}
-    assert cores == os.sched_getaffinity(0)
+    variables, cores = environment(tiny_settings), os.sched_getaffinity(0)
+    bound = {int(one) for one in variables["VLLM_CPU_OMP_THREADS_BIND"].split(",")}
+    assert bound == cores
+    assert variables["OMP_NUM_THREADS"] == str(len(cores))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    assert environment(tiny_settings)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    variables = environment(tiny_settings)
+    assert variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert variables["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("binding", "parallel", "cuda", "expected"),
+    [
+        (None, 1, False, True),
+        ("nobind", 1, False, True),
+        ("0-3", 1, False, False),  # only vLLM's own processes bind their threads
+        (None, 2, False, False),
+        (None, 1, True, False),
+    ],
+)
+def test_a_cpu_engine_is_one_process_unless_its_threads_are_bound_or_it_is_parallel(
+    tiny_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    binding: str | None,
+    parallel: int,
+    cuda: bool,
+    expected: bool,
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    if binding:
+        monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", binding)
+    settings = tiny_settings.model_copy(update={"tensor_parallel_size": parallel})
+    arguments = flags(ServingMethod.RELOAD, ServeOptions(), settings, Machine(vllm=True, cuda=cuda))
+    assert ("uni" in arguments) == expected
 
 
 def test_quantized_weights_are_loaded_by_bitsandbytes(tiny_settings: Settings) -> None:

@@ -17,7 +17,6 @@ from xdist.scheduler import LoadScopeScheduling
 _ENGINE = (
     "tests/e2e/test_rehearsal.py",
     "tests/e2e/test_numbers.py",
-    "tests/e2e/test_people.py",
     "tests/engine/test_rag_application.py",
     "tests/engine/test_external.py",
     "tests/engine/test_engine.py",
@@ -25,6 +24,7 @@ _ENGINE = (
 )
 # More than 7 s each without it; ``make test-fast`` leaves these out.
 _SLOW = (
+    "tests/e2e/test_people.py",
     "tests/worker/test_applications.py",
     "tests/examples/test_support_bot.py",
     "tests/chaos/test_takeover.py",

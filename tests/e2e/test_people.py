@@ -1,7 +1,8 @@
 """A version that awaits approval, a champion that is evaluated again, a verdict from its evidence.
 
 The tests share one sequence of versions, because the version that is promoted first is the champion
-of the next; each test checks a part of what the sequence recorded.
+of the next; each test checks a part of what the sequence recorded. A server with scripted answers
+is the engine: half of them are right, whatever the version.
 """
 
 import json
@@ -18,11 +19,13 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from rehearsal import climate
 from rehearsal.services import Services, prepare_folder, start_services
 from schemas.events import WeighingId
 from schemas.refs import ArtifactRef
 from schemas.verdicts import Verdict
 from tests.e2e.rehearsed import program_output
+from tests.engine.scripted_engine import knowing, scripted_engine
 
 _MODELS = "wandb32/wandb-registry-RAG Chat Models"
 _TARGET = "wandb32/wandb-registry-RAG Models/Careful"
@@ -61,12 +64,21 @@ def _gates(gates: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _half_of_the_answers() -> dict[str, str]:
+    rows = climate.questions()
+    return {one.question: one.answer for one in rows[::2]}
+
+
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory, warm_run_dir: Path) -> Iterator[Services]:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("people") / "new"
     prepare_folder(folder)
     with ExitStack() as stack:
-        services = start_services(folder, stack, run_dir=warm_run_dir)
+        engine = stack.enter_context(scripted_engine())
+        engine.will_answer_by(knowing(_half_of_the_answers()))
+        variables = stack.enter_context(pytest.MonkeyPatch.context())
+        variables.setenv("WEIGHBRIDGE_ENGINE_URL", engine.url)
+        services = start_services(folder, stack)
         gates = folder / "gates.yaml"
         gates.write_text(yaml.safe_dump(_gates(yaml.safe_load(gates.read_text()))))
         services.processes.run("app team", ["-m", "rehearsal.app_team"])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ time.sleep(1000)
 """
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(1000)"]
 TIMEOUT = 30.0
+_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 
 
 @pytest.fixture
@@ -41,10 +43,11 @@ class Guarded:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         pids = folder / "pids"
-        guarded = guard.command(psutil.Process(owner.pid), self.scratch, guard.GRACE_PERIOD)
+        guarded = guard.command(psutil.Process(owner.pid), self.scratch, _GRACE)
         self.process = subprocess.Popen([*guarded, sys.executable, "-c", ENGINE, str(pids)])
         while not pids.exists():
             assert self.process.poll() is None
+            time.sleep(0.01)
         self.engine = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
 
     def assert_nothing_is_left(self) -> None:

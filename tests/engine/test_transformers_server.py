@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ TIMEOUT = 600.0
 MAX_TOKENS = 12
 MAX_MODEL_LEN = 8000  # the model's own is 8192
 CHAT = "/v1/chat/completions"
+_POLL_INTERVAL = 0.05  # seconds
 
 
 def version(weights: Path, adapter: Path | None) -> dict[str, object]:
@@ -67,11 +69,12 @@ class Server:
                 [sys.executable, "-P", "-m", module, "--uds", str(socket), *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"HF_HUB_OFFLINE": "1"},
+                env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"},
             )
         server = cls(process, socket, log)
         while not server.is_healthy():
             assert process.poll() is None, log.read_text()
+            time.sleep(_POLL_INTERVAL)
         return server
 
     def is_healthy(self) -> bool:
